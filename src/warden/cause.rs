@@ -1,0 +1,326 @@
+//! The causes: their words, what can help, what to tell people.
+
+use super::remedy::Remedy;
+
+/// Why a tunnel is as it is, lowest broken layer first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Cause {
+    Healthy,
+    UnitMissing,
+    UnitBroken,
+    OperatorStopped,
+    StoppedFromOutside,
+    PlannedRestart,
+    ConfigInvalid,
+    CredentialsUnusable,
+    HostOffline,
+    ClockWrong,
+    EdgeBlocked,
+    EdgeUnresponsive,
+    QuicBlocked,
+    TransportBlocked,
+    TunnelDeleted,
+    CredentialsRejected,
+    RegistrationRefused,
+    UnitRestarting,
+    UnitFailed,
+    ConnectorFrozen,
+    StaleTransport,
+    ConnectorAsleep,
+    Reconnecting,
+    Misrouted,
+    ConnectorPhantom,
+    IngressEmpty,
+    OriginDown,
+    PartlyConnected,
+    EdgeIncident,
+}
+
+/// What a cause is called, in the two spellings that users see, and what to do about it.
+struct Entry {
+    cause: Cause,
+    name: &'static str,
+    label: &'static str,
+    advice: &'static str,
+}
+
+const fn entry(cause: Cause, name: &'static str, label: &'static str, advice: &'static str) -> Entry {
+    Entry { cause, name, label, advice }
+}
+
+/// In the order of the enum; a test holds that.
+const ENTRIES: [Entry; 29] = [
+    entry(Cause::Healthy, "Healthy", "healthy", "Nothing to do."),
+    entry(
+        Cause::UnitMissing,
+        "UnitMissing",
+        "unit_missing",
+        "Install the service (cloudflared service install) or correct the unit's name in [[tunnel]].",
+    ),
+    entry(
+        Cause::UnitBroken,
+        "UnitBroken",
+        "unit_broken",
+        "Mend the unit file: systemd-analyze verify names the line; then systemctl daemon-reload.",
+    ),
+    entry(
+        Cause::OperatorStopped,
+        "OperatorStopped",
+        "operator_stopped",
+        "Somebody stopped it on purpose; systemctl start brings it back.",
+    ),
+    entry(
+        Cause::StoppedFromOutside,
+        "StoppedFromOutside",
+        "stopped_from_outside",
+        "A signal ended it and systemd does not mend that: systemctl start it, or set remedy.start_stopped = true.",
+    ),
+    entry(Cause::PlannedRestart, "PlannedRestart", "planned_restart", "Somebody restarted it; wait for it."),
+    entry(
+        Cause::ConfigInvalid,
+        "ConfigInvalid",
+        "config_invalid",
+        "Correct cloudflared's configuration: cloudflared tunnel ingress validate names the mistake.",
+    ),
+    entry(
+        Cause::CredentialsUnusable,
+        "CredentialsUnusable",
+        "credentials_unusable",
+        "Put back a valid token or credentials file; cloudflared cannot read or parse the present one.",
+    ),
+    entry(
+        Cause::HostOffline,
+        "HostOffline",
+        "host_offline",
+        "Mend this host's network or resolver; cloudflared reconnects by itself.",
+    ),
+    entry(
+        Cause::ClockWrong,
+        "ClockWrong",
+        "clock_wrong",
+        "Set the clock (timedatectl, chronyc makestep); certificates are refused because of it.",
+    ),
+    entry(
+        Cause::EdgeBlocked,
+        "EdgeBlocked",
+        "edge_blocked",
+        "Allow outbound TCP and UDP to port 7844 (region1 and region2.v2.argotunnel.com) in the firewall.",
+    ),
+    entry(
+        Cause::EdgeUnresponsive,
+        "EdgeUnresponsive",
+        "edge_unresponsive",
+        "Port 7844 connects and never answers: wait, or look for a proxy on the way; see cloudflarestatus.com.",
+    ),
+    entry(
+        Cause::QuicBlocked,
+        "QuicBlocked",
+        "quic_blocked",
+        "Allow outbound UDP to port 7844, or add a drop-in to the unit with Environment=TUNNEL_TRANSPORT_PROTOCOL=http2 \
+         (or TimeoutStartSec=300, so that cloudflared can fall back by itself).",
+    ),
+    entry(
+        Cause::TransportBlocked,
+        "TransportBlocked",
+        "transport_blocked",
+        "Allow outbound TCP to port 7844, or take away protocol: http2 so that cloudflared may use QUIC.",
+    ),
+    entry(
+        Cause::TunnelDeleted,
+        "TunnelDeleted",
+        "tunnel_deleted",
+        "The tunnel was deleted at Cloudflare: make a new one and route the names to it.",
+    ),
+    entry(
+        Cause::CredentialsRejected,
+        "CredentialsRejected",
+        "credentials_rejected",
+        "Cloudflare refuses these credentials: install the tunnel's present token or credentials file.",
+    ),
+    entry(
+        Cause::RegistrationRefused,
+        "RegistrationRefused",
+        "registration_refused",
+        "The edge refuses registrations for now and cloudflared keeps trying; if it lasts, check token and tunnel.",
+    ),
+    entry(
+        Cause::UnitRestarting,
+        "UnitRestarting",
+        "unit_restarting",
+        "systemd is restarting it; journalctl -u tells why it ended.",
+    ),
+    entry(
+        Cause::UnitFailed,
+        "UnitFailed",
+        "unit_failed",
+        "systemd has given up on it; it is reset and started within the rails.",
+    ),
+    entry(
+        Cause::ConnectorFrozen,
+        "ConnectorFrozen",
+        "connector_frozen",
+        "The process hangs; it is restarted within the rails. If it comes back, look for memory pressure or SIGSTOP.",
+    ),
+    entry(
+        Cause::StaleTransport,
+        "StaleTransport",
+        "stale_transport",
+        "cloudflared clings to a transport or addresses that are dead; it is restarted within the rails.",
+    ),
+    entry(
+        Cause::ConnectorAsleep,
+        "ConnectorAsleep",
+        "connector_asleep",
+        "cloudflared sleeps in a silent back-off although the edge answers; it is restarted within the rails.",
+    ),
+    entry(
+        Cause::Reconnecting,
+        "Reconnecting",
+        "reconnecting",
+        "cloudflared is reconnecting by itself; it gets the time it usually needs.",
+    ),
+    entry(
+        Cause::Misrouted,
+        "Misrouted",
+        "misrouted",
+        "Check the DNS record of each failing name: it must be a proxied CNAME to <this tunnel's id>.cfargotunnel.com.",
+    ),
+    entry(
+        Cause::ConnectorPhantom,
+        "ConnectorPhantom",
+        "connector_phantom",
+        "cloudflared believes in connections that the edge has lost; it is restarted within the rails.",
+    ),
+    entry(
+        Cause::IngressEmpty,
+        "IngressEmpty",
+        "ingress_empty",
+        "The remote configuration did not arrive; it is restarted once, then check the tunnel's public hostnames.",
+    ),
+    entry(
+        Cause::OriginDown,
+        "OriginDown",
+        "origin_down",
+        "The tunnel works and the service behind it does not answer: look at the origin, not at cloudflared.",
+    ),
+    entry(
+        Cause::PartlyConnected,
+        "PartlyConnected",
+        "partly_connected",
+        "Fewer connections than usual; visitors are served. Look at the network if it lasts.",
+    ),
+    entry(
+        Cause::EdgeIncident,
+        "EdgeIncident",
+        "edge_incident",
+        "Everything on this host is right and Cloudflare's side errs: see cloudflarestatus.com.",
+    ),
+];
+
+impl Cause {
+    /// All causes, in the order of the table.
+    pub fn all() -> impl Iterator<Item = Self> {
+        ENTRIES.iter().map(|entry| entry.cause)
+    }
+
+    fn entry(self) -> &'static Entry {
+        &ENTRIES[self as usize]
+    }
+
+    /// `ConnectorPhantom`: in JSON, journal and D-Bus.
+    pub fn name(self) -> &'static str {
+        self.entry().name
+    }
+
+    /// `connector_phantom`: in labels.
+    pub fn label(self) -> &'static str {
+        self.entry().label
+    }
+
+    /// What to do, in a sentence.
+    pub fn advice(self) -> &'static str {
+        self.entry().advice
+    }
+
+    /// The cause of that name, if there is one.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::all().find(|cause| cause.name() == name)
+    }
+
+    /// The remedy that can help, if any. A restart cannot mend the network.
+    pub fn remedy(self) -> Option<Remedy> {
+        match self {
+            Self::UnitFailed => Some(Remedy::ResetAndStart),
+            Self::StoppedFromOutside => Some(Remedy::Start),
+            Self::ConnectorFrozen | Self::ConnectorAsleep | Self::Reconnecting => Some(Remedy::SwiftRestart),
+            Self::ConnectorPhantom | Self::StaleTransport | Self::IngressEmpty => Some(Remedy::Restart),
+            // Helps only a connector that knew QUIC and whose unit waits for the fallback; only after a newer
+            // file. The rails LiveConnections, StartWouldFail and CredentialsLatched hold every other case.
+            Self::QuicBlocked | Self::CredentialsRejected => Some(Remedy::Restart),
+            Self::Healthy
+            | Self::UnitMissing
+            | Self::UnitBroken
+            | Self::OperatorStopped
+            | Self::PlannedRestart
+            | Self::ConfigInvalid
+            | Self::CredentialsUnusable
+            | Self::HostOffline
+            | Self::ClockWrong
+            | Self::EdgeBlocked
+            | Self::EdgeUnresponsive
+            | Self::TransportBlocked
+            | Self::TunnelDeleted
+            | Self::RegistrationRefused
+            | Self::UnitRestarting
+            | Self::Misrouted
+            | Self::OriginDown
+            | Self::PartlyConnected
+            | Self::EdgeIncident => None,
+        }
+    }
+
+    /// Trouble that people should hear of; somebody's own doing is not.
+    pub fn is_incident(self) -> bool {
+        match self {
+            Self::Healthy | Self::OperatorStopped | Self::PlannedRestart => false,
+            Self::UnitMissing
+            | Self::UnitBroken
+            | Self::StoppedFromOutside
+            | Self::ConfigInvalid
+            | Self::CredentialsUnusable
+            | Self::HostOffline
+            | Self::ClockWrong
+            | Self::EdgeBlocked
+            | Self::EdgeUnresponsive
+            | Self::QuicBlocked
+            | Self::TransportBlocked
+            | Self::TunnelDeleted
+            | Self::CredentialsRejected
+            | Self::RegistrationRefused
+            | Self::UnitRestarting
+            | Self::UnitFailed
+            | Self::ConnectorFrozen
+            | Self::StaleTransport
+            | Self::ConnectorAsleep
+            | Self::Reconnecting
+            | Self::Misrouted
+            | Self::ConnectorPhantom
+            | Self::IngressEmpty
+            | Self::OriginDown
+            | Self::PartlyConnected
+            | Self::EdgeIncident => true,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_is_in_the_order_of_the_enum() {
+        for (place, cause) in Cause::all().enumerate() {
+            assert_eq!(place, cause as usize, "{}", cause.name());
+        }
+    }
+}

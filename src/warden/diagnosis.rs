@@ -1,0 +1,340 @@
+//! Facts → verdict. The rules are a table; the first that holds, from the ground up, is the cause.
+
+use std::time::Duration;
+
+use super::cause::Cause;
+use super::evidence::{Active, Answer, Control, Job, Load, Ready, Transport};
+use super::facts::Facts;
+use super::track::{FULL, Origin};
+
+/// How a tunnel is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Health {
+    Healthy,
+    /// Something is wrong and some name is served.
+    Degraded,
+    /// No name is served.
+    Down,
+    /// Too little was seen to say. Never leads to a remedy.
+    Unknown,
+}
+
+impl Health {
+    pub const ALL: [Self; 4] = [Self::Healthy, Self::Degraded, Self::Down, Self::Unknown];
+
+    /// The word in JSON, journal and D-Bus.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Healthy => "Healthy",
+            Self::Degraded => "Degraded",
+            Self::Down => "Down",
+            Self::Unknown => "Unknown",
+        }
+    }
+
+    /// The word in labels.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Healthy => "healthy",
+            Self::Degraded => "degraded",
+            Self::Down => "down",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// The conclusion: how it is, and why. Unknown has no cause.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    pub health: Health,
+    pub cause: Option<Cause>,
+}
+
+impl Verdict {
+    pub const UNKNOWN: Self = Self { health: Health::Unknown, cause: None };
+}
+
+struct Rule {
+    cause: Cause,
+    holds: fn(&Facts<'_>) -> bool,
+}
+
+const fn rule(cause: Cause, holds: fn(&Facts<'_>) -> bool) -> Rule {
+    Rule { cause, holds }
+}
+
+const RULES: [Rule; 29] = [
+    rule(Cause::Healthy, healthy),
+    rule(Cause::UnitMissing, |f| f.unit.is_some_and(|u| u.load == Load::NotFound)),
+    rule(Cause::UnitBroken, unit_broken),
+    rule(Cause::OperatorStopped, operator_stopped),
+    rule(Cause::StoppedFromOutside, stopped_from_outside),
+    rule(Cause::PlannedRestart, planned_restart),
+    rule(Cause::ConfigInvalid, config_invalid),
+    rule(Cause::CredentialsUnusable, credentials_unusable),
+    rule(Cause::HostOffline, |f| !f.through() && host_offline(f)),
+    rule(Cause::ClockWrong, |f| !f.through() && clock_wrong(f)),
+    rule(Cause::EdgeUnresponsive, |f| {
+        !f.through() && f.way_out() && f.edge.is_some_and(|edge| edge.unresponsive())
+    }),
+    rule(Cause::EdgeBlocked, |f| !f.through() && f.way_out() && f.edge.is_some_and(|edge| edge.all_dead())),
+    rule(Cause::QuicBlocked, |f| !f.through() && quic_blocked(f)),
+    rule(Cause::StaleTransport, |f| !f.through() && stale_transport(f)),
+    rule(Cause::TransportBlocked, |f| !f.through() && transport_blocked(f)),
+    // TunnelDeleted needs the API; until it is asked, nothing here can hold.
+    rule(Cause::TunnelDeleted, |_| false),
+    rule(Cause::CredentialsRejected, credentials_rejected),
+    rule(Cause::RegistrationRefused, registration_refused),
+    rule(Cause::UnitRestarting, unit_restarting),
+    rule(Cause::UnitFailed, |f| f.unit.is_some_and(|u| u.active == Active::Failed)),
+    rule(Cause::ConnectorFrozen, frozen),
+    rule(Cause::ConnectorAsleep, asleep),
+    rule(Cause::Reconnecting, |f| {
+        f.connections == Some(0) && f.unit.is_some_and(|u| u.active != Active::Inactive)
+    }),
+    rule(Cause::Misrouted, misrouted),
+    rule(Cause::ConnectorPhantom, phantom),
+    // IngressEmpty needs the remote configuration's age; until it is read, nothing here can hold.
+    rule(Cause::IngressEmpty, |_| false),
+    rule(Cause::OriginDown, |f| {
+        f.connections != Some(0) && f.answering(Answer::OriginError) > 0 && f.origin_reported()
+    }),
+    rule(Cause::PartlyConnected, |f| partly(f)),
+    rule(Cause::EdgeIncident, edge_incident),
+];
+
+/// The verdict on one tunnel.
+pub fn diagnose(facts: &Facts<'_>) -> Verdict {
+    if facts.unit.is_none() {
+        return Verdict::UNKNOWN;
+    }
+    let Some(rule) = RULES.iter().find(|rule| (rule.holds)(facts)) else {
+        return Verdict::UNKNOWN;
+    };
+    let served = facts.answering(Answer::Served) > 0;
+    let health = if rule.cause == Cause::Healthy {
+        Health::Healthy
+    } else if served || rule.cause == Cause::PartlyConnected {
+        Health::Degraded
+    } else {
+        Health::Down
+    };
+    Verdict { health, cause: Some(rule.cause) }
+}
+
+/// A registration younger than this: the edge may not have learnt of it everywhere.
+pub const PROPAGATION: Duration = Duration::from_secs(60);
+const PLANNED_GRACE: Duration = Duration::from_secs(90);
+const REFUSAL_VALID: Duration = Duration::from_secs(420);
+const REFUSAL_RECENT: Duration = Duration::from_secs(120);
+const REFUSED_FOR_LONG: Duration = Duration::from_secs(300);
+const PARTLY_FOR: Duration = Duration::from_secs(300);
+const UNPROVEN_PHANTOM_FOR: Duration = Duration::from_secs(300);
+const ATTEMPT_RECENT: Duration = Duration::from_secs(15);
+/// Upper bound of cloudflared's own silence; attempts that go on for longer lead nowhere.
+const SILENCE_AT_MOST: Duration = Duration::from_secs(420);
+
+fn healthy(f: &Facts<'_>) -> bool {
+    let held = match f.connections {
+        Some(0) => return false,
+        Some(_) => true,
+        None => false,
+    };
+    if partly(f) {
+        return false;
+    }
+    if f.names_known == 0 {
+        return held;
+    }
+    let served = f.all(Answer::Served);
+    // Behind Access or a challenge nothing can be proven from outside; nothing speaks against it either.
+    let unproven =
+        f.conclusive().next().is_none() && f.names.iter().any(|(_, _, s)| s.answer != Answer::Blind);
+    // Where /ready cannot be read at all, what visitors get is the better witness.
+    let up_unread = f.connections.is_none() && f.track.silent == 0 && f.unit.is_some_and(|u| u.up());
+    (held && (served || unproven)) || (up_unread && served)
+}
+
+fn partly(f: &Facts<'_>) -> bool {
+    f.connections.is_some_and(|n| 0 < n && n < FULL)
+        && f.age(f.track.partly_since).is_some_and(|age| PARTLY_FOR < age)
+}
+
+fn unit_broken(f: &Facts<'_>) -> bool {
+    // systemd.exec(5): 200 to 243 are systemd's own, given when it could not even execute the program.
+    f.unit.is_some_and(|u| {
+        u.load == Load::Broken
+            || (!u.up()
+                && u.result == "exit-code"
+                && u.exit_status.is_some_and(|status| (200..=243).contains(&status)))
+    })
+}
+
+fn operator_stopped(f: &Facts<'_>) -> bool {
+    let Some(unit) = f.unit else { return false };
+    if unit.frozen {
+        return true;
+    }
+    let asked = f.log.stop_job.is_some_and(|stop| f.log.start_job.is_none_or(|start| start < stop));
+    match unit.active {
+        Active::Deactivating => unit.job == Some(Job::Stop) || (unit.job.is_none() && asked),
+        Active::Failed => asked || unit.disabled || unit.load == Load::Masked || !f.journal_readable,
+        Active::Inactive => asked || unit.disabled || unit.load == Load::Masked || !ended_by_itself(f),
+        Active::Active | Active::Activating | Active::Other => false,
+    }
+}
+
+/// The journal shows that the last life ended with nobody asking for it.
+fn ended_by_itself(f: &Facts<'_>) -> bool {
+    let Some(ended) = f.log.ended_by_itself else { return false };
+    f.journal_readable
+        && f.log.start_job.is_none_or(|start| start <= ended)
+        && f.log.gap.is_none_or(|gap| gap < ended.saturating_sub(Duration::from_secs(60)))
+}
+
+fn stopped_from_outside(f: &Facts<'_>) -> bool {
+    f.unit.is_some_and(|u| u.active == Active::Inactive && u.result == "success" && u.was_active)
+        && ended_by_itself(f)
+}
+
+fn planned_restart(f: &Facts<'_>) -> bool {
+    let Some(unit) = f.unit else { return false };
+    if unit.restarting() || matches!(unit.active, Active::Inactive | Active::Failed) {
+        return false;
+    }
+    let another =
+        f.life().is_some_and(|life| life.origin == Origin::Other && f.now.since(life.began) < PLANNED_GRACE);
+    let under_way =
+        unit.active == Active::Deactivating && matches!(unit.job, Some(Job::Restart | Job::Start));
+    another || under_way
+}
+
+/// A text about the set-up counts for the process that could not start, until a registration or a newer file.
+fn setup_text(f: &Facts<'_>, told: Option<&(Duration, String)>) -> bool {
+    let Some((at, _)) = told else { return false };
+    let connected_since = f.log.registered.is_some_and(|registered| *at < registered);
+    let file_newer =
+        f.files.and_then(|files| files.changed).is_some_and(|changed| f.now.wall_of(*at) < changed);
+    !connected_since && !file_newer && f.unit.is_some_and(|u| !u.up()) && f.connections.unwrap_or(0) == 0
+}
+
+fn config_invalid(f: &Facts<'_>) -> bool {
+    setup_text(f, f.log.config_invalid.as_ref())
+}
+
+fn credentials_unusable(f: &Facts<'_>) -> bool {
+    let usage = f.unit.is_some_and(|u| !u.up() && u.result == "exit-code" && u.exit_status == Some(255));
+    setup_text(f, f.log.credentials_unusable.as_ref()) || usage
+}
+
+fn host_offline(f: &Facts<'_>) -> bool {
+    if f.host.is_some_and(|host| !host.route) {
+        return true;
+    }
+    let control_gone = f.control == Some(Control::Failing) || f.control_blind;
+    let resolver_dead = f.edge.is_some_and(|edge| !edge.resolved);
+    let nothing_answers = f.edge.is_some_and(|edge| edge.all_dead()) && !f.way_out();
+    control_gone && (resolver_dead || nothing_answers)
+}
+
+fn clock_wrong(f: &Facts<'_>) -> bool {
+    let told = f.log.clock_wrong.as_ref().map(|(at, _)| *at);
+    let since = f.log.registered.is_none_or(|registered| told.is_some_and(|told| registered < told));
+    let seen = f.edge.is_some_and(|edge| edge.clock_suspect && edge.all_dead());
+    (f.within(told, REFUSAL_RECENT) && since && f.connections == Some(0)) || seen
+}
+
+fn quic_blocked(f: &Facts<'_>) -> bool {
+    f.connections == Some(0)
+        && f.unit.is_some_and(|u| u.active != Active::Inactive)
+        && f.transport() == Transport::Quic
+        && f.edge.is_some_and(|edge| edge.dead(Transport::Quic) && edge.reachable(Transport::Http2))
+}
+
+fn transport_blocked(f: &Facts<'_>) -> bool {
+    f.connections == Some(0)
+        && f.unit.is_some_and(|u| u.active != Active::Inactive)
+        && f.transport() == Transport::Http2
+        && f.edge.is_some_and(|edge| edge.dead(Transport::Http2) && edge.reachable(Transport::Quic))
+}
+
+fn stale_transport(f: &Facts<'_>) -> bool {
+    transport_blocked(f) && f.fell_back() && f.forced != Some(Transport::Http2) && f.running()
+}
+
+fn refused_now(f: &Facts<'_>, at: Option<Duration>, valid: Duration) -> bool {
+    f.within(at, valid) && f.log.registered.is_none_or(|registered| at.is_some_and(|at| registered < at))
+}
+
+fn credentials_rejected(f: &Facts<'_>) -> bool {
+    if f.connections.is_some_and(|n| n > 0) {
+        return false;
+    }
+    let told = refused_now(f, f.log.unauthorized.as_ref().map(|(at, _)| *at), REFUSAL_VALID);
+    let counted = f.dial_ok() && f.age(f.track.refusals_since).is_some_and(|age| REFUSED_FOR_LONG <= age);
+    told || counted || (f.latched && f.connections == Some(0))
+}
+
+fn registration_refused(f: &Facts<'_>) -> bool {
+    if f.connections.is_some_and(|n| n > 0) || !f.dial_ok() {
+        return false;
+    }
+    let named = refused_now(f, f.log.refused.as_ref().map(|(at, _)| *at), REFUSAL_RECENT);
+    // A graceful stop prints the same words.
+    let stopping = match (f.log.graceful_stop, f.log.refused_unnamed) {
+        (Some(stop), Some(refused)) => refused.abs_diff(stop) < Duration::from_secs(35) && stop <= refused,
+        (None, _) | (_, None) => false,
+    };
+    let unnamed = refused_now(f, f.log.refused_unnamed, REFUSAL_RECENT) && !stopping;
+    let counted = f.track.refusals_since.is_some() && f.within(f.track.refused_last, REFUSAL_RECENT);
+    named || unnamed || counted
+}
+
+fn unit_restarting(f: &Facts<'_>) -> bool {
+    f.unit.is_some_and(|u| u.restarting() || (u.active == Active::Activating && u.start_limit.is_some()))
+}
+
+fn frozen(f: &Facts<'_>) -> bool {
+    let port_known = f.ready.is_some_and(|sight| sight.ready == Ready::Silent && sight.port_of_this_life);
+    f.unit.is_some_and(|u| u.up()) && port_known && f.track.silent >= 3 && !f.through()
+}
+
+fn asleep(f: &Facts<'_>) -> bool {
+    let (Some(zero), Some(dial)) = (f.zero_for(), f.dial_ok_for()) else {
+        return false;
+    };
+    if !f.running() {
+        return false;
+    }
+    let waited = zero.min(dial);
+    let trying = f.within(f.log.attempt, ATTEMPT_RECENT);
+    f.patience() <= waited && (!trying || SILENCE_AT_MOST < waited)
+}
+
+fn misrouted(f: &Facts<'_>) -> bool {
+    if !f.connections.is_some_and(|n| n > 0) || f.registered_within(PROPAGATION) {
+        return false;
+    }
+    let failing = f.answering(Answer::TunnelError);
+    if f.answering(Answer::DnsError) > 0 || (failing > 0 && f.through()) {
+        return true;
+    }
+    let never_through = f.life().is_some_and(|life| life.watched_whole && !life.through);
+    failing > 0 && (never_through || f.track.requests_rising() == Some(true))
+}
+
+fn phantom(f: &Facts<'_>) -> bool {
+    let twice = f.conclusive().all(|(_, track, _)| 2 <= track.streak);
+    if !f.connections.is_some_and(|n| n > 0) || !f.all(Answer::TunnelError) || !twice || !f.dial_ok() {
+        return false;
+    }
+    let known = f.life().is_some_and(|life| life.through);
+    let long = f.age(f.track.names_bad_since).is_some_and(|age| UNPROVEN_PHANTOM_FOR <= age);
+    (known || long) && f.track.requests_rising() == Some(false) && !f.registered_within(PROPAGATION)
+}
+
+fn edge_incident(f: &Facts<'_>) -> bool {
+    f.connections.is_some_and(|n| n > 0)
+        && f.dial_ok()
+        && f.answering(Answer::EdgeError) + f.answering(Answer::OriginError) > 0
+}

@@ -1,0 +1,220 @@
+//! A verdict in one plain sentence, with the facts that decided it and their ages.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use super::cause::Cause;
+use super::diagnosis::Verdict;
+use super::evidence::{Answer, Reach, Ready, Transport};
+use super::facts::Facts;
+
+/// The sentence for `verdict`.
+pub fn explain(verdict: Verdict, f: &Facts<'_>) -> String {
+    let Some(cause) = verdict.cause else {
+        return unknown(f);
+    };
+    let mut proof = vec![unit(f), connections(f), names(f)];
+    match cause {
+        Cause::HostOffline
+        | Cause::ClockWrong
+        | Cause::EdgeBlocked
+        | Cause::EdgeUnresponsive
+        | Cause::QuicBlocked
+        | Cause::TransportBlocked
+        | Cause::StaleTransport => proof.extend([dial(f), way_out(f)]),
+        Cause::ConnectorAsleep | Cause::Reconnecting | Cause::ConnectorPhantom => proof.push(dial(f)),
+        Cause::ConfigInvalid => proof.push(text(f, f.log.config_invalid.as_ref())),
+        Cause::CredentialsUnusable => proof.push(text(f, f.log.credentials_unusable.as_ref())),
+        Cause::CredentialsRejected => proof.push(text(f, f.log.unauthorized.as_ref())),
+        Cause::RegistrationRefused => proof.push(text(f, f.log.refused.as_ref())),
+        Cause::Healthy
+        | Cause::UnitMissing
+        | Cause::UnitBroken
+        | Cause::OperatorStopped
+        | Cause::StoppedFromOutside
+        | Cause::PlannedRestart
+        | Cause::TunnelDeleted
+        | Cause::UnitRestarting
+        | Cause::UnitFailed
+        | Cause::ConnectorFrozen
+        | Cause::Misrouted
+        | Cause::IngressEmpty
+        | Cause::OriginDown
+        | Cause::PartlyConnected
+        | Cause::EdgeIncident => (),
+    }
+    proof.retain(|part| !part.is_empty());
+    format!("{}: {}.", claim(cause, f), proof.join(", "))
+}
+
+fn claim(cause: Cause, f: &Facts<'_>) -> String {
+    let transport = f.transport().word();
+    match cause {
+        Cause::Healthy => "The tunnel works".into(),
+        Cause::UnitMissing => "systemd knows no such unit".into(),
+        Cause::UnitBroken => "systemd cannot execute the unit".into(),
+        Cause::OperatorStopped => "The unit was stopped on purpose, so it stays stopped".into(),
+        Cause::StoppedFromOutside => "A signal from outside systemd ended cloudflared".into(),
+        Cause::PlannedRestart => "Somebody else restarted cloudflared a moment ago".into(),
+        Cause::ConfigInvalid => "cloudflared refuses its configuration, which no restart can mend".into(),
+        Cause::CredentialsUnusable => {
+            "cloudflared cannot use its credentials, which no restart can mend".into()
+        }
+        Cause::HostOffline => "This host has no way out, so a restart would only make it worse".into(),
+        Cause::ClockWrong => "Certificates are refused because of the local time".into(),
+        Cause::EdgeBlocked => "Port 7844 is shut on TCP and UDP while the rest of the network works".into(),
+        Cause::EdgeUnresponsive => "Port 7844 accepts connections and never answers".into(),
+        Cause::QuicBlocked => "UDP port 7844 is shut and cloudflared insists on QUIC".into(),
+        Cause::TransportBlocked => "TCP port 7844 is shut and cloudflared is set to http2".into(),
+        Cause::TunnelDeleted => "The tunnel was deleted at Cloudflare".into(),
+        Cause::CredentialsRejected => "Cloudflare refuses this connector's credentials".into(),
+        Cause::RegistrationRefused => "The edge refuses registrations and cloudflared keeps trying".into(),
+        Cause::UnitRestarting => "systemd is restarting cloudflared".into(),
+        Cause::UnitFailed => "systemd has given up on the unit".into(),
+        Cause::ConnectorFrozen => "The cloudflared process hangs".into(),
+        Cause::StaleTransport => "cloudflared clings to http2 though TCP is dead and QUIC would work".into(),
+        Cause::ConnectorAsleep => {
+            format!(
+                "cloudflared sleeps with no connection although the edge answers our own {transport} dial"
+            )
+        }
+        Cause::Reconnecting => "cloudflared is reconnecting by itself".into(),
+        Cause::Misrouted => {
+            "cloudflared is connected and names still fail, so their route points elsewhere".into()
+        }
+        Cause::ConnectorPhantom => {
+            "cloudflared believes it is connected and the edge knows nothing of it".into()
+        }
+        Cause::IngressEmpty => "cloudflared is connected and has no ingress rules".into(),
+        Cause::OriginDown => "The tunnel works and the origin behind it does not answer".into(),
+        Cause::PartlyConnected => "cloudflared holds fewer connections than usual".into(),
+        Cause::EdgeIncident => "Everything on this host is right and the edge still errs".into(),
+    }
+}
+
+fn unknown(f: &Facts<'_>) -> String {
+    if f.unit.is_none() {
+        return "Unknown, so nothing is done: systemd cannot be asked about the unit.".into();
+    }
+    if 0 < f.names_known && f.names.is_empty() {
+        return "Unknown, so nothing is done: no public name has been looked at yet.".into();
+    }
+    let parts = [unit(f), connections(f), names(f), dial(f), way_out(f)];
+    let parts: Vec<_> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+    format!("Unknown, so nothing is done: {}.", parts.join(", "))
+}
+
+fn unit(f: &Facts<'_>) -> String {
+    let Some(unit) = f.unit else { return String::new() };
+    let state = format!("{:?}", unit.active).to_lowercase();
+    format!("unit {state} ({}, result {}) for {}", unit.sub, unit.result, span(f.now.since(unit.since)))
+}
+
+fn connections(f: &Facts<'_>) -> String {
+    match (f.connections, f.ready.map(|sight| sight.ready)) {
+        (Some(0), _) => match f.age(f.track.zero_since) {
+            Some(age) => format!("0 connections for {}", span(age)),
+            None => "0 connections".into(),
+        },
+        (Some(n), _) => format!("{n} connections"),
+        (None, Some(Ready::Silent)) => format!("/ready silent {} times", f.track.silent),
+        (None, Some(Ready::Refused)) => "metrics port refused".into(),
+        (None, Some(Ready::Connections(_)) | None) => "connections not readable".into(),
+    }
+}
+
+fn names(f: &Facts<'_>) -> String {
+    if f.names_known == 0 {
+        return "no public name known".into();
+    }
+    let mut parts = Vec::new();
+    for answer in Answer::ALL {
+        let of: Vec<_> = f.names.iter().filter(|(_, _, sight)| sight.answer == answer).collect();
+        let Some((first, track, sight)) = of.first() else { continue };
+        let mut part = match of.len() {
+            1 => (*first).to_owned(),
+            n => format!("{first} and {} more", n - 1),
+        };
+        let _ = match (answer, sight.status, sight.code) {
+            (Answer::Blind, _, _) => write!(part, " could not be looked at ({})", sight.detail),
+            (_, Some(status), Some(code)) => write!(part, " answered {status} with error {code}"),
+            (_, Some(status), None) => write!(part, " {} {status}", verb(answer)),
+            (_, None, _) => write!(part, " {}", verb(answer)),
+        };
+        if answer != Answer::Served {
+            let _ = write!(part, " for {}", span(f.now.since(track.since)));
+        }
+        parts.push(part);
+    }
+    parts.join(", ")
+}
+
+fn verb(answer: Answer) -> &'static str {
+    match answer {
+        Answer::Served => "served",
+        Answer::TunnelError | Answer::DnsError | Answer::EdgeError | Answer::OriginError => "answered",
+        Answer::Access => "asked for an Access login with",
+        Answer::Challenge => "challenged the probe with",
+        Answer::Cached => "came from a cache with",
+        Answer::Blind => "unseen",
+    }
+}
+
+fn dial(f: &Facts<'_>) -> String {
+    let Some(edge) = f.edge else { return "edge not dialled".into() };
+    let one = |transport: Transport| {
+        let reach = edge.links.iter().find(|l| l.transport == transport).map(|l| l.reach);
+        let works = edge.reachable(transport);
+        let port = match transport {
+            Transport::Quic => "UDP 7844 (QUIC)",
+            Transport::Http2 => "TCP 7844 (http2)",
+        };
+        match (works, reach) {
+            (true, _) => match f.age(f.edge_track.ok_since(transport)) {
+                Some(age) => format!("{port} answers for {}", span(age)),
+                None => format!("{port} answers"),
+            },
+            (false, Some(reach)) => format!("{port} {}", reach_words(reach)),
+            (false, None) => format!("{port} not dialled"),
+        }
+    };
+    let resolved = if edge.resolved { "" } else { ", edge names do not resolve" };
+    format!("{}, {}{resolved}", one(Transport::Http2), one(Transport::Quic))
+}
+
+fn reach_words(reach: Reach) -> &'static str {
+    match reach {
+        Reach::Reachable => "answers",
+        Reach::Refused => "refused",
+        Reach::TimedOut => "timed out",
+        Reach::Unreachable => "has no route",
+        Reach::Silent => "connects and stays silent",
+        Reach::BrokenOff => "breaks off the handshake",
+    }
+}
+
+fn way_out(f: &Facts<'_>) -> String {
+    if f.host.is_some_and(|host| !host.route) {
+        return "no default route".into();
+    }
+    if f.way_out() { "own way out works".into() } else { "own way out does not work".into() }
+}
+
+fn text(f: &Facts<'_>, told: Option<&(Duration, String)>) -> String {
+    match told {
+        Some((at, text)) => format!("its journal said {} ago: {text}", span(f.now.since(*at))),
+        None => String::new(),
+    }
+}
+
+/// A length of time for people: `42 s`, `3 min 5 s`, `2 h 10 min`.
+pub fn span(length: Duration) -> String {
+    let seconds = length.as_secs();
+    match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
+        (0, 0, s) => format!("{s} s"),
+        (0, m, 0) => format!("{m} min"),
+        (0, m, s) => format!("{m} min {s} s"),
+        (h, 0, _) => format!("{h} h"),
+        (h, m, _) => format!("{h} h {m} min"),
+    }
+}

@@ -1,0 +1,241 @@
+//! Evidence → facts: the part of what was seen that is fresh. Age is checked here and nowhere else.
+
+use std::time::Duration;
+
+use super::evidence::{
+    Active, Answer, Control, EdgeSight, Evidence, HostEvidence, HostSight, NameSight, NameTrack, Ready,
+    ReadySight, Transport, UnitSight,
+};
+use super::policy::Policy;
+use super::time::Now;
+use super::track::{EdgeTrack, FULL, Life, Track};
+
+/// Fresh facts about one tunnel and its host. Borrowed: made anew for each judgement.
+#[derive(Clone, Debug)]
+pub struct Facts<'a> {
+    pub now: Now,
+    pub unit: Option<&'a UnitSight>,
+    pub ready: Option<&'a ReadySight>,
+    /// Connections held, where known. A unit that is not up holds none.
+    pub connections: Option<u8>,
+    /// Every name with a fresh look.
+    pub names: Vec<(&'a str, &'a NameTrack, &'a NameSight)>,
+    /// Names we were asked to watch.
+    pub names_known: usize,
+    pub control: Option<Control>,
+    /// The control probe looked and could not.
+    pub control_blind: bool,
+    pub edge: Option<&'a EdgeSight>,
+    pub host: Option<HostSight>,
+    pub log: &'a super::evidence::LogTrack,
+    pub journal_readable: bool,
+    pub files: Option<&'a super::evidence::FilesSight>,
+    pub private_network: Option<bool>,
+    /// Forced by the set-up; `None` is auto.
+    pub forced: Option<Transport>,
+    pub track: &'a Track,
+    pub edge_track: &'a EdgeTrack,
+    pub policy: &'a Policy,
+    /// Refused for good until a registration or a newer file.
+    pub latched: bool,
+}
+
+/// The journal has told us of an origin that is down not longer ago than this.
+const ORIGIN_RECENT: Duration = Duration::from_secs(90);
+
+impl<'a> Facts<'a> {
+    /// Reads the fresh part out of the evidence.
+    pub fn new(
+        now: Now,
+        policy: &'a Policy,
+        evidence: &'a Evidence,
+        host: &'a HostEvidence,
+        track: &'a Track,
+        edge_track: &'a EdgeTrack,
+        latched: bool,
+    ) -> Self {
+        let unit = evidence.unit.fresh(now, Duration::MAX);
+        let ready = evidence.ready.fresh(now, policy.ready_age);
+        let names = evidence
+            .names
+            .iter()
+            .filter_map(|(name, track)| Some((name.as_str(), track, track.fresh(now, policy.name_age)?)))
+            .collect();
+        let control_blind =
+            matches!(host.control.latest, Some((_, Err(blind))) if blind != super::evidence::Blind::NotYet);
+        Self {
+            now,
+            unit,
+            ready,
+            connections: connections(now, unit, ready),
+            names,
+            names_known: evidence.names.len(),
+            control: host.control.fresh(now, policy.edge_age).copied(),
+            control_blind,
+            edge: host.edge.fresh(now, policy.edge_age),
+            host: host.host.fresh(now, policy.edge_age).copied(),
+            log: &evidence.log,
+            journal_readable: evidence.journal.blind().is_none(),
+            files: evidence.files.as_ref(),
+            private_network: evidence.setup.private_network,
+            forced: evidence.setup.transport,
+            track,
+            edge_track,
+            policy,
+            latched,
+        }
+    }
+
+    /// How long ago something happened.
+    pub fn age(&self, at: Option<Duration>) -> Option<Duration> {
+        at.map(|at| self.now.since(at))
+    }
+
+    /// It happened within the last `span`.
+    pub fn within(&self, at: Option<Duration>, span: Duration) -> bool {
+        self.age(at).is_some_and(|age| age <= span)
+    }
+
+    pub fn life(&self) -> Option<&Life> {
+        self.track.life.as_ref()
+    }
+
+    /// Answers that say something about a visitor's way.
+    pub fn conclusive(&self) -> impl Iterator<Item = (&'a str, &'a NameTrack, &'a NameSight)> {
+        self.names.iter().copied().filter(|(_, _, sight)| sight.answer.conclusive())
+    }
+
+    /// Names whose answer is `answer`.
+    pub fn answering(&self, answer: Answer) -> usize {
+        self.names.iter().filter(|(_, _, sight)| sight.answer == answer).count()
+    }
+
+    /// Every conclusive name, and at least one, gives `answer`.
+    pub fn all(&self, answer: Answer) -> bool {
+        self.answering(answer) > 0 && self.conclusive().all(|(_, _, sight)| sight.answer == answer)
+    }
+
+    /// Some name's answer came through the tunnel: the origin's own, or a connector's word that it is down.
+    pub fn through(&self) -> bool {
+        self.answering(Answer::Served) > 0
+            || (self.answering(Answer::OriginError) > 0 && self.origin_reported())
+    }
+
+    /// cloudflared itself says that an origin does not answer.
+    pub fn origin_reported(&self) -> bool {
+        let errors = |counters: &super::evidence::Counters| counters.request_errors;
+        let counted = match (&self.track.baseline, &self.track.counters) {
+            (Some(before), Some(after)) => errors(&before.counters) < errors(after),
+            (None, _) | (_, None) => false,
+        };
+        counted || self.within(self.log.origin_down, ORIGIN_RECENT)
+    }
+
+    /// This host's own way out works: the control name answers, or any edge page reaches us.
+    pub fn way_out(&self) -> bool {
+        self.control == Some(Control::Answered) || self.conclusive().next().is_some()
+    }
+
+    /// The transport that the connector uses, or will try first.
+    pub fn transport(&self) -> Transport {
+        self.transport_of_life().or(self.forced).unwrap_or(Transport::Quic)
+    }
+
+    /// The transport that this life's own journal names.
+    pub fn transport_of_life(&self) -> Option<Transport> {
+        let (transport, invocation) = self.log.transport?;
+        let life = self.life().map(|life| life.invocation);
+        (invocation.is_none() || life.is_none() || invocation == life).then_some(transport)
+    }
+
+    /// It gave up QUIC in this life.
+    pub fn fell_back(&self) -> bool {
+        self.log
+            .fell_back
+            .is_some_and(|(_, of)| of.is_none() || of == self.life().map(|life| life.invocation))
+    }
+
+    /// It had been connected by QUIC in this life.
+    pub fn quic_worked(&self) -> bool {
+        self.log.quic_worked.is_some_and(|of| of.is_some() && of == self.life().map(|life| life.invocation))
+    }
+
+    /// Our own dial in the connector's transport gets through to at least one region.
+    pub fn dial_ok(&self) -> bool {
+        self.edge.is_some_and(|edge| edge.reachable(self.transport()))
+    }
+
+    /// How long that dial has worked without a break.
+    pub fn dial_ok_for(&self) -> Option<Duration> {
+        if !self.dial_ok() {
+            return None;
+        }
+        self.age(self.edge_track.ok_since(self.transport()))
+    }
+
+    /// Our dial failed in the course of this trouble.
+    pub fn dial_failed_lately(&self) -> bool {
+        let failed = self.edge_track.failed(self.transport());
+        let trouble = self.track.zero_since.unwrap_or(self.now.boot);
+        failed.is_some_and(|at| trouble.saturating_sub(Duration::from_secs(60)) <= at)
+    }
+
+    /// How long R has been 0.
+    pub fn zero_for(&self) -> Option<Duration> {
+        if self.connections != Some(0) { None } else { self.age(self.track.zero_since) }
+    }
+
+    /// The process counts as running: active, or starting for ever and at it for longer than the fallback takes.
+    pub fn running(&self) -> bool {
+        self.unit.is_some_and(|unit| unit.up() || self.endless_start_over(unit))
+    }
+
+    fn endless_start_over(&self, unit: &UnitSight) -> bool {
+        unit.active == Active::Activating
+            && unit.main_pid != 0
+            && unit.start_limit.is_none()
+            && self.now.since(unit.since) > FALLBACK_OVER
+    }
+
+    /// The time this connector gets to reconnect by itself.
+    pub fn patience(&self) -> Duration {
+        let base = self.policy.patience;
+        match self.transport() {
+            Transport::Quic => base * 3 / 2,
+            Transport::Http2 if self.dial_failed_lately() => base * 2 / 3,
+            Transport::Http2 => base,
+        }
+    }
+
+    /// The unit gives a start at least this long.
+    pub fn may_start_for(&self, span: Duration) -> bool {
+        self.unit.is_some_and(|unit| unit.start_limit.is_none_or(|limit| span <= limit))
+    }
+
+    /// A registration happened not longer ago than this; the edge may still be learning of it.
+    pub fn registered_within(&self, span: Duration) -> bool {
+        self.within(self.log.registered, span) || self.within(self.track.connected_since, span)
+    }
+
+    /// Connections that this connector is expected to hold.
+    pub fn expected(&self) -> u8 {
+        FULL
+    }
+}
+
+/// Nine QUIC dials and the jitter between them take at most 235 s; a start that lasts longer is no fallback.
+pub const FALLBACK_OVER: Duration = Duration::from_secs(360);
+
+fn connections(now: Now, unit: Option<&UnitSight>, ready: Option<&ReadySight>) -> Option<u8> {
+    let unit = unit?;
+    let told = ready.and_then(|sight| match sight.ready {
+        Ready::Connections(n) => Some(n),
+        Ready::Refused | Ready::Silent => None,
+    });
+    match unit.active {
+        Active::Inactive | Active::Failed => Some(0),
+        // READY=1 follows the first registration, so that a starting unit holds none unless it says otherwise.
+        Active::Activating => told.or((now.since(unit.since) > Duration::from_secs(1)).then_some(0)),
+        Active::Active | Active::Deactivating | Active::Other => told,
+    }
+}

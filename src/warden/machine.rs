@@ -1,0 +1,730 @@
+//! The machine: `handle(event, now)` is its only door. What it wants done comes out as commands.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::cause::Cause;
+use super::diagnosis::{Health, Verdict, diagnose};
+use super::evidence::{Finding, HostEvidence, HostFinding, Sense};
+use super::explain::{explain, span};
+use super::facts::Facts;
+use super::history::{Histories, History};
+use super::incident::{Closing, Incident};
+use super::note::{Happening, Note};
+use super::policy::Policy;
+use super::rails::{Case, Hold, objections};
+use super::remedy::{Ending, Outcome, Remedy};
+use super::time::Now;
+use super::track::EdgeTrack;
+use super::tunnel::{Blindness, Phase, Tunnel, UNKNOWN_PAUSES};
+
+/// Everything that can happen.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// A unit that runs a tunnel is there, with the public names to watch.
+    Tunnel {
+        unit: String,
+        names: Vec<String>,
+    },
+    /// A unit is no longer ours to watch.
+    Gone {
+        unit: String,
+    },
+    Observed {
+        unit: String,
+        finding: Finding,
+    },
+    HostObserved(HostFinding),
+    /// Every probe of the last look has answered or reached its limit.
+    Looked {
+        unit: String,
+    },
+    RemedyDone {
+        unit: String,
+        outcome: Outcome,
+    },
+    /// New settings.
+    Policy(Box<Policy>),
+    /// Somebody accepts that the memory is lost.
+    MemoryAccepted,
+    Woke,
+}
+
+/// Everything the daemon can do.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Command {
+    /// Look often, and once at once (or go back to the calm pace).
+    Hurry {
+        unit: String,
+        hurry: bool,
+    },
+    /// Look at everything now, each probe within `limit`; then say `Looked`.
+    Look {
+        unit: String,
+        limit: Duration,
+    },
+    /// Write down what must survive us, before anything that follows.
+    Persist,
+    /// Carry it out; say `RemedyDone` at `deadline` at the latest.
+    Apply {
+        unit: String,
+        remedy: Remedy,
+        deadline: Duration,
+    },
+    Tell(Note),
+    /// An incident is over: keep its record.
+    Record {
+        unit: String,
+        incident: Box<Incident>,
+    },
+}
+
+/// The judge of this host's tunnels.
+#[derive(Clone, Debug)]
+pub struct Warden {
+    policy: Policy,
+    tunnels: BTreeMap<String, Tunnel>,
+    /// Histories of units that are not watched at present.
+    aside: Histories,
+    host: HostEvidence,
+    edge_track: EdgeTrack,
+    memory_lost: Option<String>,
+    paused_until: Option<Duration>,
+    /// Finished decision cycles.
+    cycles: u64,
+}
+
+/// What the state file gave back.
+#[derive(Clone, Debug, Default)]
+pub struct Memory {
+    pub histories: Histories,
+    /// Why it was lost, if it was.
+    pub lost: Option<String>,
+    pub paused_until: Option<Duration>,
+}
+
+const LOOK_LIMIT: Duration = Duration::from_secs(2);
+const LOOK_MARGIN: Duration = Duration::from_millis(1500);
+const LOOK_PAUSE: Duration = Duration::from_secs(5);
+/// Spreads the acts of hosts that see the same outage.
+const JITTER_MS: u64 = 1500;
+const VERIFY_FOR: Duration = Duration::from_secs(120);
+const VERIFY_MORE: Duration = Duration::from_secs(60);
+const CALM_WAKEUP: Duration = Duration::from_secs(10);
+const TROUBLE_WAKEUP: Duration = Duration::from_secs(1);
+const BLIND_TOLD_AFTER: Duration = Duration::from_secs(60);
+const EDGE_INCIDENT_ESCALATES: Duration = Duration::from_secs(300);
+
+impl Warden {
+    /// A warden with what was remembered.
+    pub fn new(policy: Policy, memory: Memory) -> Self {
+        let Memory { histories, lost, paused_until } = memory;
+        Self {
+            policy,
+            tunnels: BTreeMap::new(),
+            aside: histories,
+            host: HostEvidence::default(),
+            edge_track: EdgeTrack::default(),
+            memory_lost: lost,
+            paused_until,
+            cycles: 0,
+        }
+    }
+
+    /// Takes in one event and says what is to be done, in this order.
+    #[must_use]
+    pub fn handle(&mut self, event: Event, now: Now) -> Vec<Command> {
+        let mut out = Vec::new();
+        let judge = self.take(event, now, &mut out);
+        if judge {
+            let units: Vec<_> = self.tunnels.keys().cloned().collect();
+            for unit in units {
+                self.judge(&unit, now, &mut out);
+            }
+        }
+        self.cycles += 1;
+        out
+    }
+
+    /// When to wake us if nothing happens before (time since boot); never in the past.
+    pub fn next_wakeup(&self, now: Now) -> Duration {
+        let calm = now.boot + CALM_WAKEUP;
+        let each = self.tunnels.values().map(|tunnel| {
+            let phase = match &tunnel.phase {
+                Phase::Watching => None,
+                Phase::LastLook { asked: false, look_at, .. } => Some(*look_at),
+                Phase::LastLook { give_up, .. }
+                | Phase::Acting { give_up, .. }
+                | Phase::Verifying { give_up, .. } => Some(*give_up),
+            };
+            let holds =
+                tunnel.holds.iter().filter_map(|held| held.until).filter(|until| now.boot < *until).min();
+            let trouble = (tunnel.verdict.health != Health::Healthy).then_some(now.boot + TROUBLE_WAKEUP);
+            [phase, holds, trouble].into_iter().flatten().min().unwrap_or(calm)
+        });
+        let soonest = each.min().unwrap_or(calm).min(calm);
+        soonest.max(now.boot + Duration::from_millis(20))
+    }
+
+    pub fn tunnels(&self) -> impl Iterator<Item = &Tunnel> {
+        self.tunnels.values()
+    }
+
+    pub fn host(&self) -> &HostEvidence {
+        &self.host
+    }
+
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    pub fn memory_lost(&self) -> Option<&str> {
+        self.memory_lost.as_deref()
+    }
+
+    pub fn paused_until(&self) -> Option<Duration> {
+        self.paused_until
+    }
+
+    pub fn cycles(&self) -> u64 {
+        self.cycles
+    }
+
+    /// What must survive us.
+    pub fn histories(&self) -> Histories {
+        let mut all = self.aside.clone();
+        all.extend(self.tunnels.iter().map(|(unit, tunnel)| (unit.clone(), tunnel.history.clone())));
+        all
+    }
+
+    /// The facts of one tunnel as they are now.
+    pub fn facts(&self, unit: &str, now: Now) -> Option<Facts<'_>> {
+        Some(self.tunnels.get(unit)?.facts(now, &self.policy, &self.host, &self.edge_track))
+    }
+
+    fn take(&mut self, event: Event, now: Now, out: &mut Vec<Command>) -> bool {
+        match event {
+            Event::Tunnel { unit, names } => self.appear(unit, &names, now),
+            Event::Gone { unit } => {
+                if let Some(tunnel) = self.tunnels.remove(&unit) {
+                    self.aside.insert(unit, tunnel.history);
+                }
+            }
+            Event::Observed { unit, finding } => {
+                return self.tunnels.get_mut(&unit).is_some_and(|tunnel| tunnel.fold(now, finding));
+            }
+            Event::HostObserved(finding) => {
+                if let HostFinding::Edge(Ok(sight)) = &finding {
+                    self.edge_track.put(now, sight);
+                }
+                self.host.put(now, finding);
+            }
+            Event::Looked { unit } => {
+                if let Some(Phase::LastLook { looked, .. }) =
+                    self.tunnels.get_mut(&unit).map(|t| &mut t.phase)
+                {
+                    *looked = true;
+                }
+            }
+            Event::RemedyDone { unit, outcome } => {
+                if let Some(tunnel) = self.tunnels.get_mut(&unit) {
+                    remedy_done(tunnel, outcome, now, out);
+                }
+            }
+            Event::Policy(policy) => self.policy = *policy,
+            Event::MemoryAccepted => self.memory_lost = None,
+            Event::Woke => (),
+        }
+        true
+    }
+
+    fn appear(&mut self, unit: String, names: &[String], now: Now) {
+        let aside = &mut self.aside;
+        let tunnel = self.tunnels.entry(unit.clone()).or_insert_with(|| {
+            let history = aside.remove(&unit).unwrap_or_default();
+            let mut tunnel = Tunnel::new(unit, history, now);
+            // We were ended in the middle of a remedy: it is paid for, and only its effect is to be seen.
+            if let Some(flight) = tunnel.history.in_flight {
+                let (cause, since) = (open_cause(&tunnel.history), now.boot);
+                let give_up = now.boot + VERIFY_FOR;
+                tunnel.phase = Phase::Verifying { remedy: flight.remedy, cause, since, give_up };
+            }
+            tunnel
+        });
+        tunnel.watch_names(names);
+    }
+
+    fn judge(&mut self, unit: &str, now: Now, out: &mut Vec<Command>) {
+        let host_charges: Vec<_> = self
+            .histories()
+            .values()
+            .flat_map(|history| history.charges.iter().map(|charge| charge.at))
+            .collect();
+        let Self { policy, tunnels, host, edge_track, memory_lost, paused_until, .. } = self;
+        let Some(tunnel) = tunnels.get_mut(unit) else { return };
+
+        let facts = tunnel.facts(now, policy, host, edge_track);
+        let (through, conclusive) = (facts.through(), facts.conclusive().next().is_some());
+        let connections = facts.connections;
+        let mut dirty = tunnel.follow(now, through, conclusive, connections);
+
+        let facts = tunnel.facts(now, policy, host, edge_track);
+        let verdict = diagnose(&facts);
+        let explanation = explain(verdict, &facts);
+        let case = verdict.cause.and_then(|cause| {
+            let remedy = chosen(cause, &facts)?;
+            Some(Case {
+                facts: &facts,
+                cause,
+                remedy,
+                history: &tunnel.history,
+                host_charges: &host_charges,
+                memory_lost: memory_lost.as_deref(),
+                paused_until: *paused_until,
+                look_again: tunnel.look_again,
+            })
+        });
+        let holds = case.as_ref().map(objections).unwrap_or_default();
+        let wanted = case.map(|case| (case.remedy, case.cause));
+        let deadline = |remedy: Remedy| {
+            let unit = facts.unit;
+            remedy.deadline(unit.and_then(|u| u.stop_limit), unit.and_then(|u| u.start_limit))
+        };
+        let deadline = wanted.map(|(remedy, _)| deadline(remedy));
+        let before = facts.unit.and_then(|unit| unit.invocation);
+
+        set_verdict(tunnel, verdict, explanation, now, out);
+        tunnel.holds = holds;
+        dirty |= follow_health(tunnel, policy, now);
+        let order = follow_phase(tunnel, wanted, now, out);
+        dirty |= follow_incident(tunnel, policy, order.is_some(), now, out);
+        tell_holds(tunnel, wanted, now, out);
+        tell_blindness(tunnel, now, out);
+        let hurry = wants_hurry(tunnel, now);
+        if hurry != tunnel.hurried {
+            tunnel.hurried = hurry;
+            out.push(Command::Hurry { unit: unit.to_owned(), hurry });
+        }
+        if let (Some((remedy, cause)), Some(deadline)) = (order, deadline) {
+            order_remedy(tunnel, policy, (remedy, cause), deadline, before, now, out);
+        } else if dirty {
+            out.push(Command::Persist);
+        }
+    }
+}
+
+/// The remedy for a cause under these facts: swift only where nothing live can be harmed.
+fn chosen(cause: Cause, facts: &Facts<'_>) -> Option<Remedy> {
+    let remedy = cause.remedy()?;
+    let unproven_life = facts.life().is_none_or(|life| !life.through);
+    let swift = match cause {
+        Cause::ConnectorPhantom => facts.private_network == Some(false) && !unproven_life,
+        _ => remedy == Remedy::SwiftRestart,
+    };
+    match (remedy, swift && facts.policy.swift) {
+        (Remedy::Restart | Remedy::SwiftRestart, true) => Some(Remedy::SwiftRestart),
+        (Remedy::Restart | Remedy::SwiftRestart, false) => Some(Remedy::Restart),
+        (Remedy::Start | Remedy::ResetAndStart, _) => Some(remedy),
+    }
+}
+
+fn open_cause(history: &History) -> Cause {
+    history.incident.as_ref().map_or(Cause::Reconnecting, |incident| incident.cause)
+}
+
+fn open_id(tunnel: &Tunnel) -> Option<String> {
+    tunnel.history.incident.as_ref().filter(|incident| incident.open()).map(|incident| incident.id.clone())
+}
+
+fn tell(tunnel: &Tunnel, happening: Happening, text: String, out: &mut Vec<Command>) {
+    let note = Note { unit: tunnel.unit.clone(), incident: open_id(tunnel), happening, text };
+    out.push(Command::Tell(note));
+}
+
+fn set_verdict(tunnel: &mut Tunnel, verdict: Verdict, explanation: String, now: Now, out: &mut Vec<Command>) {
+    tunnel.explanation = explanation;
+    if tunnel.verdict == verdict {
+        return;
+    }
+    tunnel.verdict = verdict;
+    tunnel.since = now.boot;
+    let text = tunnel.explanation.clone();
+    let Some(incident) = tunnel.history.incident.as_mut().filter(|incident| incident.open()) else { return };
+    let Some(cause) = verdict.cause else {
+        incident.note(now.wall, "unknown", text);
+        return;
+    };
+    incident.note(now.wall, cause.name(), text.clone());
+    if cause.is_incident() && cause != incident.cause {
+        incident.cause = cause;
+        tell(tunnel, Happening::CauseChanged { cause }, text, out);
+    }
+}
+
+/// Since when it is good, or in trouble. True if what must survive us has changed.
+fn follow_health(tunnel: &mut Tunnel, policy: &Policy, now: Now) -> bool {
+    let Verdict { health, cause } = tunnel.verdict;
+    let served_though_partly = cause == Some(Cause::PartlyConnected);
+    match health {
+        Health::Healthy => {
+            tunnel.good_since.get_or_insert(now.boot);
+            tunnel.trouble_since = None;
+            tunnel.unknown_since = None;
+        }
+        Health::Unknown => {
+            let since = *tunnel.unknown_since.get_or_insert(now.boot);
+            tunnel.good_since = None;
+            tunnel.history.healthy_since = None;
+            if UNKNOWN_PAUSES < now.since(since) {
+                tunnel.trouble_since = None;
+            }
+        }
+        Health::Degraded | Health::Down => {
+            tunnel.unknown_since = None;
+            if served_though_partly {
+                tunnel.good_since.get_or_insert(now.boot);
+            } else {
+                tunnel.good_since = None;
+            }
+            tunnel.history.healthy_since = None;
+            if cause.is_some_and(Cause::is_incident) {
+                tunnel.trouble_since.get_or_insert(now.boot);
+            } else {
+                tunnel.trouble_since = None;
+            }
+        }
+    }
+    if tunnel.proven(now) && tunnel.history.healthy_since.is_none() {
+        tunnel.history.healthy_since = tunnel.good_since;
+    }
+    tunnel.history.forget_after_health(now, policy)
+}
+
+/// Moves the phase on; `Some` means: order this now.
+fn follow_phase(
+    tunnel: &mut Tunnel,
+    wanted: Option<(Remedy, Cause)>,
+    now: Now,
+    out: &mut Vec<Command>,
+) -> Option<(Remedy, Cause)> {
+    match tunnel.phase.clone() {
+        Phase::Watching => {
+            let (remedy, cause) = wanted.filter(|_| tunnel.holds.is_empty())?;
+            let jitter = Duration::from_millis(u64::from(now.boot.subsec_micros()) % JITTER_MS);
+            let look_at = if remedy == Remedy::ResetAndStart { now.boot } else { now.boot + jitter };
+            let give_up = look_at + LOOK_LIMIT + LOOK_MARGIN;
+            tunnel.phase = Phase::LastLook { remedy, cause, look_at, asked: false, looked: false, give_up };
+            ask(tunnel, now, out);
+            None
+        }
+        Phase::LastLook { asked: false, .. } => {
+            ask(tunnel, now, out);
+            None
+        }
+        Phase::LastLook { remedy, looked, give_up, .. } => {
+            let agreed = wanted.filter(|(wanted, _)| tunnel.holds.is_empty() && *wanted == remedy);
+            if looked && agreed.is_some() {
+                return agreed;
+            }
+            if looked || give_up <= now.boot {
+                tunnel.phase = Phase::Watching;
+                tunnel.look_again = Some(now.boot + LOOK_PAUSE);
+            }
+            None
+        }
+        Phase::Acting { give_up, .. } => {
+            if give_up <= now.boot {
+                remedy_done(tunnel, Outcome::Pending, now, out);
+            }
+            None
+        }
+        Phase::Verifying { remedy, since, give_up, .. } => {
+            let proven = tunnel.proven(now)
+                && tunnel.good_since.is_some_and(|good| since <= good + Duration::from_secs(1));
+            let more = tunnel.good_since.is_some() && now.boot < give_up + VERIFY_MORE;
+            if proven {
+                verified(tunnel, remedy, Ending::Cured, now, out);
+            } else if give_up <= now.boot && !more {
+                verified(tunnel, remedy, Ending::NotCured, now, out);
+            }
+            None
+        }
+    }
+}
+
+fn ask(tunnel: &mut Tunnel, now: Now, out: &mut Vec<Command>) {
+    let unit = tunnel.unit.clone();
+    if let Phase::LastLook { look_at, asked, .. } = &mut tunnel.phase
+        && *look_at <= now.boot
+    {
+        *asked = true;
+        out.push(Command::Look { unit, limit: LOOK_LIMIT });
+    }
+}
+
+/// Charge, persist, then act.
+fn order_remedy(
+    tunnel: &mut Tunnel,
+    policy: &Policy,
+    (remedy, cause): (Remedy, Cause),
+    deadline: Duration,
+    before: Option<super::evidence::Invocation>,
+    now: Now,
+    out: &mut Vec<Command>,
+) {
+    tunnel.history.charge(now, remedy, before, policy);
+    if let Some(latch) = &mut tunnel.history.latch {
+        latch.tried = true;
+    }
+    let text = format!("{} ordered. {}", remedy.name(), tunnel.explanation);
+    if let Some(incident) = &mut tunnel.history.incident {
+        incident.remedies += 1;
+        incident.note(now.wall, "ordered", text.clone());
+    }
+    tell(tunnel, Happening::RemedyOrdered { remedy, cause }, text, out);
+    out.push(Command::Persist);
+    out.push(Command::Apply { unit: tunnel.unit.clone(), remedy, deadline });
+    let give_up = now.boot + deadline + Duration::from_secs(5);
+    tunnel.phase = Phase::Acting { remedy, cause, since: now.boot, give_up };
+    tunnel.holds.clear();
+    tunnel.look_again = None;
+}
+
+/// The hands are done (or have given up); what remains is proof.
+fn remedy_done(tunnel: &mut Tunnel, outcome: Outcome, now: Now, out: &mut Vec<Command>) {
+    let Phase::Acting { remedy, cause, since, .. } = tunnel.phase.clone() else { return };
+    let took = span(now.since(since));
+    match outcome {
+        Outcome::Done | Outcome::Pending => {
+            let word = if outcome == Outcome::Done { "done" } else { "pending" };
+            if let Some(incident) = &mut tunnel.history.incident {
+                incident.note(now.wall, word, format!("{} {word} after {took}", remedy.name()));
+            }
+            tunnel.phase =
+                Phase::Verifying { remedy, cause, since: now.boot, give_up: now.boot + VERIFY_FOR };
+        }
+        Outcome::Failed { kind, detail } => {
+            let text = format!("{} failed: {} ({detail})", remedy.name(), kind.words());
+            finished(tunnel, remedy, Ending::Failed, text, now, out);
+        }
+    }
+    out.push(Command::Persist);
+}
+
+fn verified(tunnel: &mut Tunnel, remedy: Remedy, ending: Ending, now: Now, out: &mut Vec<Command>) {
+    let text = match ending {
+        Ending::Cured => format!("{} cured it: {}", remedy.name(), tunnel.explanation),
+        Ending::NotCured | Ending::Failed => {
+            format!("{} did not cure it: {}", remedy.name(), tunnel.explanation)
+        }
+    };
+    finished(tunnel, remedy, ending, text, now, out);
+    out.push(Command::Persist);
+}
+
+fn finished(
+    tunnel: &mut Tunnel,
+    remedy: Remedy,
+    ending: Ending,
+    text: String,
+    now: Now,
+    out: &mut Vec<Command>,
+) {
+    tunnel.phase = Phase::Watching;
+    tunnel.history.in_flight = None;
+    match ending {
+        Ending::Cured => tunnel.history.not_cured = 0,
+        Ending::NotCured => tunnel.history.not_cured += 1,
+        Ending::Failed => (),
+    }
+    if let Some(incident) = &mut tunnel.history.incident {
+        incident.cured |= ending == Ending::Cured;
+        incident.note(now.wall, ending.name(), text.clone());
+    }
+    tell(tunnel, Happening::RemedyFinished { remedy, ending }, text, out);
+}
+
+/// Opens, escalates and closes. True if what must survive us has changed.
+fn follow_incident(
+    tunnel: &mut Tunnel,
+    policy: &Policy,
+    ordering: bool,
+    now: Now,
+    out: &mut Vec<Command>,
+) -> bool {
+    let open = tunnel.history.incident.as_ref().is_some_and(Incident::open);
+    let Verdict { cause, .. } = tunnel.verdict;
+    match (open, tunnel.trouble_since, cause) {
+        (false, Some(since), Some(cause)) if ordering || sustained(tunnel, policy, since, now) => {
+            open_incident(tunnel, policy, cause, since, now, out);
+            true
+        }
+        (true, _, Some(cause)) => {
+            let resolved = cause == Cause::OperatorStopped;
+            let over = tunnel.proven(now) && matches!(tunnel.phase, Phase::Watching);
+            if resolved || over {
+                close_incident(tunnel, resolved, now, out);
+                return true;
+            }
+            escalate(tunnel, cause, now, out)
+        }
+        (true | false, _, _) => false,
+    }
+}
+
+fn sustained(tunnel: &Tunnel, policy: &Policy, since: Duration, now: Now) -> bool {
+    let failing = tunnel.evidence.names.values().filter(|name| {
+        name.latest
+            .as_ref()
+            .is_some_and(|(_, s)| s.answer.conclusive() && s.answer != super::evidence::Answer::Served)
+    });
+    let rounds = failing.map(|name| name.streak).min().unwrap_or(u32::MAX);
+    policy.sustained <= now.since(since) && policy.rounds <= rounds
+}
+
+fn open_incident(
+    tunnel: &mut Tunnel,
+    policy: &Policy,
+    cause: Cause,
+    since: Duration,
+    now: Now,
+    out: &mut Vec<Command>,
+) {
+    let began_wall = now.wall_of(since);
+    let stem = tunnel.unit.trim_end_matches(".service");
+    let reopened = tunnel.history.incident.take().filter(|incident| {
+        let lately = incident.closed.is_some_and(|(at, _)| now.since(at) < policy.healthy_after);
+        lately && incident.cured && tunnel.history.step != 0
+    });
+    let relapse = reopened.is_some();
+    let mut incident = reopened.unwrap_or_else(|| Incident {
+        id: format!("{stem}-{}", began_wall.as_secs()),
+        began: since,
+        began_wall,
+        cause,
+        steps: Vec::new(),
+        remedies: 0,
+        cured: false,
+        escalated: false,
+        closed: None,
+    });
+    incident.closed = None;
+    incident.cured = false;
+    incident.cause = cause;
+    incident.began = since;
+    incident.note(now.wall, if relapse { "relapsed" } else { "opened" }, tunnel.explanation.clone());
+    tunnel.history.incident = Some(incident);
+    tunnel.held_told.clear();
+    let text = tunnel.explanation.clone();
+    tell(tunnel, Happening::IncidentOpened { cause, after: now.since(since) }, text, out);
+}
+
+fn close_incident(tunnel: &mut Tunnel, resolved: bool, now: Now, out: &mut Vec<Command>) {
+    let good = tunnel.good_since.unwrap_or(now.boot);
+    let Some(incident) = &mut tunnel.history.incident else { return };
+    let closing = match (resolved, incident.cured) {
+        (true, _) => Closing::Resolved,
+        (false, true) => Closing::Cured,
+        (false, false) => Closing::RecoveredAlone,
+    };
+    let lasted = good.saturating_sub(incident.began);
+    let text = format!("Incident over after {}, {}: {}", span(lasted), closing.name(), tunnel.explanation);
+    incident.note(now.wall, "closed", text.clone());
+    let cause = incident.cause;
+    tell(tunnel, Happening::IncidentClosed { closing, cause, lasted }, text, out);
+    if let Some(incident) = &mut tunnel.history.incident {
+        incident.closed = Some((now.boot, closing));
+        let incident = Box::new(incident.clone());
+        out.push(Command::Record { unit: tunnel.unit.clone(), incident });
+    }
+}
+
+fn escalate(tunnel: &mut Tunnel, cause: Cause, now: Now, out: &mut Vec<Command>) -> bool {
+    let exhausted = tunnel.holds.iter().any(|held| matches!(held.hold, Hold::NotCured | Hold::BudgetSpent));
+    let edge = cause == Cause::EdgeIncident && EDGE_INCIDENT_ESCALATES <= now.since(tunnel.since);
+    let Some(incident) = &mut tunnel.history.incident else { return false };
+    if incident.escalated || !(exhausted || edge) {
+        return false;
+    }
+    incident.escalated = true;
+    let text = format!("This needs a person. {} {}", tunnel.explanation, cause.advice());
+    incident.note(now.wall, "escalated", text.clone());
+    tell(tunnel, Happening::Escalated { cause }, text, out);
+    true
+}
+
+fn tell_holds(tunnel: &mut Tunnel, wanted: Option<(Remedy, Cause)>, now: Now, out: &mut Vec<Command>) {
+    if !matches!(tunnel.phase, Phase::Watching) {
+        tunnel.holds.clear();
+        if let Phase::LastLook { give_up, .. } = tunnel.phase {
+            let held =
+                super::rails::Held { hold: Hold::LastLook, until: Some(give_up), detail: String::new() };
+            tunnel.holds.push(held);
+        }
+        return;
+    }
+    let Some((remedy, cause)) = wanted else {
+        tunnel.held_told.clear();
+        return;
+    };
+    for held in tunnel.holds.clone() {
+        if !tunnel.held_told.insert(held.hold) {
+            continue;
+        }
+        let until = held.until.map(|until| format!(", for {} more", span(until.saturating_sub(now.boot))));
+        let detail = if held.detail.is_empty() { String::new() } else { format!(": {}", held.detail) };
+        let text = format!(
+            "{} held by {}: {}{detail}{}. {}",
+            remedy.name(),
+            held.hold.name(),
+            held.hold.reason(),
+            until.unwrap_or_default(),
+            tunnel.explanation
+        );
+        if let Some(incident) = tunnel.history.incident.as_mut().filter(|incident| incident.open()) {
+            incident.note(now.wall, "held", text.clone());
+        }
+        tell(tunnel, Happening::RemedyHeld { hold: held.hold, cause }, text, out);
+    }
+}
+
+fn tell_blindness(tunnel: &mut Tunnel, now: Now, out: &mut Vec<Command>) {
+    let at_rest = matches!(tunnel.verdict.cause, Some(Cause::OperatorStopped | Cause::UnitMissing));
+    for (sense, blind) in tunnel.blindness() {
+        let expected =
+            sense == Sense::Ready && at_rest || sense == Sense::Public && tunnel.evidence.names.is_empty();
+        let known = tunnel.blind.get(&sense).copied();
+        match (blind.filter(|_| !expected), known) {
+            (Some(_), None) => {
+                tunnel.blind.insert(sense, Blindness { since: now.boot, told: false });
+            }
+            (Some(why), Some(Blindness { since, told: false })) if BLIND_TOLD_AFTER <= now.since(since) => {
+                tunnel.blind.insert(sense, Blindness { since, told: true });
+                let text = format!("The {} sense is blind: {}.", sense.word(), why.words());
+                tell(tunnel, Happening::SenseBlind { sense }, text, out);
+            }
+            (None, Some(Blindness { told, since })) => {
+                tunnel.blind.remove(&sense);
+                if told {
+                    let text =
+                        format!("The {} sense sees again after {}.", sense.word(), span(now.since(since)));
+                    tell(tunnel, Happening::SenseSees { sense }, text, out);
+                }
+            }
+            (Some(_), Some(_)) | (None, None) => (),
+        }
+    }
+}
+
+fn wants_hurry(tunnel: &Tunnel, now: Now) -> bool {
+    let at_rest = matches!(tunnel.verdict.cause, Some(Cause::OperatorStopped | Cause::UnitMissing));
+    let failing = tunnel.evidence.names.values().any(|name| {
+        name.latest
+            .as_ref()
+            .is_some_and(|(_, s)| s.answer.conclusive() && s.answer != super::evidence::Answer::Served)
+    });
+    let open = tunnel.history.incident.as_ref().is_some_and(Incident::open);
+    let busy = !matches!(tunnel.phase, Phase::Watching);
+    let calm = tunnel.verdict.health == Health::Healthy && tunnel.proven(now);
+    busy || (!at_rest && (!calm || failing || open || tunnel.track.silent > 0))
+}

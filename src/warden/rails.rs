@@ -1,0 +1,453 @@
+//! Guard rails: each may object to a remedy, with a name and the time at which it may lift.
+
+use std::time::Duration;
+
+use super::cause::Cause;
+use super::evidence::{Active, Job, Reach, Transport};
+use super::facts::{FALLBACK_OVER, Facts};
+use super::history::{DAY, HOUR, History, full_until};
+use super::remedy::Remedy;
+use super::track::Origin;
+
+/// Why a remedy that could help is not applied now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Hold {
+    MemoryLost,
+    ObserveOnly,
+    Paused,
+    OutsideWindow,
+    OperatorIntent,
+    JobQueued,
+    Upgrading,
+    ShuttingDown,
+    BootGrace,
+    StartGrace,
+    NotSustained,
+    Patience,
+    CredentialsLatched,
+    StartWouldFail,
+    LiveConnections,
+    UnitLimitNear,
+    NotCured,
+    Cooldown,
+    BudgetSpent,
+    SelfDoubt,
+    FleetSlot,
+    LastLook,
+}
+
+impl Hold {
+    pub const ALL: [Self; 22] = [
+        Self::MemoryLost,
+        Self::ObserveOnly,
+        Self::Paused,
+        Self::OutsideWindow,
+        Self::OperatorIntent,
+        Self::JobQueued,
+        Self::Upgrading,
+        Self::ShuttingDown,
+        Self::BootGrace,
+        Self::StartGrace,
+        Self::NotSustained,
+        Self::Patience,
+        Self::CredentialsLatched,
+        Self::StartWouldFail,
+        Self::LiveConnections,
+        Self::UnitLimitNear,
+        Self::NotCured,
+        Self::Cooldown,
+        Self::BudgetSpent,
+        Self::SelfDoubt,
+        Self::FleetSlot,
+        Self::LastLook,
+    ];
+
+    /// The name, the label, and the reason in words.
+    fn words(self) -> (&'static str, &'static str, &'static str) {
+        match self {
+            Self::MemoryLost => (
+                "MemoryLost",
+                "memory_lost",
+                "the state file was unreadable, so what was done before is not known",
+            ),
+            Self::ObserveOnly => ("ObserveOnly", "observe_only", "only watching is allowed here"),
+            Self::Paused => ("Paused", "paused", "somebody paused it"),
+            Self::OutsideWindow => ("OutsideWindow", "outside_window", "the window for remedies is shut"),
+            Self::OperatorIntent => ("OperatorIntent", "operator_intent", "somebody wants the unit as it is"),
+            Self::JobQueued => ("JobQueued", "job_queued", "systemd has a job for the unit already"),
+            Self::Upgrading => {
+                ("Upgrading", "upgrading", "a package manager or cloudflared-update is at work")
+            }
+            Self::ShuttingDown => ("ShuttingDown", "shutting_down", "the host is going down"),
+            Self::BootGrace => ("BootGrace", "boot_grace", "the host has just booted"),
+            Self::StartGrace => ("StartGrace", "start_grace", "the process has just started"),
+            Self::NotSustained => ("NotSustained", "not_sustained", "the trouble has not lasted long enough"),
+            Self::Patience => ("Patience", "patience", "cloudflared gets the time to reconnect by itself"),
+            Self::CredentialsLatched => {
+                ("CredentialsLatched", "credentials_latched", "Cloudflare refused these credentials")
+            }
+            Self::StartWouldFail => ("StartWouldFail", "start_would_fail", "a new process could not come up"),
+            Self::LiveConnections => ("LiveConnections", "live_connections", "live connections would be cut"),
+            Self::UnitLimitNear => {
+                ("UnitLimitNear", "unit_limit_near", "the unit is near its own start limit")
+            }
+            Self::NotCured => ("NotCured", "not_cured", "two remedies did not cure this incident"),
+            Self::Cooldown => ("Cooldown", "cooldown", "the last remedy is too recent"),
+            Self::BudgetSpent => ("BudgetSpent", "budget_spent", "the budget of remedies is spent"),
+            Self::SelfDoubt => ("SelfDoubt", "self_doubt", "our own senses cannot be trusted"),
+            Self::FleetSlot => ("FleetSlot", "fleet_slot", "another host of the fleet is at it"),
+            Self::LastLook => ("LastLook", "last_look", "everything is looked at once more before the act"),
+        }
+    }
+
+    /// The name in JSON, journal and D-Bus.
+    pub fn name(self) -> &'static str {
+        self.words().0
+    }
+
+    /// The word in labels.
+    pub fn label(self) -> &'static str {
+        self.words().1
+    }
+
+    /// The reason, in words.
+    pub fn reason(self) -> &'static str {
+        self.words().2
+    }
+}
+
+/// A rail's objection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    pub hold: Hold,
+    /// When it may lift (time since boot), where that is known.
+    pub until: Option<Duration>,
+    /// What exactly, where the name alone does not say.
+    pub detail: String,
+}
+
+impl Held {
+    fn new(hold: Hold) -> Self {
+        Self { hold, until: None, detail: String::new() }
+    }
+
+    fn until(hold: Hold, until: Duration) -> Self {
+        Self { hold, until: Some(until), detail: String::new() }
+    }
+
+    fn because(hold: Hold, detail: impl Into<String>) -> Self {
+        Self { hold, until: None, detail: detail.into() }
+    }
+}
+
+/// Everything a rail may look at.
+#[derive(Clone, Copy)]
+pub struct Case<'a> {
+    pub facts: &'a Facts<'a>,
+    pub cause: Cause,
+    pub remedy: Remedy,
+    pub history: &'a History,
+    /// Charges of every tunnel on this host.
+    pub host_charges: &'a [Duration],
+    pub memory_lost: Option<&'a str>,
+    pub paused_until: Option<Duration>,
+    /// A last look that judged otherwise; no new one before this.
+    pub look_again: Option<Duration>,
+}
+
+type Rail = fn(&Case<'_>) -> Option<Held>;
+
+const RAILS: [Rail; 19] = [
+    memory_lost,
+    observe_only,
+    paused,
+    operator_intent,
+    job_queued,
+    shutting_down,
+    boot_grace,
+    start_grace,
+    not_sustained,
+    patience,
+    credentials_latched,
+    start_would_fail,
+    live_connections,
+    unit_limit_near,
+    not_cured,
+    cooldown,
+    budget_spent,
+    self_doubt,
+    last_look,
+];
+
+/// Every objection to the remedy of `case`; none means: act.
+pub fn objections(case: &Case<'_>) -> Vec<Held> {
+    RAILS.iter().filter_map(|rail| rail(case)).collect()
+}
+
+const ANOTHERS_GRACE: Duration = Duration::from_secs(90);
+const NOT_CURED_AT_MOST: u32 = 2;
+/// A failed unit is systemd's own word; only the journal's lag of up to half a second is waited for.
+const JOURNAL_LAG: Duration = Duration::from_secs(1);
+
+fn memory_lost(case: &Case<'_>) -> Option<Held> {
+    case.memory_lost.map(|why| Held::because(Hold::MemoryLost, why))
+}
+
+fn observe_only(case: &Case<'_>) -> Option<Held> {
+    let policy = case.facts.policy;
+    if let Some(why) = &policy.powerless {
+        return Some(Held::because(Hold::ObserveOnly, why.clone()));
+    }
+    if policy.observe_only {
+        return Some(Held::because(Hold::ObserveOnly, "mode = \"observe\""));
+    }
+    (case.cause == Cause::StoppedFromOutside && !policy.start_stopped)
+        .then(|| Held::because(Hold::OperatorIntent, "remedy.start_stopped is false"))
+}
+
+fn paused(case: &Case<'_>) -> Option<Held> {
+    let until = case.paused_until?;
+    (case.facts.now.boot < until).then(|| Held::until(Hold::Paused, until))
+}
+
+fn operator_intent(case: &Case<'_>) -> Option<Held> {
+    let unit = case.facts.unit?;
+    (unit.frozen || unit.job == Some(Job::Stop)).then(|| Held::new(Hold::OperatorIntent))
+}
+
+fn job_queued(case: &Case<'_>) -> Option<Held> {
+    let unit = case.facts.unit?;
+    let endless_start =
+        unit.active == Active::Activating && unit.start_limit.is_none() && unit.job == Some(Job::Start);
+    (unit.job.is_some() && !endless_start).then(|| Held::new(Hold::JobQueued))
+}
+
+fn shutting_down(case: &Case<'_>) -> Option<Held> {
+    case.facts.host.is_some_and(|host| host.shutting_down).then(|| Held::new(Hold::ShuttingDown))
+}
+
+fn boot_grace(case: &Case<'_>) -> Option<Held> {
+    let grace = case.facts.policy.boot_grace;
+    (case.facts.now.boot < grace).then(|| Held::until(Hold::BootGrace, grace))
+}
+
+fn start_grace(case: &Case<'_>) -> Option<Held> {
+    let f = case.facts;
+    if matches!(case.remedy, Remedy::Start | Remedy::ResetAndStart) {
+        return None;
+    }
+    let life = f.life()?;
+    let udp_shut = f.edge.is_some_and(|edge| edge.dead(Transport::Quic)) && f.may_start_for(FALLBACK);
+    let grace = match life.origin {
+        _ if udp_shut && f.transport() == Transport::Quic => FALLBACK,
+        Origin::Other => ANOTHERS_GRACE.max(f.policy.start_grace),
+        Origin::Before | Origin::Ours | Origin::Systemd => f.policy.start_grace,
+    };
+    let until = life.began + grace;
+    (f.now.boot < until).then(|| Held::until(Hold::StartGrace, until))
+}
+
+/// Nine failed QUIC dials take up to 235 s.
+const FALLBACK: Duration = Duration::from_secs(240);
+
+/// Since when the trouble that `cause` names has been seen, and in how many rounds.
+fn evidence_of(case: &Case<'_>) -> (Option<Duration>, u32) {
+    let (f, track) = (case.facts, case.facts.track);
+    let streak = f.conclusive().map(|(_, name, _)| name.streak).min();
+    match case.cause {
+        Cause::UnitFailed | Cause::StoppedFromOutside => (f.unit.map(|unit| unit.since), u32::MAX),
+        Cause::ConnectorFrozen => (track.silent_since, track.silent),
+        Cause::ConnectorPhantom | Cause::IngressEmpty => (track.names_bad_since, streak.unwrap_or(0)),
+        Cause::Healthy
+        | Cause::UnitMissing
+        | Cause::UnitBroken
+        | Cause::OperatorStopped
+        | Cause::PlannedRestart
+        | Cause::ConfigInvalid
+        | Cause::CredentialsUnusable
+        | Cause::HostOffline
+        | Cause::ClockWrong
+        | Cause::EdgeBlocked
+        | Cause::EdgeUnresponsive
+        | Cause::QuicBlocked
+        | Cause::TransportBlocked
+        | Cause::TunnelDeleted
+        | Cause::CredentialsRejected
+        | Cause::RegistrationRefused
+        | Cause::UnitRestarting
+        | Cause::StaleTransport
+        | Cause::ConnectorAsleep
+        | Cause::Reconnecting
+        | Cause::Misrouted
+        | Cause::OriginDown
+        | Cause::PartlyConnected
+        | Cause::EdgeIncident => (track.zero_since, track.zero_looks),
+    }
+}
+
+fn not_sustained(case: &Case<'_>) -> Option<Held> {
+    let f = case.facts;
+    let (since, rounds) = evidence_of(case);
+    let Some(since) = since else {
+        return Some(Held::new(Hold::NotSustained));
+    };
+    let needed = match case.cause == Cause::UnitFailed {
+        true => JOURNAL_LAG,
+        false => f.policy.sustained,
+    };
+    let until = since + needed;
+    if f.now.boot < until {
+        return Some(Held::until(Hold::NotSustained, until));
+    }
+    (rounds < f.policy.rounds).then(|| Held::new(Hold::NotSustained))
+}
+
+fn patience(case: &Case<'_>) -> Option<Held> {
+    let f = case.facts;
+    if case.cause != Cause::Reconnecting {
+        return None;
+    }
+    let Some(zero) = f.track.zero_since else {
+        return Some(Held::new(Hold::Patience));
+    };
+    if let Some(unit) = f.unit
+        && unit.active == Active::Activating
+    {
+        return Some(Held::until(Hold::Patience, unit.since + FALLBACK_OVER));
+    }
+    let dial = f.edge_track.ok_since(f.transport());
+    let until = dial.map(|dial| zero.max(dial) + f.patience()).filter(|until| f.now.boot < *until);
+    Some(Held { hold: Hold::Patience, until, detail: String::new() })
+}
+
+fn credentials_latched(case: &Case<'_>) -> Option<Held> {
+    let latch = case.history.latch?;
+    let changed = case.facts.files.and_then(|files| files.changed);
+    let newer = match (changed, latch.files) {
+        (Some(changed), Some(then)) => then < changed,
+        (Some(changed), None) => case.facts.now.wall_of(latch.at) < changed,
+        (None, _) => false,
+    };
+    (!newer || latch.tried)
+        .then(|| Held::because(Hold::CredentialsLatched, "until a registration or a newer file"))
+}
+
+fn start_would_fail(case: &Case<'_>) -> Option<Held> {
+    let f = case.facts;
+    let held = |detail: &str| Some(Held::because(Hold::StartWouldFail, detail));
+    if let Some(why) = f.files.and_then(|files| files.unusable.as_deref()) {
+        return held(why);
+    }
+    let Some(edge) = f.edge else {
+        return held("the edge was not dialled yet");
+    };
+    if !edge.resolved {
+        return held("the edge's names do not resolve");
+    }
+    let first = f.forced.unwrap_or(Transport::Quic);
+    let waits_for_fallback =
+        f.forced.is_none() && f.may_start_for(FALLBACK) && edge.reachable(Transport::Http2);
+    if edge.reachable(first) || waits_for_fallback {
+        return None;
+    }
+    let silent = edge.links.iter().any(|link| link.reach == Reach::Silent);
+    held(if silent {
+        "the edge does not answer the transport it tries first"
+    } else {
+        "the transport it tries first is shut"
+    })
+}
+
+fn live_connections(case: &Case<'_>) -> Option<Held> {
+    let f = case.facts;
+    match case.cause {
+        Cause::ConnectorPhantom | Cause::IngressEmpty => return None,
+        // Only a connector that knew QUIC, under a unit that waits for the fallback, gains anything.
+        Cause::QuicBlocked if !f.quic_worked() || !f.may_start_for(Duration::from_secs(300)) => {
+            return Some(Held::because(Hold::StartWouldFail, "a new process could never fall back to http2"));
+        }
+        Cause::Healthy
+        | Cause::UnitMissing
+        | Cause::UnitBroken
+        | Cause::OperatorStopped
+        | Cause::StoppedFromOutside
+        | Cause::PlannedRestart
+        | Cause::ConfigInvalid
+        | Cause::CredentialsUnusable
+        | Cause::HostOffline
+        | Cause::ClockWrong
+        | Cause::EdgeBlocked
+        | Cause::EdgeUnresponsive
+        | Cause::QuicBlocked
+        | Cause::TransportBlocked
+        | Cause::TunnelDeleted
+        | Cause::CredentialsRejected
+        | Cause::RegistrationRefused
+        | Cause::UnitRestarting
+        | Cause::UnitFailed
+        | Cause::ConnectorFrozen
+        | Cause::StaleTransport
+        | Cause::ConnectorAsleep
+        | Cause::Reconnecting
+        | Cause::Misrouted
+        | Cause::OriginDown
+        | Cause::PartlyConnected
+        | Cause::EdgeIncident => (),
+    }
+    if f.connections.is_some_and(|n| 0 < n) {
+        return Some(Held::new(Hold::LiveConnections));
+    }
+    // A name is through while R = 0: another replica covers, or our reading of R is wrong.
+    let covered = f.through() && f.unit.is_some_and(|unit| unit.up());
+    let ours = f.track.requests_rising() != Some(false);
+    (covered && ours).then(|| Held::because(Hold::LiveConnections, "requests still reach this connector"))
+}
+
+fn unit_limit_near(case: &Case<'_>) -> Option<Held> {
+    let f = case.facts;
+    // A reset forgets the unit's own count.
+    if case.remedy == Remedy::ResetAndStart {
+        return None;
+    }
+    let (burst, interval) = f.unit?.start_rate?;
+    let until = full_until(f.track.starts.iter().copied(), f.now, interval, burst.saturating_sub(1).max(1))?;
+    Some(Held::until(Hold::UnitLimitNear, until))
+}
+
+fn not_cured(case: &Case<'_>) -> Option<Held> {
+    if case.history.not_cured < NOT_CURED_AT_MOST {
+        return None;
+    }
+    let until = case.history.last()?.at + case.facts.policy.half_open;
+    (case.facts.now.boot < until).then(|| Held::until(Hold::NotCured, until))
+}
+
+fn cooldown(case: &Case<'_>) -> Option<Held> {
+    let until = case.history.cooldown_until(case.facts.now, case.facts.policy)?;
+    Some(Held::until(Hold::Cooldown, until))
+}
+
+fn budget_spent(case: &Case<'_>) -> Option<Held> {
+    let (now, policy) = (case.facts.now, case.facts.policy);
+    let hour = case.history.full_until(now, HOUR, policy.per_hour);
+    // Full for the day: one half-open try each `half_open`, never halted for ever.
+    let day = case.history.full_until(now, DAY, policy.per_day).and_then(|full| {
+        let open = case.history.last().map(|last| last.at + policy.half_open)?;
+        (now.boot < open).then_some(open.min(full))
+    });
+    let host = full_until(case.host_charges.iter().copied(), now, HOUR, policy.per_hour_host);
+    let until = [hour, day, host].into_iter().flatten().max()?;
+    Some(Held::until(Hold::BudgetSpent, until))
+}
+
+fn self_doubt(case: &Case<'_>) -> Option<Held> {
+    let f = case.facts;
+    let nothing_outside = !f.way_out() && f.edge.is_none_or(|edge| edge.all_dead());
+    nothing_outside
+        .then(|| Held::because(Hold::SelfDoubt, "neither the control name nor the edge answers us"))
+}
+
+fn last_look(case: &Case<'_>) -> Option<Held> {
+    let until = case.look_again?;
+    (case.facts.now.boot < until).then(|| Held::until(Hold::LastLook, until))
+}

@@ -1,0 +1,225 @@
+//! What can only be known by watching over time: how long a state has held, and whose life a process is.
+
+use std::time::Duration;
+
+use super::evidence::{Counters, Invocation, Ready, ReadySight, Transport, UnitSight};
+use super::time::Now;
+
+/// Who started this life of the unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// It was there when we came.
+    Before,
+    Ours,
+    Systemd,
+    /// An admin, a package, cloudflared-update.
+    Other,
+}
+
+/// One life of the unit (an `InvocationID`).
+#[derive(Clone, Copy, Debug)]
+pub struct Life {
+    pub invocation: Invocation,
+    pub origin: Origin,
+    pub began: Duration,
+    /// We saw it from its beginning.
+    pub watched_whole: bool,
+    /// A public answer came through while it ran.
+    pub through: bool,
+}
+
+/// Counters at the moment when the names began to fail, to compare with later ones.
+#[derive(Clone, Debug)]
+pub struct Baseline {
+    pub connector: Option<String>,
+    pub counters: Counters,
+    pub at: Duration,
+}
+
+/// Durations of one tunnel's states.
+#[derive(Clone, Debug, Default)]
+pub struct Track {
+    pub life: Option<Life>,
+    /// R has been 0 since.
+    pub zero_since: Option<Duration>,
+    /// Looks at `/ready` (or at the unit) that found R = 0 in a row.
+    pub zero_looks: u32,
+    /// `/ready` accepts and says nothing since, and how many times in a row.
+    pub silent_since: Option<Duration>,
+    pub silent: u32,
+    /// Connected, but with fewer connections than usual, since.
+    pub partly_since: Option<Duration>,
+    /// R has been at least 1 since.
+    pub connected_since: Option<Duration>,
+    /// No name has been through since; none while one is, or while no name answers.
+    pub names_bad_since: Option<Duration>,
+    /// All conclusive names have been served since.
+    pub names_good_since: Option<Duration>,
+    pub baseline: Option<Baseline>,
+    pub counters: Option<Counters>,
+    /// Registrations refused by counter, since when they rise without a success.
+    pub refusals_since: Option<Duration>,
+    pub refused_last: Option<Duration>,
+    /// When the unit was started, newest last; bounded.
+    pub starts: Vec<Duration>,
+}
+
+/// Connections that a connector normally holds.
+pub const FULL: u8 = 4;
+const STARTS_KEPT: usize = 16;
+
+impl Track {
+    /// Takes in what systemd said. `ours` tells whether a new life is our doing, `known` is what
+    /// memory has of it (watched whole, through before).
+    pub(super) fn unit(
+        &mut self,
+        now: Now,
+        before: Option<&UnitSight>,
+        unit: &UnitSight,
+        ours: bool,
+        known: Option<(bool, bool)>,
+    ) {
+        let Some(invocation) = unit.invocation else {
+            return;
+        };
+        if self.life.is_some_and(|life| life.invocation == invocation) {
+            return;
+        }
+        let by_systemd = before.is_some_and(|before| {
+            before.restarting()
+                || before.n_restarts < unit.n_restarts
+                || unit.n_restarts > 0 && before.main_pid == 0
+        });
+        let origin = match (before, &self.life) {
+            _ if ours => Origin::Ours,
+            (None, None) => Origin::Before,
+            _ if by_systemd => Origin::Systemd,
+            _ => Origin::Other,
+        };
+        let began = unit.started.unwrap_or(unit.since);
+        let (watched_whole, through) = known.unwrap_or_else(|| {
+            let fresh_start = now.since(began) < Duration::from_secs(20);
+            (origin != Origin::Before || fresh_start, false)
+        });
+        self.life = Some(Life { invocation, origin, began, watched_whole, through });
+        self.starts.push(began);
+        if STARTS_KEPT < self.starts.len() {
+            self.starts.remove(0);
+        }
+        self.connected_since = None;
+        self.partly_since = None;
+        self.silent_since = None;
+        self.silent = 0;
+        self.baseline = None;
+        self.counters = None;
+        self.refusals_since = None;
+    }
+
+    /// Takes in a look at `/ready`.
+    pub(super) fn ready(&mut self, now: Now, sight: &ReadySight, expected: u8) {
+        match sight.ready {
+            Ready::Connections(0) => {
+                self.silent_since = None;
+                self.silent = 0;
+                self.connected_since = None;
+                self.partly_since = None;
+                self.zero(now);
+            }
+            Ready::Connections(n) => {
+                self.silent_since = None;
+                self.silent = 0;
+                self.zero_since = None;
+                self.zero_looks = 0;
+                self.connected_since.get_or_insert(now.boot);
+                if expected <= n {
+                    self.partly_since = None;
+                } else {
+                    self.partly_since.get_or_insert(now.boot);
+                }
+            }
+            Ready::Silent => {
+                self.silent_since.get_or_insert(now.boot);
+                self.silent = self.silent.saturating_add(1);
+            }
+            Ready::Refused => {
+                self.silent_since = None;
+                self.silent = 0;
+            }
+        }
+        if let Some(counters) = sight.counters {
+            self.count(now, sight.connector.as_deref(), counters);
+        }
+    }
+
+    /// R is 0 at this moment.
+    pub(super) fn zero(&mut self, now: Now) {
+        self.zero_since.get_or_insert(now.boot);
+        self.zero_looks = self.zero_looks.saturating_add(1);
+    }
+
+    fn count(&mut self, now: Now, connector: Option<&str>, counters: Counters) {
+        if let Some(before) = self.counters {
+            let refused = before.register_fail < counters.register_fail;
+            let accepted = before.register_success < counters.register_success;
+            if accepted {
+                self.refusals_since = None;
+            } else if refused {
+                self.refusals_since.get_or_insert(now.boot);
+                self.refused_last = Some(now.boot);
+            }
+        }
+        self.counters = Some(counters);
+        let same = |baseline: &Baseline| baseline.connector.as_deref() == connector;
+        if self.names_bad_since.is_none() || !self.baseline.as_ref().is_some_and(same) {
+            let connector = connector.map(str::to_owned);
+            self.baseline = Some(Baseline { connector, counters, at: now.boot });
+        }
+    }
+
+    /// Requests reached the connector since the names began to fail. `None` where the counters do not say.
+    pub fn requests_rising(&self) -> Option<bool> {
+        let baseline = self.baseline.as_ref()?;
+        let counters = self.counters?;
+        Some(baseline.counters.total_requests < counters.total_requests)
+    }
+}
+
+/// Durations of the host's own reach to the edge.
+#[derive(Clone, Debug, Default)]
+pub struct EdgeTrack {
+    pub quic_ok_since: Option<Duration>,
+    pub http2_ok_since: Option<Duration>,
+    pub quic_failed: Option<Duration>,
+    pub http2_failed: Option<Duration>,
+}
+
+impl EdgeTrack {
+    pub(super) fn put(&mut self, now: Now, sight: &super::evidence::EdgeSight) {
+        let note = |transport, ok_since: &mut Option<Duration>, failed: &mut Option<Duration>| {
+            if sight.reachable(transport) {
+                ok_since.get_or_insert(now.boot);
+            } else if sight.dead(transport) {
+                *ok_since = None;
+                *failed = Some(now.boot);
+            }
+        };
+        note(Transport::Quic, &mut self.quic_ok_since, &mut self.quic_failed);
+        note(Transport::Http2, &mut self.http2_ok_since, &mut self.http2_failed);
+    }
+
+    /// Since when this transport answers.
+    pub fn ok_since(&self, transport: Transport) -> Option<Duration> {
+        match transport {
+            Transport::Quic => self.quic_ok_since,
+            Transport::Http2 => self.http2_ok_since,
+        }
+    }
+
+    /// When a dial by this transport last failed.
+    pub fn failed(&self, transport: Transport) -> Option<Duration> {
+        match transport {
+            Transport::Quic => self.quic_failed,
+            Transport::Http2 => self.http2_failed,
+        }
+    }
+}

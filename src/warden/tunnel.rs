@@ -1,0 +1,279 @@
+//! One tunnel's record: what was seen, what is concluded, what is under way.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::cause::Cause;
+use super::diagnosis::Verdict;
+use super::evidence::{
+    Active, Answer, Blind, Evidence, Finding, HostEvidence, Line, NameTrack, Ready, Sense, UnitSight,
+};
+use super::facts::Facts;
+use super::history::{History, KnownLife, Latch};
+use super::policy::Policy;
+use super::rails::{Held, Hold};
+use super::remedy::Remedy;
+use super::time::Now;
+use super::track::{EdgeTrack, FULL, Track};
+
+/// What is under way. Every phase but watching ends by itself.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Phase {
+    Watching,
+    /// No rail objects; everything is looked at once more at `look_at`.
+    LastLook {
+        remedy: Remedy,
+        cause: Cause,
+        look_at: Duration,
+        asked: bool,
+        looked: bool,
+        give_up: Duration,
+    },
+    /// systemd is at it.
+    Acting {
+        remedy: Remedy,
+        cause: Cause,
+        since: Duration,
+        give_up: Duration,
+    },
+    /// Done; the cure is to be proven from the edge.
+    Verifying {
+        remedy: Remedy,
+        cause: Cause,
+        since: Duration,
+        give_up: Duration,
+    },
+}
+
+/// How long a sense has been blind, and whether people were told.
+#[derive(Clone, Copy, Debug)]
+pub struct Blindness {
+    pub since: Duration,
+    pub told: bool,
+}
+
+/// Everything about one tunnel.
+#[derive(Clone, Debug)]
+pub struct Tunnel {
+    pub unit: String,
+    pub evidence: Evidence,
+    pub track: Track,
+    pub history: History,
+    pub phase: Phase,
+    pub verdict: Verdict,
+    /// The verdict has stood since.
+    pub since: Duration,
+    pub explanation: String,
+    pub holds: Vec<Held>,
+    /// Not healthy, by something that is an incident, since.
+    pub trouble_since: Option<Duration>,
+    /// Healthy without a break since.
+    pub good_since: Option<Duration>,
+    pub(super) look_again: Option<Duration>,
+    pub(super) held_told: BTreeSet<Hold>,
+    pub(super) hurried: bool,
+    pub(super) blind: BTreeMap<Sense, Blindness>,
+    pub(super) unknown_since: Option<Duration>,
+}
+
+/// An Unknown shorter than this pauses a suspicion; longer, it ends it.
+pub(super) const UNKNOWN_PAUSES: Duration = Duration::from_secs(60);
+/// The edge caches absence for some seconds; health that is younger proves nothing.
+const NEGATIVE_CACHE: Duration = Duration::from_secs(15);
+const PROOF_ROUNDS: u32 = 3;
+const PROOF_WITHOUT_NAMES: Duration = Duration::from_secs(60);
+
+impl Tunnel {
+    pub(super) fn new(unit: String, history: History, now: Now) -> Self {
+        Self {
+            unit,
+            evidence: Evidence::default(),
+            track: Track::default(),
+            history,
+            phase: Phase::Watching,
+            verdict: Verdict::UNKNOWN,
+            since: now.boot,
+            explanation: "Unknown, so nothing is done: nothing was looked at yet.".into(),
+            holds: Vec::new(),
+            trouble_since: None,
+            good_since: None,
+            look_again: None,
+            held_told: BTreeSet::new(),
+            hurried: false,
+            blind: BTreeMap::new(),
+            unknown_since: None,
+        }
+    }
+
+    /// Takes in a finding. True if it can change the verdict at once.
+    pub(super) fn fold(&mut self, now: Now, finding: Finding) -> bool {
+        match finding {
+            Finding::Unit(Ok(unit)) => self.fold_unit(now, unit),
+            Finding::Unit(Err(blind)) => self.evidence.unit.put(now, Err(blind)),
+            Finding::Log(entry) => {
+                let urgent = !matches!(
+                    entry.line,
+                    Line::Other | Line::Attempt | Line::DialFailed(_) | Line::OriginDown | Line::Lost
+                );
+                self.evidence.log.put(entry);
+                return urgent;
+            }
+            Finding::Journal(seen) => self.evidence.journal.put(now, seen),
+            Finding::JournalGap => self.evidence.log.gap = Some(now.boot),
+            Finding::Ready(Ok(sight)) => {
+                self.track.ready(now, &sight, FULL);
+                self.evidence.ready.put(now, Ok(sight));
+            }
+            Finding::Ready(Err(blind)) => self.evidence.ready.put(now, Err(blind)),
+            Finding::Name { hostname, sight } => {
+                self.evidence.names.entry(hostname).or_default().put(now, sight)
+            }
+            Finding::Files(files) => self.evidence.files = Some(files),
+            Finding::Setup(setup) => self.evidence.setup = setup,
+        }
+        true
+    }
+
+    fn fold_unit(&mut self, now: Now, unit: UnitSight) {
+        let before = self.evidence.unit.fresh(now, Duration::MAX).cloned();
+        let known = unit.invocation.and_then(|invocation| self.history.life(invocation));
+        let ordered = self.history.in_flight.is_some_and(|flight| flight.before != unit.invocation);
+        let ours = ordered || known.is_some_and(|life| life.ours);
+        let remembered = known.map(|life| (life.watched_whole, life.through));
+        self.track.unit(now, before.as_ref(), &unit, ours, remembered);
+        match unit.active {
+            Active::Inactive | Active::Failed | Active::Activating => self.track.zero(now),
+            Active::Active | Active::Deactivating | Active::Other => (),
+        }
+        self.evidence.unit.put(now, Ok(unit));
+    }
+
+    /// The names that are to be watched; those that are gone are forgotten.
+    pub(super) fn watch_names(&mut self, names: &[String]) {
+        self.evidence.names.retain(|name, _| names.contains(name));
+        for name in names {
+            self.evidence.names.entry(name.clone()).or_insert_with(NameTrack::default);
+        }
+    }
+
+    pub(super) fn facts<'a>(
+        &'a self,
+        now: Now,
+        policy: &'a Policy,
+        host: &'a HostEvidence,
+        edge_track: &'a EdgeTrack,
+    ) -> Facts<'a> {
+        Facts::new(now, policy, &self.evidence, host, &self.track, edge_track, self.history.latch.is_some())
+    }
+
+    /// What follows from the facts over time: since when names are bad, whose life came through, the latch.
+    /// True if something that must survive us has changed.
+    pub(super) fn follow(
+        &mut self,
+        now: Now,
+        through: bool,
+        conclusive: bool,
+        connections: Option<u8>,
+    ) -> bool {
+        let mut dirty = false;
+        if through {
+            self.track.names_bad_since = None;
+        } else if conclusive {
+            self.track.names_bad_since.get_or_insert(now.boot);
+        }
+        match connections {
+            Some(0) => {
+                self.track.zero_since.get_or_insert(now.boot);
+            }
+            Some(_) => {
+                self.track.zero_since = None;
+                self.track.zero_looks = 0;
+            }
+            None => (),
+        }
+        if let Some(life) = &mut self.track.life {
+            life.through |= through && connections.is_some_and(|n| 0 < n);
+            let ours = life.origin == super::track::Origin::Ours;
+            let (invocation, watched_whole, through) = (life.invocation, life.watched_whole, life.through);
+            dirty |= self.history.remember(KnownLife { invocation, watched_whole, through, ours });
+        }
+        dirty | self.follow_latch(now)
+    }
+
+    fn follow_latch(&mut self, now: Now) -> bool {
+        let log = &self.evidence.log;
+        let refused = log.unauthorized.as_ref().map(|(at, _)| *at);
+        let registered = log.registered.max(self.track.connected_since);
+        let files = self.evidence.files.as_ref().and_then(|files| files.changed);
+        match (self.history.latch, refused) {
+            (Some(latch), _) if registered.is_some_and(|at| latch.at < at) => {
+                self.history.latch = None;
+                true
+            }
+            (None, Some(at)) if registered.is_none_or(|registered| registered < at) => {
+                // An old refusal in the history of the journal speaks of the files as they were then.
+                let files = files.filter(|changed| *changed <= now.wall_of(at));
+                self.history.latch = Some(Latch { at, files, tried: false });
+                true
+            }
+            (Some(_), _) | (None, _) => false,
+        }
+    }
+
+    /// The names' answers, or the connections where no name says anything, have been good for long enough.
+    pub fn proven(&self, now: Now) -> bool {
+        let Some(good) = self.good_since else { return false };
+        let served: Vec<_> = self
+            .evidence
+            .names
+            .values()
+            .filter(|name| name.latest.as_ref().is_some_and(|(_, sight)| sight.answer == Answer::Served))
+            .collect();
+        if served.is_empty() {
+            return PROOF_WITHOUT_NAMES <= now.since(good);
+        }
+        NEGATIVE_CACHE <= now.since(good) && served.iter().all(|name| PROOF_ROUNDS <= name.streak)
+    }
+
+    /// Why each sense of this tunnel cannot see, if it cannot.
+    pub fn blindness(&self) -> [(Sense, Option<Blind>); 4] {
+        let mut looked = self.evidence.names.values().filter_map(|name| name.latest.as_ref()).peekable();
+        let public = if self.evidence.names.is_empty() {
+            Some(Blind::NotFound)
+        } else if looked.peek().is_none() {
+            Some(Blind::NotYet)
+        } else if looked.all(|(_, sight)| sight.answer == Answer::Blind) {
+            Some(Blind::Unreachable)
+        } else {
+            None
+        };
+        [
+            (Sense::Unit, self.evidence.unit.blind()),
+            (Sense::Journal, self.evidence.journal.blind()),
+            (Sense::Ready, self.evidence.ready.blind()),
+            (Sense::Public, public),
+        ]
+    }
+
+    /// When a sense of this tunnel last saw something.
+    pub fn seen_at(&self, sense: Sense) -> Option<Duration> {
+        match sense {
+            Sense::Unit => self.evidence.unit.seen_at,
+            Sense::Journal => self.evidence.journal.seen_at,
+            Sense::Ready => self.evidence.ready.seen_at,
+            Sense::Public => {
+                let sights = self.evidence.names.values().filter_map(|name| name.latest.as_ref());
+                sights.filter(|(_, sight)| sight.answer != Answer::Blind).map(|(at, _)| *at).max()
+            }
+            Sense::Control | Sense::Edge | Sense::Dns | Sense::Tunnel | Sense::Host => None,
+        }
+    }
+
+    /// The connections it holds, as last read.
+    pub fn connections(&self) -> Option<u8> {
+        match self.evidence.ready.latest.as_ref()?.1.as_ref().ok()?.ready {
+            Ready::Connections(n) => Some(n),
+            Ready::Refused | Ready::Silent => None,
+        }
+    }
+}
