@@ -1,0 +1,284 @@
+//! The public picture of the moment: `/status`, `tunnelwarden status`, `explain`. Core types stay inside; these
+//! are the promise.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::rfc3339;
+use crate::warden::cause::Cause;
+use crate::warden::diagnosis::Health;
+use crate::warden::evidence::{Reach, Ready, Sense};
+use crate::warden::explain::span;
+use crate::warden::history::{DAY, HOUR};
+use crate::warden::machine::Warden;
+use crate::warden::time::Now;
+use crate::warden::tunnel::Tunnel;
+
+/// Everything that `/status` shows. Times are RFC 3339 in UTC.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Status {
+    pub version: String,
+    pub mode: String,
+    /// Why this host only watches, if it must.
+    pub powerless: Option<String>,
+    pub since: String,
+    pub paused_until: Option<String>,
+    pub tunnels: Vec<TunnelStatus>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct TunnelStatus {
+    pub name: String,
+    pub unit: String,
+    pub id: Option<String>,
+    pub verdict: String,
+    pub cause: Option<String>,
+    pub since: String,
+    pub explanation: String,
+    pub advice: String,
+    pub connector: Connector,
+    pub unit_state: Option<UnitState>,
+    pub names: Vec<Name>,
+    pub edge: Vec<Edge>,
+    pub holds: Vec<HoldStatus>,
+    pub budget: Budget,
+    pub incident: Option<IncidentStatus>,
+    pub senses: Vec<SenseStatus>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Connector {
+    pub id: Option<String>,
+    pub version: Option<String>,
+    pub transport: Option<String>,
+    pub connections: Option<u8>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct UnitState {
+    pub active: String,
+    pub sub: String,
+    pub result: String,
+    pub since: String,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Name {
+    pub hostname: String,
+    pub answer: String,
+    pub status: Option<u16>,
+    pub code: Option<u16>,
+    pub at: Option<String>,
+    pub latency_ms: Option<u64>,
+    pub colo: Option<String>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Edge {
+    pub region: String,
+    pub transport: String,
+    pub reachable: bool,
+    pub at: String,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct HoldStatus {
+    pub hold: String,
+    pub until: Option<String>,
+    pub reason: String,
+}
+
+/// Remedies left in the hour and in the day.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Budget {
+    pub hour: u32,
+    pub day: u32,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct IncidentStatus {
+    pub id: String,
+    pub opened: String,
+    pub cause: String,
+    pub steps: Vec<StepStatus>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct StepStatus {
+    pub at: String,
+    pub what: String,
+    pub detail: String,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SenseStatus {
+    pub sense: String,
+    pub seen_at: Option<String>,
+    /// Why it is blind, if it is.
+    pub blind: Option<String>,
+}
+
+/// What the picture needs beside the warden: who we are and what the set-up calls things.
+#[derive(Clone, Debug)]
+pub struct About {
+    /// Unix time of our start.
+    pub started: Duration,
+    /// By unit: the configured name, the tunnel id, cloudflared's version.
+    pub tunnels: Vec<AboutTunnel>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AboutTunnel {
+    pub unit: String,
+    pub name: String,
+    pub id: Option<String>,
+    pub version: Option<String>,
+}
+
+impl Status {
+    /// The picture of the moment.
+    pub fn new(warden: &Warden, about: &About, now: Now) -> Self {
+        let policy = warden.policy();
+        Self {
+            version: env!("CARGO_PKG_VERSION").into(),
+            mode: if policy.observe_only { "observe" } else { "remedy" }.into(),
+            powerless: policy.powerless.clone(),
+            since: rfc3339(about.started),
+            paused_until: warden.paused_until().map(|until| rfc3339(now.wall_of(until))),
+            tunnels: warden.tunnels().map(|tunnel| one(warden, tunnel, about, now)).collect(),
+        }
+    }
+}
+
+fn one(warden: &Warden, tunnel: &Tunnel, about: &About, now: Now) -> TunnelStatus {
+    let time = |at: Duration| rfc3339(now.wall_of(at));
+    let known = about.tunnels.iter().find(|about| about.unit == tunnel.unit).cloned().unwrap_or_default();
+    let evidence = &tunnel.evidence;
+    let ready = evidence.ready.latest.as_ref().and_then(|(_, seen)| seen.as_ref().ok());
+    let connections = match ready.map(|sight| sight.ready) {
+        Some(Ready::Connections(n)) => Some(n),
+        Some(Ready::Refused | Ready::Silent) | None => None,
+    };
+    let policy = warden.policy();
+    let left = |limit: u32, window| limit.saturating_sub(tunnel.history.spent(now, window));
+    let unit = evidence.unit.latest.as_ref().and_then(|(_, seen)| seen.as_ref().ok());
+    TunnelStatus {
+        name: if known.name.is_empty() { tunnel.unit.clone() } else { known.name },
+        unit: tunnel.unit.clone(),
+        id: known.id,
+        verdict: tunnel.verdict.health.name().into(),
+        cause: tunnel.verdict.cause.map(|cause| cause.name().into()),
+        since: time(tunnel.since),
+        explanation: tunnel.explanation.clone(),
+        advice: tunnel.verdict.cause.map_or("", Cause::advice).into(),
+        connector: Connector {
+            id: ready.and_then(|sight| sight.connector.clone()),
+            version: known.version,
+            transport: evidence.log.transport.map(|(transport, _)| transport.word().into()),
+            connections,
+        },
+        unit_state: unit.map(|unit| UnitState {
+            active: format!("{:?}", unit.active).to_lowercase(),
+            sub: unit.sub.clone(),
+            result: unit.result.clone(),
+            since: time(unit.since),
+        }),
+        names: names(tunnel, now),
+        edge: edge(warden, now),
+        holds: tunnel
+            .holds
+            .iter()
+            .map(|held| HoldStatus {
+                hold: held.hold.name().into(),
+                until: held.until.map(time),
+                reason: match held.detail.as_str() {
+                    "" => held.hold.reason().into(),
+                    detail => format!("{}: {detail}", held.hold.reason()),
+                },
+            })
+            .collect(),
+        budget: Budget { hour: left(policy.per_hour, HOUR), day: left(policy.per_day, DAY) },
+        incident: tunnel.history.incident.as_ref().filter(|incident| incident.open()).map(|incident| IncidentStatus {
+            id: incident.id.clone(),
+            opened: rfc3339(incident.began_wall),
+            cause: incident.cause.name().into(),
+            steps: incident
+                .steps
+                .iter()
+                .map(|step| StepStatus { at: rfc3339(step.wall), what: step.what.clone(), detail: step.detail.clone() })
+                .collect(),
+        }),
+        senses: senses(warden, tunnel, now),
+    }
+}
+
+fn names(tunnel: &Tunnel, now: Now) -> Vec<Name> {
+    let one = |(hostname, track): (&String, &crate::warden::evidence::NameTrack)| {
+        let latest = track.latest.as_ref();
+        let sight = latest.map(|(_, sight)| sight);
+        Name {
+            hostname: hostname.clone(),
+            answer: sight.map_or("blind", |sight| sight.answer.word()).into(),
+            status: sight.and_then(|sight| sight.status),
+            code: sight.and_then(|sight| sight.code),
+            at: latest.map(|(at, _)| rfc3339(now.wall_of(*at))),
+            latency_ms: sight.map(|sight| u64::try_from(sight.latency.as_millis()).unwrap_or(u64::MAX)),
+            colo: sight.and_then(|sight| sight.colo.clone()),
+        }
+    };
+    tunnel.evidence.names.iter().map(one).collect()
+}
+
+fn edge(warden: &Warden, now: Now) -> Vec<Edge> {
+    let Some((at, Ok(sight))) = &warden.host().edge.latest else { return Vec::new() };
+    let one = |link: &crate::warden::evidence::Link| Edge {
+        region: link.region.clone(),
+        transport: link.transport.word().into(),
+        reachable: link.reach == Reach::Reachable,
+        at: rfc3339(now.wall_of(*at)),
+    };
+    sight.links.iter().map(one).collect()
+}
+
+fn senses(warden: &Warden, tunnel: &Tunnel, now: Now) -> Vec<SenseStatus> {
+    let host = warden.host();
+    let of_host = [
+        (Sense::Control, host.control.blind(), host.control.seen_at),
+        (Sense::Edge, host.edge.blind(), host.edge.seen_at),
+        (Sense::Host, host.host.blind(), host.host.seen_at),
+    ];
+    let of_tunnel = tunnel.blindness().map(|(sense, blind)| (sense, blind, tunnel.seen_at(sense)));
+    let one = |(sense, blind, seen_at): (Sense, Option<crate::warden::evidence::Blind>, Option<Duration>)| SenseStatus {
+        sense: sense.word().into(),
+        seen_at: seen_at.map(|at| rfc3339(now.wall_of(at))),
+        blind: blind.map(|blind| blind.words().into()),
+    };
+    of_tunnel.into_iter().chain(of_host).map(one).collect()
+}
+
+impl TunnelStatus {
+    /// The tunnel is as it should be.
+    pub fn healthy(&self) -> bool {
+        self.verdict == Health::Healthy.name()
+    }
+
+    /// One paragraph: the sentence with its proof, what to do, what holds a remedy back and until when.
+    pub fn explain(&self, now_wall: Duration) -> String {
+        let mut text = format!("{} {}", self.explanation, self.advice);
+        for hold in &self.holds {
+            let until = match &hold.until {
+                Some(until) => format!(" until {until}{}", remaining(until, now_wall)),
+                None => String::new(),
+            };
+            text.push_str(&format!("\nHeld by {}{until}: {}.", hold.hold, hold.reason));
+        }
+        text
+    }
+}
+
+fn remaining(until: &str, now_wall: Duration) -> String {
+    let Ok(until) = until.parse::<jiff::Timestamp>() else { return String::new() };
+    let until = Duration::from_millis(u64::try_from(until.as_millisecond()).unwrap_or(0));
+    format!(" (in {})", span(until.saturating_sub(now_wall)))
+}
