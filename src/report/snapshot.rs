@@ -199,15 +199,21 @@ fn one(warden: &Warden, tunnel: &Tunnel, about: &About, now: Now) -> TunnelStatu
             })
             .collect(),
         budget: Budget { hour: left(policy.per_hour, HOUR), day: left(policy.per_day, DAY) },
-        incident: tunnel.history.incident.as_ref().filter(|incident| incident.open()).map(|incident| IncidentStatus {
-            id: incident.id.clone(),
-            opened: rfc3339(incident.began_wall),
-            cause: incident.cause.name().into(),
-            steps: incident
-                .steps
-                .iter()
-                .map(|step| StepStatus { at: rfc3339(step.wall), what: step.what.clone(), detail: step.detail.clone() })
-                .collect(),
+        incident: tunnel.history.incident.as_ref().filter(|incident| incident.open()).map(|incident| {
+            IncidentStatus {
+                id: incident.id.clone(),
+                opened: rfc3339(incident.began_wall),
+                cause: incident.cause.name().into(),
+                steps: incident
+                    .steps
+                    .iter()
+                    .map(|step| StepStatus {
+                        at: rfc3339(step.wall),
+                        what: step.what.clone(),
+                        detail: step.detail.clone(),
+                    })
+                    .collect(),
+            }
         }),
         senses: senses(warden, tunnel, now),
     }
@@ -249,10 +255,12 @@ fn senses(warden: &Warden, tunnel: &Tunnel, now: Now) -> Vec<SenseStatus> {
         (Sense::Host, host.host.blind(), host.host.seen_at),
     ];
     let of_tunnel = tunnel.blindness().map(|(sense, blind)| (sense, blind, tunnel.seen_at(sense)));
-    let one = |(sense, blind, seen_at): (Sense, Option<crate::warden::evidence::Blind>, Option<Duration>)| SenseStatus {
-        sense: sense.word().into(),
-        seen_at: seen_at.map(|at| rfc3339(now.wall_of(at))),
-        blind: blind.map(|blind| blind.words().into()),
+    let one = |(sense, blind, seen_at): (Sense, Option<crate::warden::evidence::Blind>, Option<Duration>)| {
+        SenseStatus {
+            sense: sense.word().into(),
+            seen_at: seen_at.map(|at| rfc3339(now.wall_of(at))),
+            blind: blind.map(|blind| blind.words().into()),
+        }
     };
     of_tunnel.into_iter().chain(of_host).map(one).collect()
 }
