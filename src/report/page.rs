@@ -81,8 +81,9 @@ fn row(page: &mut String, cells: &[&str]) {
 }
 
 fn push(page: &mut String, text: std::fmt::Arguments<'_>) {
-    // Writing to a String cannot fail.
-    drop(page.write_fmt(text));
+    if page.write_fmt(text).is_err() {
+        tracing::debug!("a page could not be written whole");
+    }
 }
 
 fn escape(text: &str) -> String {

@@ -1,0 +1,95 @@
+//! The command line: one file per verb. Data on stdout, talk on stderr.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod config;
+mod run;
+mod status;
+
+/// What a command's exit status says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    Fine = 0,
+    /// Found something wrong.
+    Wrong = 1,
+    /// Could not look.
+    Blind = 2,
+    Usage = 64,
+    BadConfig = 78,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// Watches cloudflared on this host and restarts it only when a restart can help.
+#[derive(Debug, Parser)]
+#[command(name = "tunnelwarden", version, about)]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Run the daemon (systemd does this).
+    Run,
+    /// Show every tunnel: verdict, names, connector, holds, incident.
+    Status(status::Arguments),
+    /// Say in one sentence what is wrong, with proof, what holds a remedy back, and until when.
+    Explain(status::Arguments),
+    /// Check, show or derive configuration.
+    #[command(subcommand)]
+    Config(config::Verb),
+}
+
+/// Runs what the command line asks for.
+pub fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let asked = !error.use_stderr();
+            if error.print().is_err() {
+                return Exit::Blind.into();
+            }
+            return if asked { Exit::Fine.into() } else { Exit::Usage.into() };
+        }
+    };
+    let exit = match arguments.verb {
+        Verb::Run => run::main(),
+        Verb::Status(arguments) => status::status(&arguments),
+        Verb::Explain(arguments) => status::explain(&arguments),
+        Verb::Config(verb) => config::main(&verb),
+    };
+    exit.into()
+}
+
+/// Where a copy of the configuration lies, for tests and packagers.
+fn roots(root: Option<&PathBuf>) -> crate::config::Roots {
+    match root {
+        Some(root) => crate::config::Roots::under(root),
+        None => crate::config::Roots::system(),
+    }
+}
+
+/// Writes data to stdout. A reader that went away is no error of ours.
+fn out(text: &str) {
+    use std::io::Write as _;
+    let mut stdout = std::io::stdout().lock();
+    if stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).is_err() {
+        tracing::debug!("nobody reads our output any more");
+    }
+}
+
+/// Talks to the person on stderr.
+fn say(text: &str) {
+    use std::io::Write as _;
+    if writeln!(std::io::stderr(), "{text}").is_err() {
+        tracing::debug!("nobody reads our talk any more");
+    }
+}

@@ -1,0 +1,198 @@
+//! Commands → deeds. Each starts at once; what becomes of it returns as an event.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, watch};
+
+use super::memory::Keeper;
+use crate::act::Hands;
+use crate::clock;
+use crate::report::journal::{self, Weight};
+use crate::report::metrics::{By, Metrics, name_of};
+use crate::report::snapshot::About;
+use crate::sense::polling::{Look, Pace};
+use crate::warden::evidence::{Answer, Finding};
+use crate::warden::machine::{Command, Event, Warden};
+use crate::warden::remedy::{Failure, Outcome, Remedy};
+use crate::warden::track::Origin;
+
+/// The paces of one tunnel's probes, and how many they are.
+#[derive(Debug)]
+pub struct Reins {
+    pub pace: watch::Sender<Pace>,
+    pub probes: usize,
+}
+
+/// Carries out what the warden orders.
+pub struct Executor {
+    pub(super) events: mpsc::Sender<Event>,
+    pub(super) hands: Hands,
+    pub(super) keeper: Keeper,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) host: Reins,
+    pub(super) tunnels: BTreeMap<String, Reins>,
+    pub(super) about: About,
+    hurried: BTreeMap<String, bool>,
+    origins: BTreeMap<String, crate::warden::evidence::Invocation>,
+    /// The last charge is on disk (or in the runtime directory); without that nothing is done.
+    remembered: bool,
+}
+
+impl Executor {
+    pub fn new(
+        events: mpsc::Sender<Event>,
+        hands: Hands,
+        keeper: Keeper,
+        metrics: Arc<Metrics>,
+        host: Reins,
+        about: About,
+    ) -> Self {
+        Self {
+            events,
+            hands,
+            keeper,
+            metrics,
+            host,
+            tunnels: BTreeMap::new(),
+            about,
+            hurried: BTreeMap::new(),
+            origins: BTreeMap::new(),
+            remembered: true,
+        }
+    }
+
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// New names for things.
+    pub fn rename(&mut self, about: &About) {
+        self.about = about.clone();
+    }
+
+    /// A tunnel's probes run from now on.
+    pub fn rein(&mut self, unit: String, reins: Reins) {
+        self.metrics.appear(name_of(&self.about, &unit));
+        self.tunnels.insert(unit, reins);
+    }
+
+    /// Counts what is only seen in passing.
+    pub fn saw(&self, event: &Event) {
+        let Event::Observed { unit, finding } = event else { return };
+        let tunnel = name_of(&self.about, unit);
+        match finding {
+            Finding::Name { sight, .. } if sight.answer != Answer::Blind => self.metrics.probed(tunnel, sight.latency),
+            Finding::JournalGap => self.metrics.journal_gap(),
+            Finding::Unit(_)
+            | Finding::Log(_)
+            | Finding::Journal(_)
+            | Finding::Ready(_)
+            | Finding::Name { .. }
+            | Finding::Files(_)
+            | Finding::Setup(_) => (),
+        }
+    }
+
+    /// Starts one command. `Break` ends the loop.
+    pub async fn start(&mut self, warden: &Warden, command: Command) -> ControlFlow<()> {
+        self.count_lives(warden);
+        match command {
+            Command::Hurry { unit, hurry } => self.hurry(unit, hurry),
+            Command::Look { unit, limit } => self.look(unit, limit),
+            Command::Persist => self.persist(warden).await,
+            Command::Apply { unit, remedy, deadline } => self.apply(warden, unit, remedy, deadline),
+            Command::Tell(note) => {
+                let tunnel = name_of(&self.about, &note.unit);
+                self.metrics.count(tunnel, &note);
+                journal::write(&note, tunnel);
+            }
+            Command::Record { unit, incident } => {
+                let tunnel = name_of(&self.about, &unit);
+                if let Err(error) = self.keeper.record(tunnel, &unit, &incident) {
+                    tracing::warn!(error = %error, "cannot append to the incident log");
+                }
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn hurry(&mut self, unit: String, hurry: bool) {
+        if let Some(reins) = self.tunnels.get(&unit) {
+            reins.pace.send_modify(|pace| pace.hurry = hurry);
+        }
+        self.hurried.insert(unit, hurry);
+        let any = self.hurried.values().any(|hurry| *hurry);
+        self.host.pace.send_if_modified(|pace| {
+            let changed = pace.hurry != any;
+            pace.hurry = any;
+            changed
+        });
+    }
+
+    fn look(&mut self, unit: String, limit: std::time::Duration) {
+        let look = Arc::new(Look::new(limit));
+        let mut probes = self.host.probes;
+        self.host.pace.send_modify(|pace| pace.look = Some(Arc::clone(&look)));
+        if let Some(reins) = self.tunnels.get(&unit) {
+            reins.pace.send_modify(|pace| pace.look = Some(Arc::clone(&look)));
+            probes += reins.probes;
+        }
+        let events = self.events.clone();
+        tokio::spawn(async move {
+            look.wait(probes).await;
+            // The loop is gone only when we are going down.
+            drop(events.send(Event::Looked { unit }).await);
+        });
+    }
+
+    async fn persist(&mut self, warden: &Warden) {
+        match self.keeper.write(&warden.histories(), warden.paused_until(), clock::now()) {
+            Ok(None) => self.remembered = true,
+            Ok(Some(elsewhere)) => {
+                self.remembered = true;
+                tracing::warn!(%elsewhere, "the state directory cannot be written, the charge is kept elsewhere");
+            }
+            Err(error) => {
+                self.remembered = false;
+                journal::daemon(journal::MEMORY_LOST, Weight::Error, &format!("cannot write the state file: {error}"));
+            }
+        }
+        tokio::task::yield_now().await;
+    }
+
+    fn apply(&mut self, warden: &Warden, unit: String, remedy: Remedy, deadline: std::time::Duration) {
+        let events = self.events.clone();
+        let before = warden.tunnels().find(|tunnel| tunnel.unit == unit).and_then(|tunnel| tunnel.track.life);
+        if !self.remembered {
+            let detail = "nothing was done".into();
+            let outcome = Outcome::Failed { kind: Failure::NotRemembered, detail };
+            tokio::spawn(async move { drop(events.send(Event::RemedyDone { unit, outcome }).await) });
+            return;
+        }
+        let hands = self.hands.clone();
+        tokio::spawn(async move {
+            let outcome = hands.apply(&unit, remedy, before.map(|life| life.invocation), deadline).await;
+            drop(events.send(Event::RemedyDone { unit, outcome }).await);
+        });
+    }
+
+    /// New lives of the units, by who began them.
+    fn count_lives(&mut self, warden: &Warden) {
+        for tunnel in warden.tunnels() {
+            let Some(life) = tunnel.track.life else { continue };
+            let before = self.origins.insert(tunnel.unit.clone(), life.invocation);
+            if before == Some(life.invocation) {
+                continue;
+            }
+            let by = match life.origin {
+                Origin::Before => continue,
+                Origin::Ours => By::Tunnelwarden,
+                Origin::Systemd => By::Systemd,
+                Origin::Other => By::Other,
+            };
+            self.metrics.unit_restarted(name_of(&self.about, &tunnel.unit), by);
+        }
+    }
+}
