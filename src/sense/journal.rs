@@ -1,11 +1,20 @@
 //! The journal: each line's meaning, in the warden's words. Unmatched lines are counted, never judged.
 
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+
 use crate::client::cloudflared_log::{
-    DialFailure, Meaning, SystemdMeaning, Transport as LogTransport, meaning, parse, systemd_meaning,
+    DialFailure, Meaning, SystemdLine, SystemdMeaning, Transport as LogTransport, meaning, parse, systemd_meaning,
 };
-use crate::warden::evidence::{Invocation, Line, LogLine, Transport};
+use crate::client::journal::{self, Entry, JournalEvent};
+use crate::report::metrics::Metrics;
+use crate::warden::evidence::{Blind, Finding, Invocation, Line, LogLine, Transport};
+use crate::warden::machine::Event;
 use crate::warden::time::Now;
 
 /// Where and when an entry was written; all that the meaning needs besides its text.
@@ -33,7 +42,7 @@ pub fn cloudflared(now: Now, place: Place<'_>, message: &str) -> (LogLine, Meani
 pub fn systemd(
     now: Now,
     place: Place<'_>,
-    line: &crate::client::cloudflared_log::SystemdLine<'_>,
+    line: &SystemdLine<'_>,
 ) -> (LogLine, &'static str) {
     let meaning = systemd_meaning(line);
     let said = match &meaning {
@@ -114,5 +123,152 @@ fn line(meaning: &Meaning) -> Line {
         | Meaning::Companion
         | Meaning::Noise
         | Meaning::Unknown => Line::Other,
+    }
+}
+
+/// What the journal tells other senses of the present life of a unit.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Told {
+    pub invocation: Option<String>,
+    /// Where `/ready` and `/metrics` are, as `host:port`.
+    pub metrics: Option<String>,
+    pub connector: Option<String>,
+    pub tunnel_id: Option<String>,
+    pub version: Option<String>,
+    pub protocol: Option<String>,
+}
+
+impl Told {
+    fn hear(&mut self, invocation: Option<&str>, meaning: &Meaning) -> bool {
+        let before = self.clone();
+        if invocation.is_some() && self.invocation.as_deref() != invocation {
+            let tunnel_id = self.tunnel_id.take();
+            *self = Self { invocation: invocation.map(str::to_owned), tunnel_id, ..Self::default() };
+        }
+        if let Meaning::Starting { tunnel_id: Some(id) } = meaning {
+            self.tunnel_id = Some(id.clone());
+        } else if let Meaning::Version(version) = meaning {
+            self.version = Some(version.clone());
+        } else if let Meaning::ConnectorId(id) = meaning {
+            self.connector = Some(id.clone());
+        } else if let Meaning::MetricsServer(address) = meaning {
+            self.metrics = Some(address.clone());
+        } else if let Meaning::Settings(settings) = meaning {
+            self.protocol = settings.protocol.clone();
+        }
+        *self != before
+    }
+}
+
+/// Where the journal sense keeps its place, and whom it tells.
+pub struct Listeners {
+    pub events: mpsc::Sender<Event>,
+    pub told: BTreeMap<String, watch::Sender<Told>>,
+    pub metrics: Arc<Metrics>,
+    /// By unit, the name used in labels.
+    pub names: BTreeMap<String, String>,
+    pub cursor_path: PathBuf,
+}
+
+/// The cursor is written down at most this often; after a crash a few lines are read twice, which changes nothing.
+const CURSOR_EVERY: Duration = Duration::from_secs(10);
+
+/// Carries what the journal says until nobody listens.
+pub async fn listen(mut journal: mpsc::Receiver<JournalEvent>, mut listeners: Listeners) {
+    let mut saved = None;
+    let units: Vec<_> = listeners.names.keys().cloned().collect();
+    while let Some(event) = journal.recv().await {
+        let findings = match event {
+            JournalEvent::Lines(entries) => listeners.hear_all(&entries),
+            JournalEvent::Cursor(cursor) => {
+                if saved.is_none_or(|at: Instant| CURSOR_EVERY <= at.elapsed()) {
+                    saved = Some(Instant::now());
+                    keep(&listeners.cursor_path, &cursor);
+                }
+                Vec::new()
+            }
+            JournalEvent::CaughtUp | JournalEvent::Sees => all(&units, &Finding::Journal(Ok(()))),
+            JournalEvent::Gap { unit, suppressed } => {
+                tracing::warn!(unit_name = %unit, suppressed, "the journal lost lines");
+                vec![(unit, Finding::JournalGap)]
+            }
+            JournalEvent::CursorLost => all(&units, &Finding::JournalGap),
+            JournalEvent::Blind(why) => all(&units, &Finding::Journal(Err(blind(&why)))),
+        };
+        for (unit, finding) in findings {
+            if listeners.events.send(Event::Observed { unit, finding }).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+fn keep(path: &Path, cursor: &str) {
+    if let Err(error) = crate::store::write_cursor(path, cursor) {
+        tracing::warn!(error = %error, "cannot keep the place in the journal");
+    }
+}
+
+fn all(units: &[String], finding: &Finding) -> Vec<(String, Finding)> {
+    units.iter().map(|unit| (unit.clone(), finding.clone())).collect()
+}
+
+impl Listeners {
+    /// The findings of a batch. Of a flood of like lines only the last of each kind goes on: it is the newest time
+    /// that counts.
+    fn hear_all(&mut self, entries: &[Entry]) -> Vec<(String, Finding)> {
+        let now = crate::clock::now();
+        let mut heard: Vec<(String, LogLine)> = Vec::new();
+        for entry in entries {
+            let Some(line) = self.hear(now, entry) else { continue };
+            let same = heard.last().is_some_and(|(unit, last)| {
+                *unit == entry.unit && std::mem::discriminant(&last.line) == std::mem::discriminant(&line.line)
+            });
+            if same {
+                heard.pop();
+            }
+            heard.push((entry.unit.clone(), line));
+        }
+        heard.into_iter().map(|(unit, line)| (unit, Finding::Log(line))).collect()
+    }
+
+    fn hear(&mut self, now: Now, entry: &Entry) -> Option<LogLine> {
+        let name = self.names.get(&entry.unit)?;
+        let wall = Duration::from_micros(entry.realtime_us);
+        let place = Place { wall, invocation: entry.invocation_id.as_deref().unwrap_or("") };
+        let (line, label) = match &entry.systemd {
+            Some(systemd) => {
+                let said = SystemdLine {
+                    message: &entry.message,
+                    message_id: systemd.message_id.as_deref(),
+                    job_type: systemd.job_type.as_deref(),
+                    job_result: systemd.job_result.as_deref(),
+                    unit_result: systemd.unit_result.as_deref(),
+                    exit_code: systemd.exit_code.as_deref(),
+                    exit_status: systemd.exit_status.as_deref(),
+                    n_restarts: systemd.n_restarts,
+                };
+                self::systemd(now, place, &said)
+            }
+            // A line that begins in the middle of another carries words that anybody may have chosen.
+            None if entry.mid_line => return None,
+            None => {
+                let (line, meaning) = cloudflared(now, place, &entry.message);
+                if let Some(told) = self.told.get(&entry.unit) {
+                    told.send_if_modified(|told| told.hear(entry.invocation_id.as_deref(), &meaning));
+                }
+                (line, meaning.label())
+            }
+        };
+        self.metrics.journal_line(name, label);
+        (line.line != Line::Other).then_some(line)
+    }
+}
+
+fn blind(why: &journal::Blind) -> Blind {
+    match why {
+        journal::Blind::NoPermission => Blind::Forbidden,
+        journal::Blind::NoJournal => Blind::NotFound,
+        journal::Blind::Failed(_) => Blind::Unreachable,
     }
 }

@@ -1,0 +1,321 @@
+//! Between the core's histories and what is on disk.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::store::{self, IncidentLog, IncidentRecord, State, Stored};
+use crate::warden::cause::Cause;
+use crate::warden::evidence::Invocation;
+use crate::warden::history::{Charge, Histories, History, InFlight, KnownLife, Latch};
+use crate::warden::incident::{Incident, Step};
+use crate::warden::machine::Memory;
+use crate::warden::remedy::Remedy;
+use crate::warden::time::Now;
+
+/// Where memory lies.
+#[derive(Clone, Debug)]
+pub struct Places {
+    pub state: PathBuf,
+    pub cursor: PathBuf,
+    pub incidents: PathBuf,
+    /// Takes the state where the disk is full.
+    pub fallback: PathBuf,
+}
+
+impl Places {
+    /// The directories that systemd made for us, or the usual ones.
+    pub fn system() -> Self {
+        let directory = |variable: &str, usual: &str| {
+            let given = std::env::var_os(variable).filter(|given| !given.is_empty());
+            given.map_or_else(|| PathBuf::from(usual), PathBuf::from)
+        };
+        let state = directory("STATE_DIRECTORY", "/var/lib/tunnelwarden");
+        let fallback = directory("RUNTIME_DIRECTORY", "/run/tunnelwarden");
+        Self {
+            cursor: state.join("cursor"),
+            incidents: state.join("incidents.jsonl"),
+            state: state.join("state.toml"),
+            fallback,
+        }
+    }
+}
+
+/// Reads and writes what survives us.
+#[derive(Debug)]
+pub struct Keeper {
+    places: Places,
+    boot_id: String,
+    incidents: IncidentLog,
+}
+
+impl Keeper {
+    pub fn new(places: Places, boot_id: String) -> Self {
+        let incidents = IncidentLog::new(places.incidents.clone());
+        Self { places, boot_id, incidents }
+    }
+
+    /// What is remembered. A broken file stays beside the good one until somebody has looked at it and taken it
+    /// away; that is how its loss is accepted.
+    pub fn read(&self, now: Now) -> Memory {
+        let memory = State::read_with_fallback(&self.places.state, &self.places.fallback);
+        let aside = aside(&self.places.state);
+        let unresolved = aside.exists().then(|| {
+            format!("{} is there from an earlier loss; remove it to accept the loss and reload", aside.display())
+        });
+        match memory {
+            store::Memory::Fresh => Memory { lost: unresolved, ..Memory::default() },
+            store::Memory::Kept(state) => {
+                let histories = state.tunnel.iter().map(|(unit, tunnel)| (unit.clone(), self.history(tunnel, now)));
+                let paused = state.paused_until_wall.map(|wall| now.boot + millis(wall).saturating_sub(now.wall));
+                Memory { histories: histories.collect(), lost: unresolved, paused_until: paused }
+            }
+            store::Memory::Lost { reason, kept_aside } => {
+                let aside = kept_aside.map_or(String::new(), |aside| {
+                    format!("; kept as {}: remove it to accept the loss and reload", aside.display())
+                });
+                Memory { lost: Some(format!("{reason}{aside}")), ..Memory::default() }
+            }
+        }
+    }
+
+    /// True if a loss was accepted: the broken file is gone.
+    pub fn loss_accepted(&self) -> bool {
+        !aside(&self.places.state).exists()
+    }
+
+    /// Writes everything down; `Some` names another place if the usual one had no room.
+    ///
+    /// # Errors
+    /// If no place took it.
+    pub fn write(
+        &self,
+        histories: &Histories,
+        paused_until: Option<Duration>,
+        now: Now,
+    ) -> Result<Option<String>, store::StoreError> {
+        let state = State {
+            boot_id: self.boot_id.clone(),
+            boot: ms(now.boot),
+            wall: ms(now.wall),
+            paused_until_wall: paused_until.map(|until| ms(now.wall_of(until))),
+            paused_reason: None,
+            tunnel: histories.iter().map(|(unit, history)| (unit.clone(), self.written(history, now))).collect(),
+        };
+        match state.write_or_fallback(&self.places.state, &self.places.fallback)? {
+            Stored::Primary => Ok(None),
+            Stored::Fallback { at, why } => Ok(Some(format!("{} ({why})", at.display()))),
+        }
+    }
+
+    /// Appends a closed incident to the log.
+    ///
+    /// # Errors
+    /// If the log cannot be written.
+    pub fn record(&self, tunnel: &str, unit: &str, incident: &Incident) -> Result<(), store::StoreError> {
+        let closing = incident.closed.map_or("Open", |(_, closing)| closing.name());
+        let closed = incident.steps.last().map_or(incident.began_wall, |step| step.wall);
+        tracing::debug!(unit_name = unit, "an incident is recorded");
+        self.incidents.append(&IncidentRecord {
+            id: incident.id.clone(),
+            tunnel: tunnel.to_owned(),
+            cause: incident.cause.name().to_owned(),
+            outcome: closing.to_owned(),
+            opened_wall: ms(incident.began_wall),
+            closed_wall: ms(closed),
+            steps: incident.steps.iter().map(step_written).collect(),
+        })
+    }
+
+    pub fn cursor(&self) -> Option<String> {
+        store::read_cursor(&self.places.cursor)
+    }
+
+    /// Where the cursor lies, for the sense that moves it on.
+    pub fn cursor_path(&self) -> PathBuf {
+        self.places.cursor.clone()
+    }
+
+    /// A time of this boot stands as it was; one of another boot is placed by the wall clock.
+    fn placed(&self, now: Now, boot_id: &str, boot: u64, wall: u64) -> Duration {
+        if !boot_id.is_empty() && boot_id == self.boot_id && millis(boot) <= now.boot {
+            millis(boot)
+        } else {
+            now.boot_of(millis(wall))
+        }
+    }
+
+    fn history(&self, kept: &store::Tunnel, now: Now) -> History {
+        let wall = |wall: u64| now.boot_of(millis(wall));
+        let charges = kept.charges.iter().filter_map(|charge| {
+            let at = self.placed(now, &charge.boot_id, charge.boot, charge.wall);
+            // A remedy of a name we do not know was still a remedy.
+            let remedy = Remedy::from_name(&charge.remedy).unwrap_or(Remedy::Restart);
+            Some(Charge { at, remedy })
+        });
+        let lives = kept.through.iter().filter_map(|(invocation, life)| {
+            Some(KnownLife {
+                invocation: parse_invocation(invocation)?,
+                watched_whole: life.watched_whole_life,
+                through: life.was_through,
+                ours: kept.our_invocations.contains(invocation),
+            })
+        });
+        History {
+            charges: charges.collect(),
+            step: usize::try_from(kept.cooldown_step).unwrap_or(usize::MAX),
+            not_cured: u32::try_from(kept.not_cured).unwrap_or(u32::MAX),
+            // Nobody watched while we were away: health is to be proven anew.
+            healthy_since: None,
+            in_flight: kept.in_flight.as_ref().map(|flight| InFlight {
+                remedy: Remedy::from_name(&flight.remedy).unwrap_or(Remedy::Restart),
+                at: self.placed(now, &flight.boot_id, flight.boot, flight.wall),
+                before: flight.invocation_before.as_deref().and_then(parse_invocation),
+            }),
+            lives: lives.collect(),
+            latch: kept.latch.as_ref().map(|latch| Latch {
+                at: wall(latch.wall),
+                files: latch.credentials_mtime_wall.map(millis),
+                tried: latch.tried,
+            }),
+            incident: kept.incident.as_ref().and_then(|open| {
+                Some(Incident {
+                    id: open.id.clone(),
+                    began: self.placed(now, &open.boot_id, open.opened_boot, open.opened_wall),
+                    began_wall: millis(open.opened_wall),
+                    cause: Cause::from_name(&open.cause)?,
+                    steps: open.steps.iter().map(step_read).collect(),
+                    remedies: u32::try_from(open.remedies).unwrap_or(u32::MAX),
+                    cured: false,
+                    escalated: false,
+                    closed: None,
+                })
+            }),
+        }
+    }
+
+    fn written(&self, history: &History, now: Now) -> store::Tunnel {
+        let wall = |at: Duration| ms(now.wall_of(at));
+        store::Tunnel {
+            cooldown_step: u64::try_from(history.step).unwrap_or(u64::MAX),
+            not_cured: u64::from(history.not_cured),
+            last_trouble_wall: None,
+            healthy_since_wall: history.healthy_since.map(wall),
+            our_invocations: history.lives.iter().filter(|life| life.ours).map(|l| l.invocation.to_string()).collect(),
+            latch: history.latch.map(|latch| store::Latch {
+                kind: "credentials".to_owned(),
+                credentials_mtime_wall: latch.files.map(ms),
+                wall: wall(latch.at),
+                tried: latch.tried,
+            }),
+            in_flight: history.in_flight.map(|flight| store::InFlight {
+                remedy: flight.remedy.name().to_owned(),
+                invocation_before: flight.before.map(|invocation| invocation.to_string()),
+                boot: ms(flight.at),
+                wall: wall(flight.at),
+                boot_id: self.boot_id.clone(),
+            }),
+            incident: history.incident.as_ref().filter(|incident| incident.open()).map(|open| store::OpenIncident {
+                id: open.id.clone(),
+                cause: open.cause.name().to_owned(),
+                opened_boot: ms(open.began),
+                opened_wall: ms(open.began_wall),
+                boot_id: self.boot_id.clone(),
+                remedies: u64::from(open.remedies),
+                steps: open.steps.iter().map(step_written).collect(),
+            }),
+            charges: history
+                .charges
+                .iter()
+                .map(|charge| store::Charge {
+                    remedy: charge.remedy.name().to_owned(),
+                    boot: ms(charge.at),
+                    wall: wall(charge.at),
+                    boot_id: self.boot_id.clone(),
+                })
+                .collect(),
+            through: history
+                .lives
+                .iter()
+                .map(|life| {
+                    let kept = store::Life { watched_whole_life: life.watched_whole, was_through: life.through };
+                    (life.invocation.to_string(), kept)
+                })
+                .collect(),
+        }
+    }
+}
+
+fn aside(state: &Path) -> PathBuf {
+    let mut name = state.file_name().unwrap_or_default().to_owned();
+    name.push(".broken-1");
+    state.with_file_name(name)
+}
+
+fn parse_invocation(text: &str) -> Option<Invocation> {
+    u128::from_str_radix(text, 16).ok().map(Invocation)
+}
+
+fn step_written(step: &Step) -> store::Step {
+    store::Step { wall: ms(step.wall), what: step.what.clone(), detail: step.detail.clone() }
+}
+
+fn step_read(step: &store::Step) -> Step {
+    Step { wall: millis(step.wall), what: step.what.clone(), detail: step.detail.clone() }
+}
+
+fn ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn millis(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_charge_survives_our_restart_exactly_and_a_reboot_by_the_wall_clock() {
+        let folder = tempfile::tempdir().unwrap();
+        let places = Places {
+            state: folder.path().join("state.toml"),
+            cursor: folder.path().join("cursor"),
+            incidents: folder.path().join("incidents.jsonl"),
+            fallback: folder.path().join("run"),
+        };
+        let now = Now { boot: Duration::from_secs(1000), wall: Duration::from_secs(1_800_000_000) };
+        let keeper = Keeper::new(places.clone(), "boot-a".into());
+        let mut history = History::default();
+        history.charge(now, Remedy::Restart, Some(Invocation(7)), &crate::warden::policy::Policy::shipped());
+        let histories: Histories = [("cloudflared.service".to_owned(), history.clone())].into();
+        keeper.write(&histories, None, now).unwrap();
+        let later = Now { boot: now.boot + Duration::from_secs(60), wall: now.wall + Duration::from_secs(90) };
+        assert_eq!(keeper.read(later).histories["cloudflared.service"].charges, history.charges);
+        let rebooted = Now { boot: Duration::from_secs(30), wall: now.wall + Duration::from_secs(20) };
+        let memory = Keeper::new(places, "boot-b".into()).read(rebooted);
+        assert_eq!(memory.histories["cloudflared.service"].charges[0].at, Duration::from_secs(10));
+        assert!(memory.lost.is_none());
+    }
+
+    #[test]
+    fn a_broken_file_is_a_loss_until_it_is_taken_away() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = folder.path().join("state.toml");
+        std::fs::write(&state, "version = 1\nboot").unwrap();
+        let places = Places {
+            cursor: folder.path().join("cursor"),
+            incidents: folder.path().join("incidents.jsonl"),
+            fallback: folder.path().join("run"),
+            state,
+        };
+        let keeper = Keeper::new(places, "boot-a".into());
+        let now = Now { boot: Duration::from_secs(1000), wall: Duration::from_secs(1_800_000_000) };
+        assert!(keeper.read(now).lost.is_some());
+        keeper.write(&Histories::new(), None, now).unwrap();
+        assert!(keeper.read(now).lost.is_some(), "still lost at the next start");
+        std::fs::remove_file(folder.path().join("state.toml.broken-1")).unwrap();
+        assert!(keeper.loss_accepted());
+        assert!(keeper.read(now).lost.is_none());
+    }
+}
