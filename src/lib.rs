@@ -1,1 +1,2 @@
 //! tunnelwarden
+pub mod client;
