@@ -21,7 +21,7 @@ pub const TEXT_LIMIT: usize = 300;
 
 /// `text`, cut to [`TEXT_LIMIT`] at a character boundary, control characters replaced by spaces.
 fn bounded(text: &str) -> String {
-    let end = text.floor_char_boundary(TEXT_LIMIT);
+    let end = (0..=TEXT_LIMIT.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
     text[..end].chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 

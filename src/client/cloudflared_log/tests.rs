@@ -96,9 +96,9 @@ fn names_in_a_certificate_cannot_pretend_a_wrong_clock() {
              error=\"TLS handshake with edge error: tls: failed to verify certificate: x509: {cause}\" connIndex=0 ip=198.41.192.7"
         ))
     };
-    let failure = |meaning| match meaning {
-        Meaning::DialFailed { failure, .. } => failure,
-        other => panic!("{other:?}"),
+    let failure = |meaning| {
+        let Meaning::DialFailed { failure, .. } = meaning else { panic!("{meaning:?}") };
+        failure
     };
     let expired =
         "certificate has expired or is not yet valid: current time 2031-01-01T00:00:00Z is after 2030";
