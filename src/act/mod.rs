@@ -25,12 +25,19 @@ impl Hands {
     }
 
     /// Carries out `remedy` on `unit` and waits for systemd's job, at most `deadline`. `before` is the life it ends.
-    pub async fn apply(&self, unit: &str, remedy: Remedy, before: Option<Invocation>, deadline: Duration) -> Outcome {
+    pub async fn apply(
+        &self,
+        unit: &str,
+        remedy: Remedy,
+        before: Option<Invocation>,
+        deadline: Duration,
+    ) -> Outcome {
         let began = Instant::now();
         let result = match remedy {
             Remedy::Restart => self.systemd.restart(unit, deadline).await,
             Remedy::SwiftRestart => {
-                let (restarted, ()) = tokio::join!(self.systemd.restart(unit, deadline), self.hasten(unit, before));
+                let (restarted, ()) =
+                    tokio::join!(self.systemd.restart(unit, deadline), self.hasten(unit, before));
                 restarted
             }
             Remedy::Start => self.systemd.start(unit, deadline).await,
@@ -40,9 +47,10 @@ impl Hands {
         let left = deadline.saturating_sub(began.elapsed());
         match (remedy, &outcome) {
             // The process may have ended by our second signal in a way that leaves the unit inactive.
-            (Remedy::Restart | Remedy::SwiftRestart, Outcome::Done | Outcome::Failed { kind: Failure::JobFailed, .. }) => {
-                self.bring_back(unit, left).await.unwrap_or(outcome)
-            }
+            (
+                Remedy::Restart | Remedy::SwiftRestart,
+                Outcome::Done | Outcome::Failed { kind: Failure::JobFailed, .. },
+            ) => self.bring_back(unit, left).await.unwrap_or(outcome),
             (_, _) => outcome,
         }
     }
@@ -60,8 +68,13 @@ impl Hands {
         let Ok(now) = self.systemd.unit(unit).await else { return };
         if waits_out_its_grace(&old, &now, before) {
             match self.systemd.terminate_main(unit).await {
-                Ok(()) => tracing::info!(unit_name = unit, "sent a second SIGTERM to a process that waits out its grace period"),
-                Err(error) => tracing::warn!(unit_name = unit, error = %chain(&error), "the second SIGTERM failed"),
+                Ok(()) => tracing::info!(
+                    unit_name = unit,
+                    "sent a second SIGTERM to a process that waits out its grace period"
+                ),
+                Err(error) => {
+                    tracing::warn!(unit_name = unit, error = %chain(&error), "the second SIGTERM failed")
+                }
             }
         }
     }
@@ -109,7 +122,9 @@ fn outcome(result: Result<JobOutcome, SystemdError>) -> Outcome {
                 SystemdError::TimedOut => Outcome::Pending,
                 SystemdError::BusUnreachable(_) => failed(Failure::BusUnreachable, detail),
                 SystemdError::NotAuthorized(_) => failed(Failure::NotAuthorized, detail),
-                SystemdError::NoSuchUnit(_) | SystemdError::UnitMasked(_) => failed(Failure::NoSuchUnit, detail),
+                SystemdError::NoSuchUnit(_) | SystemdError::UnitMasked(_) => {
+                    failed(Failure::NoSuchUnit, detail)
+                }
                 SystemdError::NoSuchJob(_) | SystemdError::NoSuchProcess(_) | SystemdError::Other(_) => {
                     failed(Failure::JobFailed, detail)
                 }

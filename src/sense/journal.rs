@@ -1,18 +1,16 @@
 //! The journal: each line's meaning, in the warden's words. Unmatched lines are counted, never judged.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use crate::client::cloudflared_log::{
-    DialFailure, Meaning, SystemdLine, SystemdMeaning, Transport as LogTransport, meaning, parse, systemd_meaning,
+    DialFailure, Meaning, SystemdLine, SystemdMeaning, Transport as LogTransport, meaning, parse,
+    systemd_meaning,
 };
 use crate::client::journal::{self, Entry, JournalEvent};
-use crate::report::metrics::Metrics;
 use crate::warden::evidence::{Blind, Finding, Invocation, Line, LogLine, Transport};
 use crate::warden::machine::Event;
 use crate::warden::time::Now;
@@ -39,14 +37,14 @@ pub fn cloudflared(now: Now, place: Place<'_>, message: &str) -> (LogLine, Meani
 }
 
 /// What a line of systemd about the unit says, with the word under which it is counted.
-pub fn systemd(
-    now: Now,
-    place: Place<'_>,
-    line: &SystemdLine<'_>,
-) -> (LogLine, &'static str) {
+pub fn systemd(now: Now, place: Place<'_>, line: &SystemdLine<'_>) -> (LogLine, &'static str) {
     let meaning = systemd_meaning(line);
     let said = match &meaning {
-        SystemdMeaning::Stopping { job_type } | SystemdMeaning::Stopped { job_type } if job_type == "stop" => Line::StopJob,
+        SystemdMeaning::Stopping { job_type } | SystemdMeaning::Stopped { job_type }
+            if job_type == "stop" =>
+        {
+            Line::StopJob
+        }
         SystemdMeaning::Starting { .. } | SystemdMeaning::Started { .. } => Line::StartJob,
         SystemdMeaning::MainExited { .. }
         | SystemdMeaning::Failed { .. }
@@ -88,11 +86,14 @@ fn line(meaning: &Meaning) -> Line {
         }
         Meaning::DialFailed { transport: of, .. } => Line::DialFailed(Some(transport(*of))),
         Meaning::FallbackToHttp2 => Line::FellBack,
-        Meaning::Refused { unauthorized, text, .. } => Line::Refused { unauthorized: *unauthorized, text: text.clone() },
-        Meaning::ControlStreamFailed { .. } => Line::RefusedUnnamed,
-        Meaning::EdgeDuplicate { .. } => {
-            Line::Refused { unauthorized: false, text: "the edge holds a connection of the same kind already".into() }
+        Meaning::Refused { unauthorized, text, .. } => {
+            Line::Refused { unauthorized: *unauthorized, text: text.clone() }
         }
+        Meaning::ControlStreamFailed { .. } => Line::RefusedUnnamed,
+        Meaning::EdgeDuplicate { .. } => Line::Refused {
+            unauthorized: false,
+            text: "the edge holds a connection of the same kind already".into(),
+        },
         Meaning::ConfigError(text) | Meaning::UsageError(text) | Meaning::MetricsPortTaken(text) => {
             Line::ConfigInvalid(text.clone())
         }
@@ -164,10 +165,11 @@ impl Told {
 pub struct Listeners {
     pub events: mpsc::Sender<Event>,
     pub told: BTreeMap<String, watch::Sender<Told>>,
-    pub metrics: Arc<Metrics>,
-    /// By unit, the name used in labels.
-    pub names: BTreeMap<String, String>,
-    pub cursor_path: PathBuf,
+    pub units: Vec<String>,
+    /// Counts a line of a unit under the word for its meaning.
+    pub count: Box<dyn Fn(&str, &'static str) + Send + Sync>,
+    /// Keeps the place in the journal.
+    pub keep: Box<dyn Fn(&str) + Send + Sync>,
 }
 
 /// The cursor is written down at most this often; after a crash a few lines are read twice, which changes nothing.
@@ -176,14 +178,14 @@ const CURSOR_EVERY: Duration = Duration::from_secs(10);
 /// Carries what the journal says until nobody listens.
 pub async fn listen(mut journal: mpsc::Receiver<JournalEvent>, mut listeners: Listeners) {
     let mut saved = None;
-    let units: Vec<_> = listeners.names.keys().cloned().collect();
+    let units = listeners.units.clone();
     while let Some(event) = journal.recv().await {
         let findings = match event {
             JournalEvent::Lines(entries) => listeners.hear_all(&entries),
             JournalEvent::Cursor(cursor) => {
                 if saved.is_none_or(|at: Instant| CURSOR_EVERY <= at.elapsed()) {
                     saved = Some(Instant::now());
-                    keep(&listeners.cursor_path, &cursor);
+                    (listeners.keep)(&cursor);
                 }
                 Vec::new()
             }
@@ -203,12 +205,6 @@ pub async fn listen(mut journal: mpsc::Receiver<JournalEvent>, mut listeners: Li
     }
 }
 
-fn keep(path: &Path, cursor: &str) {
-    if let Err(error) = crate::store::write_cursor(path, cursor) {
-        tracing::warn!(error = %error, "cannot keep the place in the journal");
-    }
-}
-
 fn all(units: &[String], finding: &Finding) -> Vec<(String, Finding)> {
     units.iter().map(|unit| (unit.clone(), finding.clone())).collect()
 }
@@ -222,7 +218,8 @@ impl Listeners {
         for entry in entries {
             let Some(line) = self.hear(now, entry) else { continue };
             let same = heard.last().is_some_and(|(unit, last)| {
-                *unit == entry.unit && std::mem::discriminant(&last.line) == std::mem::discriminant(&line.line)
+                *unit == entry.unit
+                    && std::mem::discriminant(&last.line) == std::mem::discriminant(&line.line)
             });
             if same {
                 heard.pop();
@@ -233,7 +230,9 @@ impl Listeners {
     }
 
     fn hear(&mut self, now: Now, entry: &Entry) -> Option<LogLine> {
-        let name = self.names.get(&entry.unit)?;
+        if !self.units.contains(&entry.unit) {
+            return None;
+        }
         let wall = Duration::from_micros(entry.realtime_us);
         let place = Place { wall, invocation: entry.invocation_id.as_deref().unwrap_or("") };
         let (line, label) = match &entry.systemd {
@@ -260,7 +259,7 @@ impl Listeners {
                 (line, meaning.label())
             }
         };
-        self.metrics.journal_line(name, label);
+        (self.count)(&entry.unit, label);
         (line.line != Line::Other).then_some(line)
     }
 }

@@ -57,7 +57,9 @@ fn blind(error: &SystemdError) -> Blind {
         SystemdError::BusUnreachable(_) => Blind::Unreachable,
         SystemdError::NotAuthorized(_) => Blind::Forbidden,
         SystemdError::TimedOut => Blind::TimedOut,
-        SystemdError::NoSuchUnit(_) | SystemdError::UnitMasked(_) | SystemdError::NoSuchJob(_) => Blind::NotFound,
+        SystemdError::NoSuchUnit(_) | SystemdError::UnitMasked(_) | SystemdError::NoSuchJob(_) => {
+            Blind::NotFound
+        }
         SystemdError::NoSuchProcess(_) | SystemdError::Other(_) => Blind::Garbled,
     }
 }

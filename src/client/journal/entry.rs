@@ -1,0 +1,234 @@
+//! One line of the journal with the fields that matter.
+
+use std::fmt::Write;
+
+use systemd::journal::{JournalEntryField, JournalRef};
+
+use super::MESSAGE_LIMIT;
+
+/// What PID 1 adds to its lines about a unit.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FromSystemd {
+    pub message_id: Option<String>,
+    pub job_type: Option<String>,
+    pub job_result: Option<String>,
+    pub unit_result: Option<String>,
+    pub exit_code: Option<String>,
+    pub exit_status: Option<String>,
+    pub n_restarts: Option<u32>,
+}
+
+/// One line.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Entry {
+    pub realtime_us: u64,
+    pub monotonic_us: u64,
+    /// Boot and monotonic time belong together.
+    pub boot_id: [u8; 16],
+    /// The unit it is about.
+    pub unit: String,
+    pub pid: u32,
+    /// 32 hex digits, if known.
+    pub invocation_id: Option<String>,
+    /// Made valid UTF-8, cut at [`MESSAGE_LIMIT`].
+    pub message: String,
+    pub priority: Option<u8>,
+    /// Set if PID 1 speaks.
+    pub systemd: Option<Box<FromSystemd>>,
+    /// journald cut a very long line before this one: it begins in the middle, with words anybody may have chosen.
+    pub mid_line: bool,
+    /// Written before we began to follow.
+    pub history: bool,
+}
+
+/// The fields of an entry as they are collected.
+#[derive(Default)]
+pub(super) struct Fields {
+    message: Option<String>,
+    systemd_unit: Option<String>,
+    unit: Option<String>,
+    object_unit: Option<String>,
+    pid: Option<u32>,
+    invocation: Option<String>,
+    about_invocation: Option<String>,
+    priority: Option<u8>,
+    driver: bool,
+    stream: Option<String>,
+    cut: bool,
+    dropped: Option<u64>,
+    systemd: FromSystemd,
+}
+
+/// Everything [`Fields::take`] knows, for the slow way.
+const WANTED: &[&str] = &[
+    "MESSAGE",
+    "_SYSTEMD_UNIT",
+    "UNIT",
+    "OBJECT_SYSTEMD_UNIT",
+    "_PID",
+    "_SYSTEMD_INVOCATION_ID",
+    "INVOCATION_ID",
+    "PRIORITY",
+    "_TRANSPORT",
+    "_STREAM_ID",
+    "_LINE_BREAK",
+    "N_DROPPED",
+    "MESSAGE_ID",
+    "JOB_TYPE",
+    "JOB_RESULT",
+    "UNIT_RESULT",
+    "EXIT_CODE",
+    "EXIT_STATUS",
+    "N_RESTARTS",
+];
+
+/// What an entry turned out to be.
+pub(super) enum Read {
+    Line(Entry),
+    Gap {
+        unit: String,
+        suppressed: u64,
+    },
+    /// Nothing to tell (a unit we do not know, no message).
+    Nothing,
+}
+
+/// Which streams are in the middle of a line that journald cut.
+#[derive(Debug, Default)]
+pub(super) struct CutLines(Vec<String>);
+
+impl CutLines {
+    /// More open streams than this are not remembered.
+    const MOST: usize = 64;
+
+    /// Whether this entry begins in the middle; remembers whether the next one will.
+    fn pass(&mut self, stream: Option<&String>, cut: bool) -> bool {
+        let Some(stream) = stream else { return false };
+        let at = self.0.iter().position(|known| known == stream);
+        match (at, cut) {
+            (Some(at), false) => {
+                self.0.swap_remove(at);
+            }
+            (None, true) if self.0.len() < Self::MOST => self.0.push(stream.clone()),
+            (Some(_) | None, _) => {}
+        }
+        at.is_some()
+    }
+}
+
+/// Reads the current entry. All fields are gone through once: faster than asking for each.
+pub(super) fn read(journal: &mut JournalRef, cut_lines: &mut CutLines) -> systemd::Result<Read> {
+    let mut fields = Fields::default();
+    journal.restart_data();
+    loop {
+        match journal.enumerate_data() {
+            Ok(Some(field)) => fields.take(&field),
+            Ok(None) => break,
+            // One field that cannot be read (damaged, too big, compressed in a way this libsystemd does not know) would
+            // stop the enumeration for good: take what can be had one by one.
+            Err(_) => {
+                fields = Fields::default();
+                for name in WANTED {
+                    if let Ok(Some(field)) = journal.get_data(*name) {
+                        fields.take(&field);
+                    }
+                }
+                break;
+            }
+        }
+    }
+    let realtime_us = journal.timestamp_usec()?;
+    let (monotonic_us, boot) = journal.monotonic_timestamp()?;
+    Ok(fields.into_read(realtime_us, monotonic_us, *boot.as_bytes(), cut_lines))
+}
+
+impl Fields {
+    fn take(&mut self, field: &JournalEntryField<'_>) {
+        let Some(value) = field.value() else { return };
+        match field.name() {
+            b"MESSAGE" => self.message = Some(message(value)),
+            b"_SYSTEMD_UNIT" => self.systemd_unit = short(value),
+            b"UNIT" => self.unit = short(value),
+            b"OBJECT_SYSTEMD_UNIT" => self.object_unit = short(value),
+            b"_PID" => self.pid = number(value),
+            b"_SYSTEMD_INVOCATION_ID" => self.invocation = short(value),
+            b"INVOCATION_ID" => self.about_invocation = short(value),
+            b"PRIORITY" => self.priority = number(value),
+            b"_TRANSPORT" => self.driver = value == b"driver",
+            b"_STREAM_ID" => self.stream = short(value),
+            b"_LINE_BREAK" => self.cut = value == b"line-max",
+            b"N_DROPPED" => self.dropped = number(value),
+            b"MESSAGE_ID" => self.systemd.message_id = short(value),
+            b"JOB_TYPE" => self.systemd.job_type = short(value),
+            b"JOB_RESULT" => self.systemd.job_result = short(value),
+            b"UNIT_RESULT" => self.systemd.unit_result = short(value),
+            b"EXIT_CODE" => self.systemd.exit_code = short(value),
+            b"EXIT_STATUS" => self.systemd.exit_status = short(value),
+            b"N_RESTARTS" => self.systemd.n_restarts = number(value),
+            _ => {}
+        }
+    }
+
+    fn into_read(
+        self,
+        realtime_us: u64,
+        monotonic_us: u64,
+        boot_id: [u8; 16],
+        cut_lines: &mut CutLines,
+    ) -> Read {
+        if let (true, Some(unit)) = (self.driver, self.object_unit) {
+            let suppressed = self.dropped.or_else(|| suppressed(self.message.as_deref()?)).unwrap_or(1);
+            return Read::Gap { unit, suppressed };
+        }
+        let from_systemd = self.pid == Some(1) && self.unit.is_some();
+        // Anyone may write UNIT, INVOCATION_ID, MESSAGE_ID …; believe them from PID 1 only.
+        let (unit, invocation_id, systemd) = if from_systemd {
+            (self.unit, self.about_invocation, Some(Box::new(self.systemd)))
+        } else {
+            (self.systemd_unit, self.invocation, None)
+        };
+        let mid_line = cut_lines.pass(self.stream.as_ref(), self.cut);
+        let (Some(unit), Some(message)) = (unit, self.message) else { return Read::Nothing };
+        Read::Line(Entry {
+            realtime_us,
+            monotonic_us,
+            boot_id,
+            unit,
+            pid: self.pid.unwrap_or_default(),
+            invocation_id,
+            message,
+            priority: self.priority,
+            systemd,
+            mid_line,
+            history: false,
+        })
+    }
+}
+
+/// `Suppressed 17 messages from cloudflared.service`
+fn suppressed(message: &str) -> Option<u64> {
+    message.strip_prefix("Suppressed ")?.split(' ').next()?.parse().ok()
+}
+
+fn message(value: &[u8]) -> String {
+    let cut = &value[..value.len().min(MESSAGE_LIMIT)];
+    let mut text = match std::str::from_utf8(cut) {
+        Ok(text) => text.to_owned(),
+        Err(_) => String::from_utf8_lossy(cut).into_owned(),
+    };
+    if value.len() > MESSAGE_LIMIT {
+        let _ = write!(text, "…");
+    }
+    text
+}
+
+/// Names and ids; nothing longer is believed to be one.
+fn short(value: &[u8]) -> Option<String> {
+    const LONGEST: usize = 512;
+    let text = std::str::from_utf8(value).ok()?;
+    (text.len() <= LONGEST).then(|| text.to_owned())
+}
+
+fn number<T: std::str::FromStr>(value: &[u8]) -> Option<T> {
+    std::str::from_utf8(value).ok()?.parse().ok()
+}

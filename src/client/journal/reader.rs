@@ -1,0 +1,420 @@
+//! The thread that owns the journal.
+
+use std::collections::BTreeMap;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::mpsc as std_mpsc;
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use systemd::journal::{Journal, JournalWaitResult, OpenDirectoryOptions, OpenOptions};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::entry::{CutLines, Entry, Read, read};
+use super::{BATCH_ENTRIES, Blind, Command, JournalEvent, MESSAGE_LIMIT, Options, access};
+
+/// journald's own word that it threw lines away.
+const SUPPRESSED: &str = "a596d6fe7bfa4994828e72309e95d61e";
+/// Message bytes in one event.
+const BATCH_BYTES: usize = 64 * 1024;
+/// A cursor at least this often in a backlog.
+const CURSOR_LINES: usize = 1_000;
+/// A cursor at most this often while only others write; also how long one sleep may last.
+const IDLE: Duration = Duration::from_secs(30);
+/// Pause before a journal that cannot be read is tried again.
+const RETRY: Duration = Duration::from_secs(10);
+/// The first lines of a running process, read at first start whatever else it wrote since.
+const STARTUP_LINES: usize = 100;
+
+/// Why reading stops: nobody listens or commands any more, or there is nothing to be read.
+enum Stop {
+    Unheard,
+    Blind(Blind),
+}
+
+impl From<systemd::Error> for Stop {
+    fn from(error: systemd::Error) -> Self {
+        Self::Blind(Blind::Failed(error.to_string()))
+    }
+}
+
+/// The thread's whole life.
+pub(super) fn run(
+    options: Options,
+    inbox: &std_mpsc::Receiver<Command>,
+    wake: &OwnedFd,
+    tx: &mpsc::Sender<JournalEvent>,
+) {
+    let mut place = Place { units: options.units, cursor: options.cursor, history: options.history };
+    let mut told = None;
+    loop {
+        let result = open(options.directory.as_deref()).and_then(|journal| {
+            told = None;
+            Reader { journal, place: &mut place, inbox, wake, tx, cut_lines: CutLines::default() }.live()
+        });
+        let Err(Stop::Blind(blind)) = result else { return };
+        if told.as_ref() != Some(&blind) {
+            if tx.blocking_send(JournalEvent::Blind(blind.clone())).is_err() {
+                return;
+            }
+            told = Some(blind);
+        }
+        sleep(None, wake, RETRY);
+        if take_commands(inbox, &mut place.units).is_err() {
+            return;
+        }
+    }
+}
+
+/// What outlives a handle.
+struct Place {
+    units: Vec<String>,
+    cursor: Option<String>,
+    history: usize,
+}
+
+fn open(directory: Option<&std::path::Path>) -> Result<Journal, Stop> {
+    let mut journal = match directory {
+        Some(directory) => {
+            access::check_directory(directory).map_err(Stop::Blind)?;
+            let path = directory.to_string_lossy().into_owned();
+            OpenDirectoryOptions::default().open_directory(path)?
+        }
+        None => {
+            // Not `system(true)`: lines of a unit that runs as an ordinary user are in that user's file.
+            access::check().map_err(Stop::Blind)?;
+            OpenOptions::default().local_only(true).open()?
+        }
+    };
+    journal.set_data_threshold(MESSAGE_LIMIT + "MESSAGE=".len() + 1)?;
+    Ok(journal)
+}
+
+/// Takes what was commanded; `Err` if the other side is gone.
+fn take_commands(inbox: &std_mpsc::Receiver<Command>, units: &mut Vec<String>) -> Result<bool, Stop> {
+    let mut changed = false;
+    loop {
+        match inbox.try_recv() {
+            Ok(Command::Units(wanted)) => {
+                changed |= *units != wanted;
+                *units = wanted;
+            }
+            Err(std_mpsc::TryRecvError::Empty) => return Ok(changed),
+            Err(std_mpsc::TryRecvError::Disconnected) => return Err(Stop::Unheard),
+        }
+    }
+}
+
+/// Sleeps until the journal changes, somebody wakes us, or `limit` is over.
+fn sleep(journal: Option<BorrowedFd<'_>>, wake: &OwnedFd, limit: Duration) {
+    let seconds = i64::try_from(limit.as_secs()).unwrap_or(i64::MAX);
+    let limit = Timespec { tv_sec: seconds, tv_nsec: 0 };
+    let mut fds = vec![PollFd::new(wake, PollFlags::IN)];
+    if let Some(journal) = &journal {
+        fds.push(PollFd::new(journal, PollFlags::IN));
+    }
+    // An interrupted sleep is only a short one.
+    let _ = poll(&mut fds, Some(&limit));
+    let _ = rustix::io::read(wake, &mut [0; 8]);
+}
+
+/// One handle, from opening to failure.
+struct Reader<'a> {
+    journal: Journal,
+    place: &'a mut Place,
+    inbox: &'a std_mpsc::Receiver<Command>,
+    wake: &'a OwnedFd,
+    tx: &'a mpsc::Sender<JournalEvent>,
+    cut_lines: CutLines,
+}
+
+impl Reader<'_> {
+    fn live(mut self) -> Result<(), Stop> {
+        // Before anything is read: what is written from here on is noticed.
+        let fd = self.journal.fd()?;
+        self.send(JournalEvent::Sees)?;
+        let mut skip = match self.place.cursor.clone() {
+            Some(cursor) => self.resume(cursor)?,
+            None => {
+                let units = self.place.units.clone();
+                self.begin(&units)?
+            }
+        };
+        self.drain(&mut skip)?;
+        self.caught_up()?;
+        let mut last_cursor = Instant::now();
+        let mut foreign = false;
+        loop {
+            #[expect(
+                unsafe_code,
+                reason = "libsystemd's descriptor lives as long as self.journal, which is not dropped here"
+            )]
+            let journal = unsafe { BorrowedFd::borrow_raw(fd.as_raw_fd()) };
+            sleep(Some(journal), self.wake, IDLE);
+            let mut units = self.place.units.clone();
+            if take_commands(self.inbox, &mut units)? {
+                self.change_units(units, &mut skip)?;
+            }
+            // Whatever it says (appended, or files came and went), next() goes on from where we are.
+            foreign |= !matches!(self.journal.process()?, JournalWaitResult::Nop);
+            if self.drain(&mut skip)? {
+                self.caught_up()?;
+                (last_cursor, foreign) = (Instant::now(), false);
+            } else if foreign && last_cursor.elapsed() >= IDLE {
+                self.pass_foreign(&mut skip)?;
+                (last_cursor, foreign) = (Instant::now(), false);
+            }
+        }
+    }
+
+    fn send(&self, event: JournalEvent) -> Result<(), Stop> {
+        self.tx.blocking_send(event).map_err(|_| Stop::Unheard)
+    }
+
+    fn caught_up(&mut self) -> Result<(), Stop> {
+        if let Some(cursor) = self.place.cursor.clone() {
+            self.send(JournalEvent::Cursor(cursor))?;
+        }
+        self.send(JournalEvent::CaughtUp)
+    }
+
+    /// Goes to a cursor. The entry under it was handled before: if it is the first to come it must be skipped.
+    fn resume(&mut self, cursor: String) -> Result<Option<String>, Stop> {
+        self.match_units()?;
+        let oldest = self.journal.cutoff_realtime_usec().ok().flatten().map_or(0, |(oldest, _)| oldest);
+        let lost = realtime_of(&cursor).is_none_or(|at| at < oldest);
+        if lost {
+            self.send(JournalEvent::CursorLost)?;
+        }
+        if lost || self.journal.seek_cursor(cursor.as_str()).is_err() {
+            self.journal.seek_head()?;
+            return Ok(None);
+        }
+        Ok(Some(cursor))
+    }
+
+    /// Reads all there is; true if there was anything.
+    fn drain(&mut self, skip: &mut Option<String>) -> Result<bool, Stop> {
+        let mut batch = Batch::default();
+        let mut lines = 0;
+        let mut any = false;
+        while self.journal.next()? > 0 {
+            if let Some(cursor) = skip.take()
+                && self.journal.test_cursor(cursor.as_str())?
+            {
+                continue;
+            }
+            any = true;
+            self.take_entry(&mut batch, false)?;
+            lines += 1;
+            if lines % CURSOR_LINES == 0 {
+                let cursor = self.journal.cursor()?;
+                self.flush(&mut batch)?;
+                self.send(JournalEvent::Cursor(cursor.clone()))?;
+                self.place.cursor = Some(cursor);
+            }
+        }
+        if any {
+            // At the end the handle still stands on the last entry.
+            self.place.cursor = self.journal.cursor().ok().or(self.place.cursor.take());
+        }
+        self.flush(&mut batch)?;
+        Ok(any)
+    }
+
+    fn take_entry(&mut self, batch: &mut Batch, history: bool) -> Result<(), Stop> {
+        match read(&mut self.journal, &mut self.cut_lines)? {
+            Read::Line(mut entry) => {
+                entry.history = history;
+                batch.bytes += entry.message.len();
+                batch.entries.push(entry);
+                if batch.entries.len() >= BATCH_ENTRIES || batch.bytes >= BATCH_BYTES {
+                    self.flush(batch)?;
+                }
+                Ok(())
+            }
+            Read::Gap { unit, suppressed } => {
+                self.flush(batch)?;
+                self.send(JournalEvent::Gap { unit, suppressed })
+            }
+            Read::Nothing => Ok(()),
+        }
+    }
+
+    fn flush(&self, batch: &mut Batch) -> Result<(), Stop> {
+        let Batch { entries, bytes: _ } = std::mem::take(batch);
+        match entries.is_empty() {
+            true => Ok(()),
+            false => self.send(JournalEvent::Lines(entries)),
+        }
+    }
+
+    /// First start: remembers the end, tells each unit's past up to it, and goes on from there.
+    fn begin(&mut self, units: &[String]) -> Result<Option<String>, Stop> {
+        self.match_units()?;
+        self.journal.seek_tail()?;
+        let end = match self.journal.previous()? {
+            // seek_tail + next would lose the first line that matches.
+            0 => None,
+            _ => Some(End { cursor: self.journal.cursor()?, realtime_us: self.journal.timestamp_usec()? }),
+        };
+        let Some(end) = end else {
+            self.journal.seek_head()?;
+            return Ok(None);
+        };
+        for unit in units {
+            self.tell_past(unit, &end)?;
+        }
+        self.cut_lines = CutLines::default();
+        self.place.cursor = Some(end.cursor.clone());
+        self.resume(end.cursor)
+    }
+
+    /// The first lines of the unit's present process and its last `history` lines, up to `end`.
+    fn tell_past(&mut self, unit: &str, end: &End) -> Result<(), Stop> {
+        let mut batch = Batch::default();
+        add_matches(&mut self.journal, std::slice::from_ref(&unit))?;
+        self.journal.seek_tail()?;
+        let mut invocation = None;
+        let mut from = None;
+        for _ in 0..self.place.history {
+            if self.journal.previous()? == 0 {
+                break;
+            }
+            from = Some(self.journal.timestamp_usec()?);
+            if invocation.is_none() {
+                invocation = field(&mut self.journal, "_SYSTEMD_INVOCATION_ID")?;
+            }
+        }
+        let Some(from_us) = from else { return Ok(()) };
+        let first = self.journal.cursor()?;
+        if let Some(invocation) = invocation.filter(|id| id.len() == 32) {
+            self.journal.match_flush()?.match_add("_SYSTEMD_INVOCATION_ID", invocation)?;
+            self.journal.seek_head()?;
+            for _ in 0..STARTUP_LINES {
+                if self.journal.next()? == 0
+                    || self.journal.timestamp_usec()? > from_us
+                    || self.journal.test_cursor(first.as_str())?
+                {
+                    break;
+                }
+                self.take_entry(&mut batch, true)?;
+            }
+        }
+        add_matches(&mut self.journal, std::slice::from_ref(&unit))?;
+        self.journal.seek_cursor(first.as_str())?;
+        while self.journal.next()? > 0 && self.journal.timestamp_usec()? <= end.realtime_us {
+            self.take_entry(&mut batch, true)?;
+            if self.journal.test_cursor(end.cursor.as_str())? {
+                break;
+            }
+        }
+        self.flush(&mut batch)
+    }
+
+    /// New units are told their past, then all are followed from where we are.
+    fn change_units(&mut self, units: Vec<String>, skip: &mut Option<String>) -> Result<(), Stop> {
+        // Nothing of the old set may be left behind.
+        self.drain(skip)?;
+        let new: Vec<String> =
+            units.iter().filter(|unit| !self.place.units.contains(unit)).cloned().collect();
+        self.place.units = units;
+        *skip = match self.place.cursor.clone() {
+            None => {
+                let units = self.place.units.clone();
+                self.begin(&units)?
+            }
+            Some(cursor) => {
+                self.resume(cursor.clone())?;
+                let realtime_us = realtime_of(&cursor).unwrap_or(u64::MAX);
+                let end = End { cursor: cursor.clone(), realtime_us };
+                for unit in &new {
+                    self.tell_past(unit, &end)?;
+                }
+                self.resume(cursor)?
+            }
+        };
+        Ok(())
+    }
+
+    /// Only others wrote: moves our cursor to the end of the journal, so that a later start need not search all that
+    /// again. Reads from our last entry once more, so nothing written meanwhile is missed.
+    fn pass_foreign(&mut self, skip: &mut Option<String>) -> Result<(), Stop> {
+        self.journal.match_flush()?;
+        self.journal.seek_tail()?;
+        let end = match self.journal.previous()? {
+            0 => None,
+            _ => Some(self.journal.cursor()?),
+        };
+        *skip = match self.place.cursor.clone() {
+            Some(cursor) => self.resume(cursor)?,
+            None => {
+                self.match_units()?;
+                self.journal.seek_head()?;
+                None
+            }
+        };
+        let any = self.drain(skip)?;
+        match (any, end) {
+            (true, _) => self.caught_up(),
+            (false, Some(end)) => {
+                self.place.cursor = Some(end.clone());
+                *skip = self.resume(end.clone())?;
+                self.send(JournalEvent::Cursor(end))
+            }
+            (false, None) => Ok(()),
+        }
+    }
+
+    fn match_units(&mut self) -> Result<(), Stop> {
+        add_matches(&mut self.journal, &self.place.units)
+    }
+}
+
+/// Where a past ends.
+struct End {
+    cursor: String,
+    realtime_us: u64,
+}
+
+/// Lines on their way.
+#[derive(Default)]
+struct Batch {
+    entries: Vec<Entry>,
+    bytes: usize,
+}
+
+/// The wall time in a cursor (`t=` in hex), µs.
+fn realtime_of(cursor: &str) -> Option<u64> {
+    let fields: BTreeMap<&str, &str> = cursor.split(';').filter_map(|field| field.split_once('=')).collect();
+    u64::from_str_radix(fields.get("t")?, 16).ok()
+}
+
+fn field(journal: &mut Journal, name: &str) -> Result<Option<String>, Stop> {
+    let value = journal.get_data(name)?.and_then(|field| field.value().map(<[u8]>::to_vec));
+    Ok(value.and_then(|value| String::from_utf8(value).ok()))
+}
+
+/// The unit's own lines, or PID 1 about it, or journald about it. Values of one field are alternatives.
+fn add_matches<S: AsRef<str>>(journal: &mut Journal, units: &[S]) -> Result<(), Stop> {
+    journal.match_flush()?;
+    if units.is_empty() {
+        // No match at all would be everything.
+        journal.match_add("_SYSTEMD_UNIT", "")?;
+        return Ok(());
+    }
+    for unit in units {
+        journal.match_add("_SYSTEMD_UNIT", unit.as_ref())?;
+    }
+    journal.match_or()?;
+    journal.match_add("_PID", "1")?;
+    for unit in units {
+        journal.match_add("UNIT", unit.as_ref())?;
+    }
+    journal.match_or()?;
+    journal.match_add("_TRANSPORT", "driver")?.match_add("MESSAGE_ID", SUPPRESSED)?;
+    for unit in units {
+        journal.match_add("OBJECT_SYSTEMD_UNIT", unit.as_ref())?;
+    }
+    Ok(())
+}

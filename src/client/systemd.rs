@@ -1,0 +1,159 @@
+//! systemd over the system bus: which units run cloudflared, how one is doing, and the few things we may do to it.
+//!
+//! Every call ends within [`CALL_LIMIT`]. A lost bus is an error of that one call; the next one connects anew.
+//! Watching is done by [`follow`] on a connection of its own.
+
+mod actions;
+mod error;
+mod follow;
+mod permission;
+mod proxies;
+mod unit_state;
+mod units;
+
+use std::future::Future;
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use tokio::sync::Mutex;
+use tokio::time::timeout;
+use zbus::{Connection, connection};
+
+pub use actions::{JobOutcome, JobResult};
+pub use error::SystemdError;
+pub use follow::{Signal, follow};
+pub use permission::Permission;
+pub use unit_state::{ExecStart, ExecTime, Job, UnitState};
+pub use units::TunnelUnit;
+
+/// Longest wait for the answer to one call.
+pub const CALL_LIMIT: Duration = Duration::from_secs(5);
+
+const SYSTEMD: &str = "org.freedesktop.systemd1";
+
+/// A client of PID 1. Cheap calls, no cache.
+pub struct Systemd {
+    connection: Mutex<Option<Connection>>,
+}
+
+impl Systemd {
+    /// Connects to the system bus (`DBUS_SYSTEM_BUS_ADDRESS` counts).
+    ///
+    /// # Errors
+    /// If there is no bus or it does not answer.
+    pub async fn connect() -> Result<Self, SystemdError> {
+        let connection = connect().await?;
+        Ok(Self { connection: Mutex::new(Some(connection)) })
+    }
+
+    /// How one unit is doing. A unit that does not exist is a state (`load_state` "not-found"), not an error.
+    ///
+    /// # Errors
+    /// If the bus or systemd does not answer, or the name is no unit name.
+    pub async fn unit(&self, name: &str) -> Result<UnitState, SystemdError> {
+        let connection = self.connection().await?;
+        unit_state::read(&connection, name).await
+    }
+
+    /// Units that run cloudflared: all whose name says so, and active ones whose executable is cloudflared.
+    ///
+    /// # Errors
+    /// If the bus or systemd does not answer.
+    pub async fn tunnel_units(&self) -> Result<Vec<TunnelUnit>, SystemdError> {
+        let connection = self.connection().await?;
+        units::tunnel_units(&connection).await
+    }
+
+    /// The type (`start`, `restart`, `stop` …) of a job that is still there.
+    ///
+    /// # Errors
+    /// If the bus or systemd does not answer.
+    pub async fn job_type(&self, id: u32) -> Result<Option<String>, SystemdError> {
+        let connection = self.connection().await?;
+        let path = format!("/org/freedesktop/systemd1/job/{id}");
+        Ok(unit_state::job(&connection, id, &path).await?.map(|job| job.kind))
+    }
+
+    /// Whether the system is on its way down.
+    ///
+    /// # Errors
+    /// If the bus or systemd does not answer.
+    pub async fn shutting_down(&self) -> Result<bool, SystemdError> {
+        let connection = self.connection().await?;
+        let path = "/org/freedesktop/systemd1";
+        let manager = "org.freedesktop.systemd1.Manager";
+        let state = unit_state::property(&connection, SYSTEMD, path, manager, "SystemState").await?;
+        Ok(String::try_from(state).is_ok_and(|state| state == "stopping"))
+    }
+
+    /// Whether we will be allowed to act on `unit`. Asks without effect.
+    ///
+    /// # Errors
+    /// If the bus or systemd does not answer.
+    pub async fn permission(&self, unit: &str) -> Result<Permission, SystemdError> {
+        let connection = self.connection().await?;
+        permission::ask(&connection, unit).await
+    }
+
+    /// Restarts `unit` and waits `within` for the job to end.
+    ///
+    /// # Errors
+    /// If the order was not accepted.
+    pub async fn restart(&self, unit: &str, within: Duration) -> Result<JobOutcome, SystemdError> {
+        actions::run_job(&self.connection().await?, actions::Verb::Restart, unit, within).await
+    }
+
+    /// Starts `unit` and waits `within` for the job to end.
+    ///
+    /// # Errors
+    /// If the order was not accepted.
+    pub async fn start(&self, unit: &str, within: Duration) -> Result<JobOutcome, SystemdError> {
+        actions::run_job(&self.connection().await?, actions::Verb::Start, unit, within).await
+    }
+
+    /// Forgets that `unit` failed, and its start limit.
+    ///
+    /// # Errors
+    /// If the order was not accepted.
+    pub async fn reset_failed(&self, unit: &str) -> Result<(), SystemdError> {
+        actions::reset_failed(&self.connection().await?, unit).await
+    }
+
+    /// Sends SIGTERM to the main process of `unit`.
+    ///
+    /// # Errors
+    /// If the order was not accepted or there is no main process.
+    pub async fn terminate_main(&self, unit: &str) -> Result<(), SystemdError> {
+        actions::terminate_main(&self.connection().await?, unit).await
+    }
+
+    async fn connection(&self) -> Result<Connection, SystemdError> {
+        let mut held = self.connection.lock().await;
+        if let Some(connection) = held.as_ref().filter(|held| held.closed().now_or_never().is_none()) {
+            return Ok(connection.clone());
+        }
+        let connection = connect().await?;
+        *held = Some(connection.clone());
+        Ok(connection)
+    }
+}
+
+async fn connect() -> Result<Connection, SystemdError> {
+    const QUEUE: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
+    let building = connection::Builder::system().method_timeout(CALL_LIMIT).max_queued(QUEUE).build();
+    limited(building).await
+}
+
+/// Runs a call, at most [`CALL_LIMIT`] long.
+async fn limited<T, E: Into<SystemdError>>(
+    call: impl Future<Output = Result<T, E>>,
+) -> Result<T, SystemdError> {
+    match timeout(CALL_LIMIT, call).await {
+        Ok(result) => result.map_err(Into::into),
+        Err(_) => Err(SystemdError::TimedOut),
+    }
+}
+
+#[cfg(test)]
+mod tests;
