@@ -62,7 +62,7 @@ pub async fn turn(
         executor.saw(&event);
         let commands = warden.handle(event, clock::now());
         for command in commands {
-            if executor.start(warden, command).await == ControlFlow::Break(()) {
+            if executor.start(warden, command) == ControlFlow::Break(()) {
                 return;
             }
         }

@@ -96,12 +96,12 @@ impl Executor {
     }
 
     /// Starts one command. `Break` ends the loop.
-    pub async fn start(&mut self, warden: &Warden, command: Command) -> ControlFlow<()> {
+    pub fn start(&mut self, warden: &Warden, command: Command) -> ControlFlow<()> {
         self.count_lives(warden);
         match command {
             Command::Hurry { unit, hurry } => self.hurry(unit, hurry),
             Command::Look { unit, limit } => self.look(unit, limit),
-            Command::Persist => self.persist(warden).await,
+            Command::Persist => self.persist(warden),
             Command::Apply { unit, remedy, deadline } => self.apply(warden, unit, remedy, deadline),
             Command::Tell(note) => {
                 let tunnel = name_of(&self.about, &note.unit);
@@ -147,7 +147,7 @@ impl Executor {
         });
     }
 
-    async fn persist(&mut self, warden: &Warden) {
+    fn persist(&mut self, warden: &Warden) {
         match self.keeper.write(&warden.histories(), warden.paused_until(), clock::now()) {
             Ok(None) => self.remembered = true,
             Ok(Some(elsewhere)) => {
@@ -159,7 +159,6 @@ impl Executor {
                 journal::daemon(journal::MEMORY_LOST, Weight::Error, &format!("cannot write the state file: {error}"));
             }
         }
-        tokio::task::yield_now().await;
     }
 
     fn apply(&mut self, warden: &Warden, unit: String, remedy: Remedy, deadline: std::time::Duration) {
@@ -176,6 +175,13 @@ impl Executor {
             let outcome = hands.apply(&unit, remedy, before.map(|life| life.invocation), deadline).await;
             drop(events.send(Event::RemedyDone { unit, outcome }).await);
         });
+    }
+
+    /// Writes everything down once more before we go.
+    pub fn leave(&mut self, warden: &Warden) {
+        if let Err(error) = self.keeper.write(&warden.histories(), warden.paused_until(), clock::now()) {
+            tracing::error!(error = %error, "cannot write the state file");
+        }
     }
 
     /// New lives of the units, by who began them.

@@ -2,5 +2,10 @@
 
 pub mod polling;
 
+pub mod edge;
+pub mod files;
+pub mod host;
 pub mod journal;
+pub mod public;
+pub mod ready;
 pub mod unit;

@@ -33,7 +33,7 @@ pub async fn watch(
             Signal::Connected => (all(), false),
             Signal::Reloaded => {
                 // A full channel has the news already.
-                drop(changed.try_send(()));
+                let _ = changed.try_send(());
                 (all(), false)
             }
             Signal::UnitChanged(unit) | Signal::JobNew { unit, .. } | Signal::JobRemoved { unit, .. } => {

@@ -1,0 +1,134 @@
+//! Which units run a tunnel, and what is known of each: from our configuration, the unit's command line,
+//! cloudflared's own configuration where we may read it. What we may not read is said.
+
+use std::path::PathBuf;
+
+use crate::client::cloudflared_config::{self, CommandLine};
+use crate::client::systemd::{Systemd, SystemdError};
+use crate::config::{self, Settings};
+use crate::sense::files::Files;
+use crate::sense::ready::Where;
+use crate::warden::evidence::{Setup, Transport};
+
+/// One tunnel, as far as it is known beforehand.
+#[derive(Clone, Debug)]
+pub struct Found {
+    pub unit: String,
+    pub name: String,
+    pub id: Option<String>,
+    pub names: Vec<String>,
+    pub probes: Vec<config::NameProbe>,
+    pub files: Files,
+    pub port: Where,
+    pub setup: Setup,
+    /// What could not be read, for the operator.
+    pub unread: Vec<String>,
+}
+
+/// The configured tunnels, or else every unit that runs one.
+///
+/// # Errors
+/// If systemd cannot be asked.
+pub async fn tunnels(systemd: &Systemd, settings: &Settings) -> Result<Vec<Found>, SystemdError> {
+    let mut found = Vec::new();
+    if settings.tunnels.is_empty() {
+        for unit in systemd.tunnel_units().await? {
+            let runs = unit.exec_start.commands().iter().any(|argv| cloudflared_config::is_tunnel_run(argv));
+            if runs && unit.name != "cloudflared-update.service" {
+                found.push(one(systemd, &unit.name, None).await?);
+            }
+        }
+    }
+    for tunnel in &settings.tunnels {
+        found.push(one(systemd, tunnel.unit.as_str(), Some(tunnel)).await?);
+    }
+    Ok(found)
+}
+
+async fn one(systemd: &Systemd, unit: &str, configured: Option<&config::Tunnel>) -> Result<Found, SystemdError> {
+    let state = systemd.unit(unit).await?;
+    let argv = state.exec_start.commands().iter().find(|argv| cloudflared_config::is_tunnel_run(argv));
+    let line = argv.map(|argv| CommandLine::parse(argv)).unwrap_or_default();
+    let env = |name: &str| {
+        use secrecy::ExposeSecret as _;
+        state.environment.iter().find(|(key, _)| key == name).map(|(_, value)| value.expose_secret().to_owned())
+    };
+    let mut unread = Vec::new();
+    let path = configured
+        .and_then(|tunnel| tunnel.config.clone())
+        .or_else(|| line.config.clone())
+        .or_else(|| usual_config(line.has_token || line.token_file.is_some()));
+    let file = path.as_ref().and_then(|path| match std::fs::read_to_string(path) {
+        Ok(text) => match cloudflared_config::parse(path, &text) {
+            Ok(file) => Some(file),
+            Err(error) => {
+                unread.push(error.to_string());
+                None
+            }
+        },
+        Err(error) => {
+            unread.push(format!("{}: {error}", path.display()));
+            None
+        }
+    });
+    let protocol = env("TUNNEL_TRANSPORT_PROTOCOL")
+        .or_else(|| line.protocol.clone())
+        .or_else(|| file.as_ref().and_then(|file| file.protocol.clone()));
+    let metrics = env("TUNNEL_METRICS")
+        .or_else(|| line.metrics.clone())
+        .or_else(|| file.as_ref().and_then(|file| file.metrics.clone()));
+    let mut names: Vec<String> = configured
+        .map(|tunnel| tunnel.hostnames.iter().map(|name| name.as_str().to_owned()).collect())
+        .unwrap_or_default();
+    if names.is_empty()
+        && let Some(file) = &file
+    {
+        names = file.hostnames();
+    }
+    names.sort();
+    names.dedup();
+    Ok(Found {
+        unit: unit.to_owned(),
+        name: configured.and_then(|tunnel| tunnel.name.clone()).unwrap_or_else(|| unit.to_owned()),
+        id: configured
+            .and_then(|tunnel| tunnel.id.as_ref().map(|id| id.as_str().to_owned()))
+            .or_else(|| line.tunnel_id.clone())
+            .or_else(|| file.as_ref().and_then(|file| file.tunnel.clone())),
+        names,
+        probes: configured.map(|tunnel| tunnel.probes.clone()).unwrap_or_default(),
+        files: Files {
+            credentials: line
+                .token_file
+                .clone()
+                .or_else(|| line.credentials_file.clone())
+                .or_else(|| file.as_ref().and_then(|file| file.credentials_file.clone())),
+            config: path,
+        },
+        port: Where {
+            configured: configured
+                .and_then(|tunnel| tunnel.metrics)
+                .or_else(|| metrics.and_then(|text| text.parse().ok())),
+            uid: state.uid.unwrap_or(0),
+        },
+        setup: Setup {
+            transport: match protocol.as_deref() {
+                Some("quic") => Some(Transport::Quic),
+                Some("http2" | "h2mux") => Some(Transport::Http2),
+                Some(_) | None => None,
+            },
+            private_network: file.as_ref().map(|file| file.warp_routing),
+        },
+        unread,
+    })
+}
+
+/// Where cloudflared itself looks, of the places that a system service uses.
+fn usual_config(by_token: bool) -> Option<PathBuf> {
+    if by_token {
+        return None;
+    }
+    ["/etc/cloudflared/config.yml", "/etc/cloudflared/config.yaml", "/usr/local/etc/cloudflared/config.yml"]
+        .into_iter()
+        .map(PathBuf::from)
+        .find(|path| path.exists())
+}

@@ -1,0 +1,237 @@
+//! Wiring: settings → clients → probes → warden → loop. Start and stop order is here and nowhere else.
+
+mod discover;
+mod event_loop;
+mod executor;
+mod memory;
+mod probes;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+
+use crate::act::Hands;
+use crate::client::systemd::{Permission, Systemd};
+use crate::clock;
+use crate::config::{Loaded, Mode, Settings};
+use crate::report::journal::{self as told, Weight};
+use crate::report::metrics::Metrics;
+use crate::report::notify;
+use crate::report::snapshot::{About, AboutTunnel};
+use crate::warden::machine::{Event, Warden};
+use crate::warden::policy::Policy;
+use discover::Found;
+use event_loop::Signal;
+use executor::Executor;
+use memory::{Keeper, Places};
+
+/// Events on their way to the loop. Senses wait when it is full; nothing is thrown away.
+const EVENTS: usize = 256;
+
+/// Runs until told to stop.
+///
+/// # Errors
+/// If the bus, TLS or the listening address cannot be had.
+pub async fn run(loaded: Loaded) -> anyhow::Result<()> {
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+    let settings = loaded.settings;
+    let systemd = Arc::new(Systemd::connect().await.context("cannot reach systemd over the system bus")?);
+    let found = discover::tunnels(&systemd, &settings).await.context("cannot ask systemd for its units")?;
+    let listener = TcpListener::bind(settings.http.listen)
+        .await
+        .with_context(|| format!("cannot listen on {} (http.listen)", settings.http.listen))?;
+
+    let boot_id = crate::client::host::boot_id().unwrap_or_default();
+    let keeper = Keeper::new(Places::system(), boot_id);
+    let memory = keeper.read(clock::now());
+    if let Some(why) = &memory.lost {
+        told::daemon(told::MEMORY_LOST, Weight::Error, &format!("Memory lost, so nothing is done: {why}"));
+    }
+    let powerless = powerless(&systemd, &found).await;
+    let mut warden = Warden::new(policy(&settings, powerless.clone()), memory);
+
+    let (events, event_rx) = mpsc::channel(EVENTS);
+    let (asks, ask_rx) = mpsc::channel(8);
+    let (signals, signal_rx) = mpsc::channel(8);
+    let metrics = Arc::new(Metrics::new());
+    metrics.reloaded(true);
+    let about = about(&found);
+    let senses = probes::Senses::new(&settings, Arc::clone(&systemd), events.clone())?;
+    let host = senses.host();
+    let hands = Hands::new(Arc::clone(&systemd));
+    let mut executor = Executor::new(events.clone(), hands, keeper, Arc::clone(&metrics), host, about.clone());
+    let units: Vec<_> = found.iter().map(|tunnel| tunnel.unit.clone()).collect();
+    let mut journal = senses.journal(&units, executor.keeper.cursor(), executor.keeper.cursor_path(), &metrics, &about)?;
+    for tunnel in &found {
+        for unread in &tunnel.unread {
+            tracing::warn!(unit_name = %tunnel.unit, "not readable for us: {unread}");
+        }
+        let event = Event::Tunnel { unit: tunnel.unit.clone(), names: tunnel.names.clone() };
+        for command in warden.handle(event, clock::now()) {
+            if executor.start(&warden, command).is_break() {
+                return Ok(());
+            }
+        }
+        let told = journal.told.remove(&tunnel.unit).unwrap_or_else(|| watch::channel(Default::default()).1);
+        executor.rein(tunnel.unit.clone(), senses.tunnel(tunnel, told));
+    }
+    let (units_tx, units_rx) = watch::channel(units);
+    let (changed, changed_rx) = mpsc::channel(1);
+    tokio::spawn(crate::sense::unit::watch(Arc::clone(&systemd), units_rx, events.clone(), changed));
+    tokio::spawn(crate::report::http::serve(listener, asks));
+    tokio::spawn(listen(signals, events.clone(), metrics, systemd, found, powerless, changed_rx));
+
+    let line = format!("watching {}", names(&about));
+    told::daemon(told::STARTED, Weight::Notice, &format!("tunnelwarden {} started, {line}", env!("CARGO_PKG_VERSION")));
+    notify::ready(&line);
+    event_loop::turn(&mut warden, &mut executor, about, event_rx, ask_rx, signal_rx).await;
+    notify::stopping();
+    drop(units_tx);
+    executor.leave(&warden);
+    told::daemon(told::STOPPED, Weight::Notice, "tunnelwarden stopped");
+    Ok(())
+}
+
+fn names(about: &About) -> String {
+    match about.tunnels.len() {
+        0 => "no unit, because none on this host runs a tunnel".to_owned(),
+        _ => about.tunnels.iter().map(|tunnel| tunnel.unit.as_str()).collect::<Vec<_>>().join(", "),
+    }
+}
+
+fn about(found: &[Found]) -> About {
+    let tunnels = found.iter().map(|tunnel| AboutTunnel {
+        unit: tunnel.unit.clone(),
+        name: tunnel.name.clone(),
+        id: tunnel.id.clone(),
+        version: None,
+    });
+    About { started: clock::now().wall, tunnels: tunnels.collect() }
+}
+
+/// Why systemd would not take our orders, if it would not.
+async fn powerless(systemd: &Systemd, found: &[Found]) -> Option<String> {
+    let mut why = None;
+    for tunnel in found {
+        why = match systemd.permission(&tunnel.unit).await {
+            Ok(Permission::Root | Permission::Granted) => continue,
+            Ok(Permission::Denied) => Some(format!(
+                "polkit does not let us restart {}; tunnelwarden config polkit prints the rule that would",
+                tunnel.unit
+            )),
+            Ok(Permission::PolkitTooOld(version)) => {
+                Some(format!("polkit {version} cannot allow single units, and allowing all would be as good as root"))
+            }
+            Ok(Permission::PolkitAbsent) => Some("polkit is not installed".to_owned()),
+            Err(error) => Some(format!("whether polkit lets us restart {} cannot be found out: {error}", tunnel.unit)),
+        };
+    }
+    if let Some(why) = &why {
+        told::daemon(told::POLKIT_MISSING, Weight::Warning, &format!("Only watching: {why}"));
+    }
+    why
+}
+
+/// The judge's numbers, from the settings.
+fn policy(settings: &Settings, powerless: Option<String>) -> Policy {
+    let Settings { probe, ready, edge, judge, remedy, .. } = settings;
+    let grace = Duration::from_secs(5);
+    Policy {
+        observe_only: settings.mode == Mode::Observe,
+        powerless,
+        sustained: judge.sustained,
+        rounds: judge.rounds,
+        patience: judge.patience,
+        start_grace: judge.start_grace,
+        boot_grace: judge.boot_grace,
+        healthy_after: judge.healthy_after,
+        cooldown: remedy.cooldown.clone(),
+        per_hour: remedy.per_hour,
+        per_day: remedy.per_day,
+        per_hour_host: remedy.per_hour_host,
+        half_open: remedy.half_open,
+        swift: remedy.swift,
+        start_stopped: remedy.start_stopped,
+        name_age: probe.period * 2 + probe.timeout + grace,
+        ready_age: ready.period * 3 + grace,
+        edge_age: edge.period * 2 + grace * 2,
+    }
+}
+
+/// SIGHUP, SIGTERM, SIGINT, and units that come or go.
+async fn listen(
+    signals: mpsc::Sender<Signal>,
+    events: mpsc::Sender<Event>,
+    metrics: Arc<Metrics>,
+    systemd: Arc<Systemd>,
+    found: Vec<Found>,
+    powerless: Option<String>,
+    mut changed: mpsc::Receiver<()>,
+) {
+    let (Ok(mut hup), Ok(mut term), Ok(mut int)) =
+        (signal(SignalKind::hangup()), signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        tracing::error!("cannot listen to signals");
+        return;
+    };
+    loop {
+        tokio::select! {
+            _ = hup.recv() => {
+                notify::reloading();
+                reload(&signals, &events, &metrics, &systemd, &found, powerless.clone()).await;
+                notify::ready("settings reloaded");
+            }
+            Some(()) = changed.recv() => tracing::debug!("systemd read its unit files anew"),
+            _ = term.recv() => break,
+            _ = int.recv() => break,
+        }
+    }
+    // The loop may have ended already.
+    let _ = signals.send(Signal::Stop).await;
+}
+
+/// New settings replace the running ones only if they are good. Tunnels, names and addresses need a restart of ours,
+/// and that is said.
+async fn reload(
+    signals: &mpsc::Sender<Signal>,
+    events: &mpsc::Sender<Event>,
+    metrics: &Metrics,
+    systemd: &Systemd,
+    found: &[Found],
+    powerless: Option<String>,
+) {
+    let loaded = match crate::config::load(&crate::config::Roots::system(), crate::config::process_environment()) {
+        Ok(loaded) => loaded,
+        Err(errors) => {
+            metrics.reloaded(false);
+            let text = format!("The new configuration has mistakes, the running settings stay:\n{errors}");
+            told::daemon(told::CONFIG_REJECTED, Weight::Error, &text);
+            return;
+        }
+    };
+    metrics.reloaded(true);
+    let text = match discover::tunnels(systemd, &loaded.settings).await {
+        Ok(new) if same(&new, found) => "New settings are in force.".to_owned(),
+        Ok(_) => "New settings are in force; the tunnels or names differ, restart tunnelwarden to watch them.".to_owned(),
+        Err(error) => format!("New settings are in force; systemd could not be asked for its units: {error}"),
+    };
+    let policy = Box::new(policy(&loaded.settings, powerless));
+    let accepted = Keeper::new(Places::system(), String::new()).loss_accepted();
+    let sent = events.send(Event::Policy(policy)).await.is_ok()
+        && (!accepted || events.send(Event::MemoryAccepted).await.is_ok())
+        && signals.send(Signal::About(about(found))).await.is_ok();
+    if sent {
+        told::daemon(told::CONFIG_RELOADED, Weight::Notice, &text);
+    }
+}
+
+fn same(new: &[Found], old: &[Found]) -> bool {
+    let key = |found: &[Found]| -> Vec<_> { found.iter().map(|f| (f.unit.clone(), f.names.clone())).collect() };
+    key(new) == key(old)
+}

@@ -1,0 +1,240 @@
+//! The probes of this host and of each tunnel: one task each, on the frame of `sense::polling`.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::sync::{Semaphore, mpsc, watch};
+
+use super::discover::Found;
+use super::executor::Reins;
+use crate::client::dns::Dns;
+use crate::client::edge::EdgeDialer;
+use crate::client::http::{PublicClient, PublicTarget};
+use crate::client::journal::{JournalHandle, Options, follow};
+use crate::client::systemd::Systemd;
+use crate::client::tls::Tls;
+use crate::config::{Region, Settings};
+use crate::report::metrics::{Metrics, name_of};
+use crate::report::snapshot::About;
+use crate::sense::journal::{Listeners, Told, listen};
+use crate::sense::polling::{Pace, Periods, poll};
+use crate::sense::{edge, files, host, public, ready, unit};
+use crate::warden::evidence::{Blind, Finding, HostFinding};
+use crate::warden::machine::Event;
+
+/// Looks at public names that run at once.
+const LOOKS_AT_ONCE: usize = 16;
+const HOST_PROBES: usize = 3;
+const READY_LIMIT: Duration = Duration::from_secs(2);
+const EDGE_LIMIT: Duration = Duration::from_secs(7);
+const FILES_PERIOD: Duration = Duration::from_secs(60);
+
+/// What all probes share.
+pub(super) struct Senses {
+    settings: Settings,
+    systemd: Arc<Systemd>,
+    events: mpsc::Sender<Event>,
+    client: PublicClient,
+    dialer: Arc<EdgeDialer>,
+    slots: Arc<Semaphore>,
+}
+
+/// What the journal sense gives to the others.
+pub(super) struct JournalSense {
+    /// Dropping it ends the reading thread.
+    _handle: JournalHandle,
+    pub(super) told: BTreeMap<String, watch::Receiver<Told>>,
+}
+
+impl Senses {
+    pub(super) fn new(
+        settings: &Settings,
+        systemd: Arc<Systemd>,
+        events: mpsc::Sender<Event>,
+    ) -> anyhow::Result<Self> {
+        let tls = Tls::system().context("cannot set up TLS")?;
+        let dns = Arc::new(Dns::system());
+        let agent = concat!("tunnelwarden/", env!("CARGO_PKG_VERSION"));
+        let client = PublicClient::new(&tls, Arc::clone(&dns), agent).context("cannot set up HTTPS")?;
+        let region = match settings.edge.region {
+            Region::Global => "",
+            Region::Us => "us",
+            Region::Fed => "fed",
+        };
+        Ok(Self {
+            settings: settings.clone(),
+            systemd,
+            events,
+            client,
+            dialer: Arc::new(EdgeDialer::new(tls, dns, region)),
+            slots: Arc::new(Semaphore::new(LOOKS_AT_ONCE)),
+        })
+    }
+
+    /// Follows the journal of `units`.
+    pub(super) fn journal(
+        &self,
+        units: &[String],
+        cursor: Option<String>,
+        cursor_path: PathBuf,
+        metrics: &Arc<Metrics>,
+        about: &About,
+    ) -> anyhow::Result<JournalSense> {
+        let options = Options { units: units.to_vec(), cursor, history: 200, directory: None };
+        let (handle, journal) = follow(options).context("cannot start the journal's thread")?;
+        let mut told = BTreeMap::new();
+        let mut tell = BTreeMap::new();
+        for unit in units {
+            let (tx, rx) = watch::channel(Told::default());
+            tell.insert(unit.clone(), tx);
+            told.insert(unit.clone(), rx);
+        }
+        let (metrics, about) = (Arc::clone(metrics), about.clone());
+        let listeners = Listeners {
+            events: self.events.clone(),
+            told: tell,
+            units: units.to_vec(),
+            count: Box::new(move |unit, meaning| metrics.journal_line(name_of(&about, unit), meaning)),
+            keep: Box::new(move |cursor| {
+                if let Err(error) = crate::store::write_cursor(&cursor_path, cursor) {
+                    tracing::warn!(error = %error, "cannot keep the place in the journal");
+                }
+            }),
+        };
+        tokio::spawn(listen(journal, listeners));
+        Ok(JournalSense { _handle: handle, told })
+    }
+
+    /// Starts the probes of the host.
+    pub(super) fn host(&self) -> Reins {
+        let (pace, rx) = watch::channel(Pace { hurry: true, look: None });
+        let send = |events: &mpsc::Sender<Event>| {
+            let events = events.clone();
+            async move |finding| {
+                // The loop is gone only when we are going down.
+                let _ = events.send(Event::HostObserved(finding)).await;
+            }
+        };
+        let Settings { probe, edge: edge_settings, .. } = &self.settings;
+        let control = Periods {
+            calm: probe.period,
+            hurried: probe.period_down,
+            limit: probe.timeout,
+            delay: Duration::ZERO,
+        };
+        let dial = Periods {
+            calm: edge_settings.period,
+            hurried: edge_settings.period_down,
+            limit: EDGE_LIMIT,
+            delay: Duration::ZERO,
+        };
+        let targets: Vec<_> =
+            probe.control.iter().map(|url| PublicTarget { url: url.url().clone(), resolve: Vec::new() }).collect();
+
+        let (client, tell, blind) = (self.client.clone(), send(&self.events), send(&self.events));
+        tokio::spawn(poll(
+            control,
+            rx.clone(),
+            async move |limit| tell(HostFinding::Control(public::control(&client, &targets, limit).await)).await,
+            async move || blind(HostFinding::Control(Err(Blind::TimedOut))).await,
+        ));
+        let (dialer, tell, blind) = (Arc::clone(&self.dialer), send(&self.events), send(&self.events));
+        tokio::spawn(poll(
+            dial,
+            rx.clone(),
+            async move |limit| tell(HostFinding::Edge(Ok(edge::sight(&dialer.look(limit).await)))).await,
+            async move || blind(HostFinding::Edge(Err(Blind::TimedOut))).await,
+        ));
+        let (systemd, tell, blind) = (Arc::clone(&self.systemd), send(&self.events), send(&self.events));
+        tokio::spawn(poll(
+            dial,
+            rx,
+            async move |_| tell(HostFinding::Host(host::look(&systemd).await)).await,
+            async move || blind(HostFinding::Host(Err(Blind::TimedOut))).await,
+        ));
+        Reins { pace, probes: HOST_PROBES }
+    }
+
+    /// Starts the probes of one tunnel.
+    pub(super) fn tunnel(&self, found: &Found, told: watch::Receiver<Told>) -> Reins {
+        let (pace, rx) = watch::channel(Pace { hurry: true, look: None });
+        let send = || {
+            let (events, unit) = (self.events.clone(), found.unit.clone());
+            async move |finding| {
+                let unit = unit.clone();
+                let _ = events.send(Event::Observed { unit, finding }).await;
+            }
+        };
+        let probe = &self.settings.probe;
+
+        let first = (send(), found.setup);
+        tokio::spawn(async move { first.0(Finding::Setup(first.1)).await });
+
+        let period = self.settings.ready.period;
+        let periods = Periods { calm: period, hurried: period, limit: READY_LIMIT * 2, delay: Duration::ZERO };
+        let (systemd, unit_name, port) = (Arc::clone(&self.systemd), found.unit.clone(), found.port.clone());
+        let (tell, blind) = (send(), send());
+        tokio::spawn(poll(
+            periods,
+            rx.clone(),
+            async move |limit| {
+                let seen = unit::look(&systemd, &unit_name).await;
+                let life = seen.as_ref().ok().and_then(|unit| unit.invocation).map(|life| life.to_string());
+                let up = seen.as_ref().is_ok_and(|unit| unit.main_pid != 0);
+                tell(Finding::Unit(seen)).await;
+                let told = told.borrow().clone();
+                let sight = if up {
+                    ready::look(&port, &told, life.as_deref(), limit.min(READY_LIMIT)).await
+                } else {
+                    Err(Blind::NotFound)
+                };
+                tell(Finding::Ready(sight)).await;
+            },
+            async move || blind(Finding::Ready(Err(Blind::TimedOut))).await,
+        ));
+
+        let periods =
+            Periods { calm: FILES_PERIOD, hurried: FILES_PERIOD, limit: READY_LIMIT, delay: Duration::ZERO };
+        let (watched, tell) = (found.files.clone(), send());
+        tokio::spawn(poll(periods, rx.clone(), async move |_| tell(Finding::Files(files::look(&watched))).await, async || ()));
+
+        let mut probes = 2;
+        for (place, hostname) in found.names.iter().enumerate() {
+            let Some(target) = target(found, hostname) else {
+                tracing::warn!(unit_name = %found.unit, "{hostname:?} is no name to ask");
+                continue;
+            };
+            // First looks are spread over a second, later ones by their jitter.
+            let delay = Duration::from_millis(1000 * place as u64 / found.names.len() as u64);
+            let periods = Periods { calm: probe.period, hurried: probe.period_down, limit: probe.timeout, delay };
+            let (client, slots, name) = (self.client.clone(), Arc::clone(&self.slots), hostname.clone());
+            let (tell, blind, blind_name, timeout) = (send(), send(), hostname.clone(), probe.timeout);
+            tokio::spawn(poll(
+                periods,
+                rx.clone(),
+                async move |limit| {
+                    let Ok(_slot) = slots.acquire().await else { return };
+                    let sight = public::look(&client, &target, limit).await;
+                    tell(Finding::Name { hostname: name.clone(), sight }).await;
+                },
+                async move || {
+                    let sight = public::too_long(timeout);
+                    blind(Finding::Name { hostname: blind_name.clone(), sight }).await;
+                },
+            ));
+            probes += 1;
+        }
+        Reins { pace, probes }
+    }
+}
+
+fn target(found: &Found, hostname: &str) -> Option<PublicTarget> {
+    let refined = found.probes.iter().find(|probe| probe.url.host().as_str() == hostname);
+    match refined {
+        Some(probe) => Some(PublicTarget { url: probe.url.url().clone(), resolve: Vec::new() }),
+        None => PublicTarget::https(hostname, "/").ok(),
+    }
+}

@@ -1,0 +1,57 @@
+//! The public names, as a visitor gets them.
+
+use std::time::Duration;
+
+use crate::client::http::{Answer as Seen, BlindReason, ControlSight, PublicClient, PublicSight, PublicTarget};
+use crate::warden::evidence::{Answer, Blind, Control, NameSight};
+
+/// Looks at one name.
+pub async fn look(client: &PublicClient, target: &PublicTarget, limit: Duration) -> NameSight {
+    sight(client.look(target, limit).await)
+}
+
+/// A look that took longer than its frame allows.
+pub fn too_long(limit: Duration) -> NameSight {
+    let detail = "took too long".into();
+    NameSight { answer: Answer::Blind, status: None, code: None, latency: limit, colo: None, detail }
+}
+
+/// Asks the control names in turn until one answers: is our own way out working?
+pub async fn control(client: &PublicClient, targets: &[PublicTarget], limit: Duration) -> Result<Control, Blind> {
+    let each = limit / u32::try_from(targets.len().max(1)).unwrap_or(1);
+    let mut seen = Err(Blind::NotFound);
+    for target in targets {
+        match client.control(&target.url, each).await {
+            ControlSight::Answered => return Ok(Control::Answered),
+            ControlSight::Failing(_) => seen = Ok(Control::Failing),
+            ControlSight::Blind(why, _) if seen.is_err() => seen = Err(blind(why)),
+            ControlSight::Blind(..) => (),
+        }
+    }
+    seen
+}
+
+fn sight(seen: PublicSight) -> NameSight {
+    let PublicSight { answer, status, code, detail, colo, latency, .. } = seen;
+    let answer = match answer {
+        Seen::Served => Answer::Served,
+        Seen::TunnelError => Answer::TunnelError,
+        Seen::DnsError => Answer::DnsError,
+        Seen::EdgeError => Answer::EdgeError,
+        Seen::OriginError => Answer::OriginError,
+        Seen::Access => Answer::Access,
+        Seen::Challenge => Answer::Challenge,
+        Seen::Cached => Answer::Cached,
+        Seen::Blind(_) => Answer::Blind,
+    };
+    NameSight { answer, status, code, latency, colo, detail }
+}
+
+fn blind(why: BlindReason) -> Blind {
+    match why {
+        BlindReason::Timeout => Blind::TimedOut,
+        BlindReason::NotEdge | BlindReason::Garbled => Blind::Garbled,
+        BlindReason::BadTarget => Blind::NotFound,
+        BlindReason::Dns | BlindReason::Connect | BlindReason::Tls | BlindReason::CertificateDates => Blind::Unreachable,
+    }
+}

@@ -1,0 +1,81 @@
+//! cloudflared's own `/ready` and the counters of its `/metrics`. Its port moves at a restart, and whatever listens
+//! on a port is believed only if the socket belongs to the unit's user.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::journal::Told;
+use crate::client::cloudflared::{self, ReadyError};
+use crate::warden::evidence::{Blind, Counters, Ready, ReadySight, Seen};
+
+/// Where the port may be, and whose it must be.
+#[derive(Clone, Debug, Default)]
+pub struct Where {
+    /// Set in tunnelwarden's or cloudflared's configuration.
+    pub configured: Option<SocketAddr>,
+    /// User of the unit; root if it names none.
+    pub uid: u32,
+}
+
+/// Looks once. `invocation` is the unit's present life as systemd names it.
+pub async fn look(place: &Where, told: &Told, invocation: Option<&str>, limit: Duration) -> Seen<ReadySight> {
+    let of_this_life = told.invocation.is_some() && told.invocation.as_deref() == invocation;
+    let named = told.metrics.as_deref().filter(|_| of_this_life).and_then(address);
+    if let Some(addr) = named.or(place.configured) {
+        return ask(place, told, addr, named.is_some(), limit).await;
+    }
+    // The journal does not name it (lost, or not readable): the usual ports, matched by the connector's id.
+    for port in cloudflared::USUAL_PORTS {
+        let addr = SocketAddr::from(([127, 0, 0, 1], port));
+        let each = limit / 5;
+        let Ok(sight) = ask(place, told, addr, false, each).await else { continue };
+        let known = told.connector.as_deref().filter(|_| of_this_life);
+        let matches = known.is_none() || sight.connector.as_deref() == known;
+        if matches && matches!(sight.ready, Ready::Connections(_)) {
+            return Ok(sight);
+        }
+    }
+    Err(Blind::NotFound)
+}
+
+async fn ask(place: &Where, told: &Told, addr: SocketAddr, of_this_life: bool, limit: Duration) -> Seen<ReadySight> {
+    let sight = |ready| ReadySight { ready, connector: None, port_of_this_life: of_this_life, counters: None };
+    match cloudflared::socket_owner(addr) {
+        Ok(owner) if owner.uid != place.uid => return Err(Blind::Forbidden),
+        Ok(_) => (),
+        Err(cloudflared::OwnerError::NotListening) => return Ok(sight(Ready::Refused)),
+        Err(_) => return Err(Blind::Forbidden),
+    }
+    let answer = match cloudflared::ready(addr, limit).await {
+        Ok(answer) => answer,
+        Err(ReadyError::Refused | ReadyError::Reset) => return Ok(sight(Ready::Refused)),
+        Err(ReadyError::TimedOut) => return Ok(sight(Ready::Silent)),
+        Err(_) => return Err(Blind::Garbled),
+    };
+    let expected = told.connector.as_deref().filter(|_| of_this_life);
+    if expected.is_some_and(|expected| expected != answer.connector_id) {
+        return Err(Blind::Garbled);
+    }
+    let counters = cloudflared::counters(addr, limit).await.ok().map(|seen| Counters {
+        total_requests: seen.total_requests,
+        request_errors: seen.request_errors,
+        register_success: seen.register_success,
+        register_fail: seen.register_fail,
+    });
+    let connector = Some(answer.connector_id);
+    Ok(ReadySight { ready: Ready::Connections(answer.connections), connector, port_of_this_life: true, counters })
+}
+
+/// `127.0.0.1:20241`, `localhost:20241`, `[::]:20241`; an unspecified address is reached by loopback.
+fn address(text: &str) -> Option<SocketAddr> {
+    let text = text.trim_end_matches("/metrics");
+    if let Some(port) = text.strip_prefix("localhost:") {
+        return Some(SocketAddr::from(([127, 0, 0, 1], port.parse().ok()?)));
+    }
+    let addr: SocketAddr = text.parse().ok()?;
+    match addr.ip() {
+        ip if !ip.is_unspecified() => Some(addr),
+        std::net::IpAddr::V4(_) => Some(SocketAddr::from(([127, 0, 0, 1], addr.port()))),
+        std::net::IpAddr::V6(_) => Some(SocketAddr::from(([127, 0, 0, 1], addr.port()))),
+    }
+}
