@@ -1,1 +1,3 @@
 //! tunnelwarden
+pub mod config;
+pub mod store;
