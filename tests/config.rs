@@ -129,7 +129,7 @@ fn what_may_not_be_meant_is_a_warning() {
         "/etc/tunnelwarden/tunnelwarden.toml:34: remedy.transport_fallback has no effect yet",
         "/etc/tunnelwarden/tunnelwarden.toml:43: api.global_key",
         "/etc/tunnelwarden/tunnelwarden.toml:47: http.listen",
-        "/etc/tunnelwarden/tunnelwarden.toml:75: tunnel.unit is not covered",
+        "/etc/tunnelwarden/tunnelwarden.toml:77: tunnel.unit is not covered",
     ];
     assert_eq!(warnings.len(), begins.len(), "{warnings:#?}");
     for (warning, begin) in warnings.iter().zip(begins) {
@@ -306,6 +306,26 @@ fn what_is_no_file_is_refused_without_waiting() {
          /etc/tunnelwarden/conf.d/40-bytes.toml: cannot be read: line 2 is not UTF-8 text\n\
          /etc/tunnelwarden/conf.d/50-device.toml: is not a regular file"
     );
+}
+
+#[test]
+fn a_text_made_to_be_deep_or_long_is_refused_in_bounded_time() {
+    let hosts = format!("[[tunnel]]\nhostnames = [{}]\n", "\"-\",\n".repeat(100_000));
+    let keys: String = (0..50_000).map(|number| format!("x{number} = 1\n")).collect();
+    for text in [
+        "[".repeat(500_000),
+        format!("a = {}", "[".repeat(500_000)),
+        format!("a = {}1{}", "[".repeat(100_000), "]".repeat(100_000)),
+        format!("a{} = 1", ".a".repeat(250_000)),
+        format!("[a{}]", ".a".repeat(250_000)),
+        format!("probe.period{} = 1", ".a".repeat(250_000)),
+        format!("a = {}", "{a=".repeat(250_000)),
+        hosts,
+        keys,
+    ] {
+        let said = Host::with(&[(MAIN, &text)]).complaint(&[]);
+        assert!(said.lines().count() < 400, "{}", said.lines().count());
+    }
 }
 
 /// Comments that explain begin with `# `, those that are settings with `#` alone.

@@ -31,6 +31,21 @@ pub enum ConfigError {
     Merge,
 }
 
+impl ConfigError {
+    /// The line of its file, for putting those of one file in order.
+    pub(super) fn line(&self) -> usize {
+        match self {
+            Self::Syntax { place: Place::File { line, .. }, .. }
+            | Self::Refused { place: Place::File { line, .. }, .. } => *line,
+            Self::Unreadable { .. }
+            | Self::NotAConfigFile { .. }
+            | Self::Syntax { .. }
+            | Self::Refused { .. }
+            | Self::Merge => 0,
+        }
+    }
+}
+
 /// Where something was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Place {

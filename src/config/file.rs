@@ -18,6 +18,8 @@ use super::redact::{self, Line};
 const LONGEST: u64 = 1 << 20;
 /// More syntax errors than that are consequences of the first.
 const SYNTAX_ERRORS_TOLD: usize = 3;
+/// Each excerpt looks at its file from the beginning, and nobody reads more.
+pub(super) const ERRORS_TOLD: usize = 30;
 /// The unit of a tunnel that names none.
 pub(super) const USUAL_UNIT: &str = "cloudflared.service";
 
@@ -78,6 +80,7 @@ pub(super) fn layer(text: Text) -> Layer {
     let mut walk = Walk { text: &text, layer: Layer::default() };
     if errors.is_empty() {
         walk.layer.values = walk.table("", "", table.get_ref());
+        walk.layer.errors.sort_by_key(ConfigError::line);
         return walk.layer;
     }
     walk.layer.broken = true;
@@ -148,13 +151,12 @@ impl Walk<'_> {
         match value.as_table() {
             Some(table) => Ok(self.table(full, path, table).into()),
             None => {
-                self.refuse(
-                    path,
-                    full,
-                    format!("is a section; write {}", keys::header(full)),
-                    at,
-                    Shown::KeyOnly,
-                );
+                let mut says = format!("is a section; write {}", keys::header(full));
+                let list = keys::join("tunnel", full);
+                if value.is_array() && LISTS.contains(&list.as_str()) {
+                    says.push_str(&format!(", or {} below a [[tunnel]]", keys::header(&list)));
+                }
+                self.refuse(path, full, says, at, Shown::KeyOnly);
                 Err(())
             }
         }
@@ -204,6 +206,9 @@ impl Walk<'_> {
 
     fn refuse(&mut self, path: &str, key: &str, says: String, span: Range<usize>, shown: Shown) {
         self.layer.refused.insert(path.to_owned());
+        if ERRORS_TOLD <= self.layer.errors.len() {
+            return;
+        }
         self.layer.errors.push(ConfigError::Refused {
             place: self.text.place(&span),
             key: key.to_owned(),

@@ -265,10 +265,11 @@ impl Key {
                 Some(number) => format!("is a number without a unit; write {} = \"{number}s\"", self.name),
                 None => format!("must be a duration in quotes, not {found}; write {}", self.form()),
             },
+            Count if value.is_integer() => format!("is out of range; write {}", self.form()),
             Text => format!("must be text in quotes, not {found}; write {}", self.form()),
             Flag => format!("must be true or false without quotes, not {found}; write {}", self.form()),
             Count => {
-                format!("must be a whole number from 0 to {}, not {found}; write {}", u32::MAX, self.form())
+                format!("must be a whole number, not {found}; write {}", self.form())
             }
             Texts | Spans | Counts => format!("must be a list, not {found}; write {}", self.form()),
         }
@@ -292,7 +293,7 @@ fn count(value: &DeValue<'_>) -> Option<u32> {
 fn item_kind(value: &DeValue<'_>) -> &'static str {
     match value {
         DeValue::String(_) => "text in quotes",
-        DeValue::Integer(_) => "such a number",
+        DeValue::Integer(_) => "a number",
         DeValue::Float(_) => "a fraction",
         DeValue::Boolean(_) => "true or false",
         DeValue::Datetime(_) => "a date or time",

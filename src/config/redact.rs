@@ -19,13 +19,20 @@ pub fn secret_name(name: &str) -> bool {
 
 /// Whether a text looks like a secret, or carries one, whatever it is called.
 pub fn secret_looking(text: &str) -> bool {
-    let run_is_long = |run: &str| {
-        LONG_RUN <= run.len() || (LONG_HEX <= run.len() && run.bytes().all(|byte| byte.is_ascii_hexdigit()))
-    };
     let in_base64 = |c: char| c.is_ascii_alphanumeric() || "+/-_=".contains(c);
     TOKEN_PREFIXES.iter().any(|prefix| text.contains(prefix))
-        || text.split(|c| !in_base64(c)).any(run_is_long)
+        || text.split(|c| !in_base64(c)).any(random_run)
         || names_a_secret(text)
+}
+
+/// A run of base64 or hexadecimal digits as long as keys are. Long paths and names have separators too,
+/// but hardly capitals among small letters.
+fn random_run(run: &str) -> bool {
+    let separated = run.bytes().any(|byte| !byte.is_ascii_alphanumeric());
+    let mixed = run.bytes().any(|byte| byte.is_ascii_uppercase())
+        && run.bytes().any(|byte| byte.is_ascii_lowercase());
+    let hex = run.bytes().all(|byte| byte.is_ascii_hexdigit());
+    (LONG_RUN <= run.len() && (mixed || !separated)) || (LONG_HEX <= run.len() && hex)
 }
 
 /// `token=…`, `x-api-key: …` inside a value, and the password of a URL.
@@ -161,6 +168,7 @@ mod tests {
     #[test]
     fn tokens_are_known_by_their_looks() {
         let run = "a".repeat(40);
+        let url_safe = "aB3_".repeat(10);
         let hex = "0123456789abcdef".repeat(3);
         for text in [
             "eyJhIjoi",
@@ -169,6 +177,7 @@ mod tests {
             "cfk_x",
             "cfast_x",
             &run,
+            &url_safe,
             &hex[..37],
             "https://a:b@c/",
             "x-api-key: 1",
@@ -179,6 +188,7 @@ mod tests {
             "62da6c19-947b-4bf6-acad-100a73de4e0d",
             "15s",
             "https://www.cloudflare.com/cdn-cgi/trace",
+            "/etc/cloudflared/tunnels/production-office-berlin-2.yml",
             &hex[..32],
         ] {
             assert!(!secret_looking(text), "{text}");

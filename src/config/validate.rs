@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::duration::{Span, written};
 use super::error::{ConfigError, Place};
+use super::file::ERRORS_TOLD;
 use super::names::WrongForm;
 use super::redact;
 use super::settings::{
@@ -219,6 +220,9 @@ fn optional(text: &str) -> Option<&str> {
 impl Check<'_> {
     /// Notes that the value at `path` cannot be.
     pub(super) fn refuse(&mut self, path: &str, says: &str) {
+        if ERRORS_TOLD <= self.errors.len() {
+            return;
+        }
         let (place, excerpt) = self.origins.of(path);
         self.errors.push(ConfigError::Refused { place, key: key(path), says: says.to_owned(), excerpt });
     }

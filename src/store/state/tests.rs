@@ -159,6 +159,17 @@ fn what_had_to_go_elsewhere_is_read_first_and_then_removed() {
     assert_eq!(State::read_with_fallback(&path, &run), Memory::Kept(Box::new(full())));
 }
 
+#[test]
+fn a_text_made_to_be_deep_is_refused() {
+    for text in [
+        "[".repeat(500_000),
+        format!("a{} = 1", ".a".repeat(500_000)),
+        format!("a = {}", "{a=".repeat(250_000)),
+    ] {
+        assert!(parse(text.as_bytes()).is_err());
+    }
+}
+
 proptest! {
     #[test]
     fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
