@@ -3,7 +3,9 @@
 
 pub const HIDDEN: &str = "(hidden)";
 
-const SECRET_WORDS: [&str; 4] = ["token", "key", "secret", "password"];
+/// Somewhere in the name of a key; `passw` for those who write it in another language.
+const SECRET_WORDS: [&str; 8] =
+    ["token", "key", "secret", "passw", "passphrase", "pwd", "bearer", "authorization"];
 const TOKEN_PREFIXES: [&str; 5] = ["eyJ", "cfut_", "cfat_", "cfk_", "cfast_"];
 /// Cloudflare's tokens have 40 characters and more; the longest harmless run is a UUID's 36.
 const LONG_RUN: usize = 40;

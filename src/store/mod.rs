@@ -49,10 +49,13 @@ pub enum StoreError {
 impl StoreError {
     fn io(path: &Path, verb: &'static str, source: io::Error) -> Self {
         let path = path.to_owned();
-        match source.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full { path, source },
-            io::ErrorKind::ReadOnlyFilesystem => Self::ReadOnly { path, source },
-            _ => Self::Io { path, verb, source },
+        let kind = source.kind();
+        if kind == io::ErrorKind::StorageFull || kind == io::ErrorKind::QuotaExceeded {
+            Self::Full { path, source }
+        } else if kind == io::ErrorKind::ReadOnlyFilesystem {
+            Self::ReadOnly { path, source }
+        } else {
+            Self::Io { path, verb, source }
         }
     }
 
