@@ -8,8 +8,12 @@
 //! When tunnelwarden cannot see, or cannot trust its memory, it keeps watching and restarts nothing.
 
 pub mod act;
+pub mod cli;
 pub mod client;
 pub mod clock;
+pub mod config;
+pub mod daemon;
 pub mod report;
 pub mod sense;
+pub mod store;
 pub mod warden;

@@ -65,7 +65,7 @@ pub(super) fn main(verb: &Verb) -> Exit {
 fn rule(units: &[&str]) -> String {
     let mut extra = String::from(MARK);
     for unit in units.iter().filter(|unit| !covered(unit)) {
-        extra.push_str(&format!("\n        {},", serde_json::Value::from(**unit)));
+        extra.push_str(&format!("\n        {},", serde_json::Value::from(*unit)));
     }
     RULE.replace(MARK, &extra)
 }

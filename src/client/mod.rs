@@ -1,5 +1,13 @@
 //! One foreign system per file; none knows anything of what we conclude.
 
+pub mod answer;
+pub mod cloudflared;
+pub mod cloudflared_config;
 pub mod cloudflared_log;
+pub mod dns;
+pub mod edge;
+pub mod host;
+pub mod http;
 pub mod journal;
 pub mod systemd;
+pub mod tls;

@@ -99,6 +99,7 @@ impl Keeper {
             wall: ms(now.wall),
             paused_until_wall: paused_until.map(|until| ms(now.wall_of(until))),
             paused_reason: None,
+            memory_lost: None,
             tunnel: histories.iter().map(|(unit, history)| (unit.clone(), self.written(history, now))).collect(),
         };
         match state.write_or_fallback(&self.places.state, &self.places.fallback)? {

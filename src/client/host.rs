@@ -1,0 +1,153 @@
+//! Small facts that the kernel tells about this host.
+
+use std::path::Path;
+use std::time::Duration;
+
+/// A file of `/proc` that could not be read.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot read {path}")]
+pub struct HostError {
+    path: String,
+    #[source]
+    source: std::io::Error,
+}
+
+/// A default route exists, by IPv4 or IPv6.
+///
+/// # Errors
+/// Neither routing table can be read.
+pub fn default_route() -> Result<bool, HostError> {
+    let four = read("/proc/net/route");
+    let six = read("/proc/net/ipv6_route");
+    match (four, six) {
+        (Ok(four), Ok(six)) => Ok(has_default_v4(&four) || has_default_v6(&six)),
+        (Ok(four), Err(_)) => Ok(has_default_v4(&four)),
+        (Err(_), Ok(six)) => Ok(has_default_v6(&six)),
+        (Err(error), Err(_)) => Err(error),
+    }
+}
+
+/// `/proc/net/route` holds a usable default route: destination and mask 0, flag up, not a reject route. A default
+/// that a VPN splits into two halves (0/1 and 128/1) counts too.
+pub fn has_default_v4(table: &str) -> bool {
+    const UP: u32 = 0x1;
+    const REJECT: u32 = 0x200;
+    // As the kernel prints them: network byte order read as a little-endian number.
+    let halves = [("00000000", "00000080"), ("00000080", "00000080")];
+    let routes: Vec<(&str, &str)> = table
+        .lines()
+        .skip(1)
+        .filter_map(|line| {
+            let fields: Vec<&str> = line.split_whitespace().collect();
+            let flags = u32::from_str_radix(fields.get(3)?, 16).ok()?;
+            (flags & UP != 0 && flags & REJECT == 0).then_some((*fields.get(1)?, *fields.get(7)?))
+        })
+        .collect();
+    routes.contains(&("00000000", "00000000")) || halves.iter().all(|half| routes.contains(half))
+}
+
+/// `/proc/net/ipv6_route` holds a usable default route; the kernel's own `::/0` reject route on `lo` is none.
+pub fn has_default_v6(table: &str) -> bool {
+    const UP: u32 = 0x1;
+    const REJECT: u32 = 0x200;
+    table.lines().any(|line| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let (Some(to), Some(length), Some(flags), Some(device)) =
+            (fields.first(), fields.get(1), fields.get(8), fields.get(9))
+        else {
+            return false;
+        };
+        let Ok(flags) = u32::from_str_radix(flags, 16) else { return false };
+        to.len() == 32
+            && to.bytes().all(|b| b == b'0')
+            && *length == "00"
+            && *device != "lo"
+            && flags & UP != 0
+            && flags & REJECT == 0
+    })
+}
+
+/// The id of this boot, or `None` where `/proc/sys` is hidden from us (`ProcSubset=pid`) and the start time of the
+/// system cannot be read either.
+///
+/// The fallback is not the kernel's id but `btime-N`, the Unix second of the boot, which moves when the clock is set:
+/// a reader that compares ids of different forms must take them as unknown, not as another boot.
+pub fn boot_id() -> Option<String> {
+    let id = read("/proc/sys/kernel/random/boot_id").ok().map(|text| text.trim().to_owned());
+    id.filter(|id| id.len() == 36)
+        .or_else(|| btime(&read("/proc/stat").ok()?).map(|second| format!("btime-{second}")))
+}
+
+fn btime(stat: &str) -> Option<u64> {
+    stat.lines().find_map(|line| line.strip_prefix("btime ")?.trim().parse().ok())
+}
+
+/// When a file was last changed, as Unix time; symbolic links are followed.
+///
+/// # Errors
+/// The file is missing or may not be looked at.
+pub fn modified(path: &Path) -> std::io::Result<Duration> {
+    let time = std::fs::metadata(path)?.modified()?;
+    Ok(time.duration_since(std::time::UNIX_EPOCH).unwrap_or_default())
+}
+
+fn read(path: &str) -> Result<String, HostError> {
+    std::fs::read_to_string(path).map_err(|source| HostError { path: path.into(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEAD: &str = "Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask\tMTU\tWindow\tIRTT\n";
+
+    #[test]
+    fn default_route_v4() {
+        let cases = [
+            ("eth0\t00000000\t0100A8C0\t0003\t0\t0\t100\t00000000\t0\t0\t0\n", true),
+            ("eth0\t0000A8C0\t00000000\t0001\t0\t0\t100\t00FFFFFF\t0\t0\t0\n", false),
+            ("*\t00000000\t00000000\t0200\t0\t0\t0\t00000000\t0\t0\t0\n", false),
+            ("eth0\t00000000\t0100A8C0\t0002\t0\t0\t100\t00000000\t0\t0\t0\n", false),
+            (
+                "tun0\t00000000\t0100080A\t0003\t0\t0\t0\t00000080\t0\t0\t0\n\
+                 tun0\t00000080\t0100080A\t0003\t0\t0\t0\t00000080\t0\t0\t0\n",
+                true,
+            ),
+            ("", false),
+            ("nonsense\n", false),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(has_default_v4(&format!("{HEAD}{text}")), expected, "{text}");
+        }
+        assert!(!has_default_v4(""));
+    }
+
+    #[test]
+    fn default_route_v6() {
+        let zero = "0".repeat(32);
+        let line = |flags: &str, device: &str| {
+            format!(
+                "{zero} 00 {zero} 00 fe800000000000000000000000000001 00000400 00000001 00000000 {flags} {device}\n"
+            )
+        };
+        assert!(has_default_v6(&line("00450003", "eth0")));
+        assert!(!has_default_v6(&line("00200200", "lo")));
+        assert!(!has_default_v6(&line("00200201", "eth0")));
+        assert!(!has_default_v6("short line\n"));
+    }
+
+    #[test]
+    fn boot_of_stat() {
+        assert_eq!(btime("cpu 1 2\nbtime 1763900000\nprocesses 4\n"), Some(1_763_900_000));
+        assert_eq!(btime("btime many\n"), None);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_is_survived(text in "\\PC*") {
+            has_default_v4(&text);
+            has_default_v6(&text);
+            btime(&text);
+        }
+    }
+}
