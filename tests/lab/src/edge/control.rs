@@ -79,6 +79,8 @@ async fn obey(hub: &Hub, line: &str) -> Result<Value, String> {
             hub.close(None);
             sleep(FAREWELL).await;
             hub.set_door(Door::Refusing);
+            // Whoever came back in between.
+            hub.close(None);
         }
         "accept" | "unmute" => hub.set_door(Door::Open),
         "blackhole" => hub.blackhole(),
