@@ -1,5 +1,4 @@
 //! The stand-ins against each other, over real sockets.
-#![expect(clippy::unwrap_used, reason = "a test")]
 
 mod support;
 

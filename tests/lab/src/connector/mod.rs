@@ -8,6 +8,7 @@ pub mod dial;
 pub mod ingress;
 pub mod log;
 pub mod metrics;
+pub mod precheck;
 pub mod proxy;
 pub mod resolve;
 pub mod settings;
@@ -143,6 +144,9 @@ async fn work(
         Some(regions) => Ok(regions),
         None => names.edge().await,
     };
+    if settings.prechecks && settings.edge.is_empty() {
+        tokio::spawn(precheck::run(state.log, dialer.clone(), regions.clone(), initial));
+    }
     let listener = metrics::listen(settings.metrics.as_deref()).await.map_err(|error| {
         state.log.error("Error opening metrics server listener", &error, vec![]);
         Exit::new(1, error)

@@ -57,7 +57,6 @@ impl Session {
         let _ = timeout(PING_EVERY, tokio::io::AsyncWriteExt::shutdown(&mut writer)).await;
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the parts of one connection, borrowed apart")]
     async fn run<R, W>(
         &self,
         id: &str,
