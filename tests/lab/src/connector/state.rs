@@ -40,7 +40,7 @@ pub struct Up {
 
 #[derive(Debug, Default)]
 pub struct Counters {
-    /// Attempts in progress, connected or not, whatever its name says.
+    /// Attempts in progress with their own waits, connected or not, whatever its name says.
     pub ha_connections: AtomicI64,
     pub register_success: AtomicU64,
     pub register_fail: AtomicU64,

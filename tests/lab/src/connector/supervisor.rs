@@ -16,7 +16,7 @@ use super::{
     dial::Dialer,
     log::Level,
     settings::Protocol,
-    state::{CONNECTIONS, State},
+    state::{Attempt, CONNECTIONS, State},
     tunnel::{End, Tunnel},
 };
 
@@ -187,6 +187,7 @@ impl Supervisor {
 
     /// One attempt and the wait after it.
     async fn attempt(&self, line: &mut Line) -> End {
+        let _counted = Attempt::begin(&self.state);
         let tunnel = Tunnel {
             state: Arc::clone(&self.state),
             index: line.index,

@@ -14,7 +14,7 @@ use super::{
     log::Fields,
     proxy::{self, Via},
     settings::Protocol,
-    state::{Attempt, State, Up},
+    state::{State, Up},
 };
 use crate::wire::{Registration, SNI_QUIC, ToConnector, ToEdge, read_frame, write_frame};
 
@@ -59,7 +59,6 @@ pub struct Tunnel {
 impl Tunnel {
     /// Serves until the connection ends, and logs what cloudflared logs then.
     pub async fn serve(&self, dialer: &Dialer) -> End {
-        let _attempt = Attempt::begin(&self.state);
         self.state.log.info(CURVES, self.fields());
         let dialled = tokio::select! {
             dialled = dialer.dial(self.edge, self.protocol) => dialled,

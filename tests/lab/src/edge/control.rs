@@ -1,4 +1,20 @@
 //! The control socket: a command a line in, a JSON object a line out.
+//!
+//! | command | effect |
+//! |---|---|
+//! | `status` | connections, the door, forced pages |
+//! | `drop [INDEX]` | close all connections, or those of this index; new ones are fine |
+//! | `refuse` / `accept` | close all and refuse TCP, ignore UDP / be normal again |
+//! | `blackhole` | existing connections stay up, silent and without route; new ones are fine |
+//! | `forget` | existing connections leave the route and stay up |
+//! | `mute` / `unmute` | nobody is answered, old or new; existing ones come back with `unmute` |
+//! | `mute registration` | handshakes work, registrations are never answered |
+//! | `udp off` / `udp on` | datagrams are swallowed |
+//! | `reject [--retryable] TEXT` / `unreject` | refuse registrations with this text |
+//! | `secret BASE64` | the accepted secret from now on |
+//! | `config JSON` | push a remotely managed configuration |
+//! | `page PAGE [HOST]` / `unpage [HOST]` | force what visitors get: a form of 1033, `1016`, `cached`, `challenge`, `access`, a status |
+//! | `form FORM` / `form auto` | the 1033 page when there is no route: `plain html html-old json problem-json markdown` |
 
 use std::{path::Path, sync::Arc, time::Duration};
 
@@ -79,16 +95,23 @@ async fn obey(hub: &Hub, line: &str) -> Result<Value, String> {
             hub.close(None);
             sleep(FAREWELL).await;
             hub.set_door(Door::Refusing);
+            hub.door_settled().await;
             // Whoever came back in between.
             hub.close(None);
         }
-        "accept" | "unmute" => hub.set_door(Door::Open),
+        "accept" | "unmute" => {
+            hub.set_door(Door::Open);
+            hub.door_settled().await;
+        }
         "blackhole" => hub.blackhole(),
         "forget" => hub.forget(),
         "reject" => hub.set_reject(Some(refusal(rest)?)),
         "unreject" => hub.set_reject(None),
         "mute" if rest == "registration" => hub.set_door(Door::RegistrationMute),
         "mute" => hub.set_door(Door::Mute),
+        // Silence for QUIC alone, as a middlebox that drops UDP.
+        "udp" if rest == "off" => hub.gate.set_closed(true),
+        "udp" => hub.gate.set_closed(false),
         "page" => {
             let (page, host) = rest.split_once(' ').unwrap_or((rest, ""));
             hub.set_page(host, Some(page.parse()?));

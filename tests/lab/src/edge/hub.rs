@@ -85,13 +85,23 @@ struct State {
 pub struct Hub {
     state: Mutex<State>,
     door: watch::Sender<Door>,
+    /// TCP listeners that are open, of `ports`.
+    listening: watch::Sender<usize>,
+    ports: usize,
     request_id: AtomicU64,
     pub gate: Arc<Gate>,
     pub events: Events,
 }
 
 impl Hub {
-    pub fn new(tunnel_id: String, secret: String, remote_config: Option<Value>, events: Events) -> Self {
+    /// `ports` is how many addresses the tunnel port has.
+    pub fn new(
+        tunnel_id: String,
+        secret: String,
+        remote_config: Option<Value>,
+        events: Events,
+        ports: usize,
+    ) -> Self {
         let state = State {
             connections: Vec::new(),
             tunnel_id,
@@ -105,6 +115,8 @@ impl Hub {
         Self {
             state: Mutex::new(state),
             door: watch::Sender::new(Door::Open),
+            listening: watch::Sender::new(0),
+            ports,
             request_id: AtomicU64::new(1),
             gate: Arc::default(),
             events,
@@ -119,6 +131,19 @@ impl Hub {
         self.gate.set_closed(matches!(door, Door::Refusing | Door::Mute));
         self.door.send_replace(door);
         self.events.note("door", json!({ "door": format!("{door:?}").to_lowercase() }));
+    }
+
+    /// A listener of the tunnel port opened or closed.
+    pub fn set_listening(&self, open: bool) {
+        self.listening.send_modify(|count| if open { *count += 1 } else { *count = count.saturating_sub(1) });
+    }
+
+    /// Waits until the door is as it was set, at every address.
+    pub async fn door_settled(&self) {
+        let refusing = *self.door.borrow() == Door::Refusing;
+        let wanted = if refusing { 0 } else { self.ports };
+        // The sender lives in self, so waiting cannot fail.
+        let _ = self.listening.subscribe().wait_for(|count| *count == wanted).await;
     }
 
     /// Judges a registration.

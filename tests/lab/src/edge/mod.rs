@@ -53,7 +53,8 @@ pub async fn run(settings: Settings) -> Result<()> {
         Some(path) => Events::to_file(path)?,
         None => Events::default(),
     };
-    let hub = Hub::new(settings.tunnel_id, settings.tunnel_secret, settings.remote_config, events);
+    let ports = settings.tunnel_addresses.len();
+    let hub = Hub::new(settings.tunnel_id, settings.tunnel_secret, settings.remote_config, events, ports);
     let hub = Arc::new(hub);
     let mut tasks = JoinSet::new();
     for address in settings.tunnel_addresses {

@@ -46,7 +46,10 @@ impl Port {
             door.wait_for(|door| *door != Door::Refusing).await?;
             let listener = TcpListener::bind(self.address).await;
             let listener = listener.with_context(|| format!("cannot listen on {}", self.address))?;
+            self.hub.set_listening(true);
             self.accept(&listener, &tls, &mut door).await;
+            drop(listener);
+            self.hub.set_listening(false);
         }
     }
 
