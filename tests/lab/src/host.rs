@@ -1,0 +1,510 @@
+//! One lab: a throw-away Debian with a real systemd, and a far side (edge, DNS) in a network namespace of its own.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Child;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+use crate::shell::{output, run, start};
+
+/// What every lab is made from.
+#[derive(Clone, Debug)]
+pub struct Parts {
+    /// Root tree of the Debian.
+    pub tree: PathBuf,
+    /// The package under test.
+    pub deb: PathBuf,
+    /// Where our own programs (`cloudflared`, `edge`, `lab`) lie.
+    pub bin: PathBuf,
+    /// Where labs are built.
+    pub scratch: PathBuf,
+}
+
+/// Everything that differs between labs.
+#[derive(Clone, Debug)]
+pub struct Wishes {
+    /// `TUNNEL_TRANSPORT_PROTOCOL`.
+    pub protocol: &'static str,
+    /// More environment for cloudflared.
+    pub env: Vec<(&'static str, String)>,
+    /// Secret in the credentials file; the edge accepts only the right one.
+    pub secret: &'static str,
+    /// A last line for config.yml.
+    pub config_tail: &'static str,
+    /// Command line after `cloudflared --no-autoupdate`.
+    pub command: &'static str,
+    /// Install tunnelwarden.
+    pub warden: bool,
+    /// Drop-in for tunnelwarden.
+    pub settings: &'static str,
+}
+
+pub const TUNNEL: &str = "11111111-2222-4333-8444-555555555555";
+pub const SECRET: &str = "c2VjcmV0LW9mLXRoZS1sYWItc2VjcmV0LW9mLWxhYg==";
+pub const NAMES: [&str; 2] = ["app.example.com", "api.example.com"];
+
+impl Default for Wishes {
+    fn default() -> Self {
+        Self {
+            protocol: "http2",
+            env: Vec::new(),
+            secret: SECRET,
+            config_tail: "",
+            command: "--config /etc/cloudflared/config.yml tunnel run",
+            warden: true,
+            settings: "",
+        }
+    }
+}
+
+/// A running lab. Dropping it ends everything it started.
+pub struct Lab {
+    pub name: String,
+    pub dir: PathBuf,
+    root: PathBuf,
+    parts: Parts,
+    nspawn: Child,
+    pid1: String,
+    edge: Option<Child>,
+    dns: Option<Child>,
+}
+
+static COUNT: AtomicU32 = AtomicU32::new(0);
+pub const PREFIX: &str = "twlab";
+const ENV: [&str; 5] = ["env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LC_ALL=C.UTF-8"];
+/// Kept from what runs inside: it could set the host's clock or load modules.
+const KEPT: &str = "-sys_time,-sys_module,-sys_rawio,-sys_boot";
+
+impl Lab {
+    /// Boots a lab and brings cloudflared (and tunnelwarden) up in it.
+    pub fn start(parts: &Parts, wishes: &Wishes) -> Result<Self> {
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("{PREFIX}{}x{number}", std::process::id());
+        let dir = parts.scratch.join(&name);
+        let root = dir.join("root");
+        for sub in ["root", "upper", "work"] {
+            fs::create_dir_all(dir.join(sub))?;
+        }
+        let options = format!(
+            "lowerdir={},upperdir={},workdir={}",
+            parts.tree.display(),
+            dir.join("upper").display(),
+            dir.join("work").display()
+        );
+        run("mount", &["-t", "overlay", "overlay", "-o", &options, &root.to_string_lossy()])?;
+        furnish(parts, wishes, &dir, &root)?;
+        let nspawn = boot(&name, &dir, &root)?;
+        let mut lab =
+            Self { name, dir, root, parts: parts.clone(), nspawn, pid1: String::new(), edge: None, dns: None };
+        lab.pid1 = lab.wait_for_boot()?;
+        lab.wire()?;
+        lab.start_far_side()?;
+        lab.sh("update-ca-certificates")?;
+        lab.sh("systemctl daemon-reload; systemctl enable -q --now origin.service")?;
+        // One that cannot come up is what some scenarios are about.
+        lab.sh("systemctl enable -q cloudflared.service; systemctl start --no-block cloudflared.service")?;
+        if wishes.warden {
+            lab.install()?;
+        }
+        Ok(lab)
+    }
+
+    /// Installs the package under test.
+    pub fn install(&self) -> Result<()> {
+        self.sh("dpkg -i /root/tunnelwarden.deb").map(drop)
+    }
+
+    /// Runs a shell line inside; its stdout.
+    pub fn sh(&self, line: &str) -> Result<String> {
+        let output = self.try_sh(line)?;
+        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        ensure!(output.status.success(), "`{line}` ended with {}: {} {}", output.status, err.trim(), out.trim());
+        Ok(out.into_owned())
+    }
+
+    /// Runs a shell line inside, whatever comes of it.
+    pub fn try_sh(&self, line: &str) -> Result<std::process::Output> {
+        let mut args = vec!["-a", "-t", &self.pid1, "setpriv"];
+        let bounding = format!("--bounding-set={KEPT}");
+        let inherited = format!("--inh-caps={KEPT}");
+        args.extend([bounding.as_str(), inherited.as_str()]);
+        args.extend(ENV);
+        args.extend(["sh", "-c", line]);
+        output("nsenter", &args)
+    }
+
+    /// One command to the edge; its JSON.
+    pub fn edge(&self, command: &str) -> Result<serde_json::Value> {
+        let socket = self.dir.join("edge.sock");
+        let program = self.parts.bin.join("edge");
+        let mut args = vec!["ctl".to_owned(), "--control".into(), socket.to_string_lossy().into_owned()];
+        args.extend(command.split(' ').map(str::to_owned));
+        let args: Vec<_> = args.iter().map(String::as_str).collect();
+        let answer = run(&program.to_string_lossy(), &args)?;
+        serde_json::from_str(answer.trim()).with_context(|| format!("edge {command}: {answer}"))
+    }
+
+    /// Runs a line of nft in the far side, where what comes from the lab can be dropped without its notice.
+    pub fn far_nft(&self, line: &str) -> Result<()> {
+        let args: Vec<_> = ["netns", "exec", &self.name, "nft"].into_iter().chain(line.split(' ')).collect();
+        run("ip", &args).map(drop)
+    }
+
+    /// Drops tcp or udp to port 7844 from now on.
+    pub fn block(&self, protocol: &str) -> Result<()> {
+        self.far_nft("add table inet lab")?;
+        self.far_nft("add chain inet lab in { type filter hook input priority 0 ; }")?;
+        self.far_nft(&format!("add rule inet lab in {protocol} dport 7844 drop"))
+    }
+
+    /// Drops nothing any more.
+    pub fn unblock(&self) -> Result<()> {
+        self.far_nft("delete table inet lab")
+    }
+
+    /// Takes the lab's link down or up; with it comes its route.
+    pub fn link(&self, up: bool) -> Result<()> {
+        self.sh(if up { "ip link set eth0 up; ip route replace default via 10.99.0.1" } else { "ip link set eth0 down" })
+            .map(drop)
+    }
+
+    /// The unit's properties, as `systemctl show` writes them.
+    pub fn show(&self, unit: &str, property: &str) -> Result<String> {
+        Ok(self.sh(&format!("systemctl show -P {property} {unit}"))?.trim().to_owned())
+    }
+
+    /// `tunnelwarden status --json`, its only tunnel.
+    pub fn status(&self) -> Result<serde_json::Value> {
+        let output = self.try_sh("tunnelwarden status --json")?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        let status: serde_json::Value = serde_json::from_str(&text).with_context(|| {
+            format!("status answered {text:?} {}", String::from_utf8_lossy(&output.stderr).trim())
+        })?;
+        Ok(status)
+    }
+
+    /// `tunnelwarden explain`.
+    pub fn explain(&self) -> Result<String> {
+        Ok(String::from_utf8_lossy(&self.try_sh("tunnelwarden explain")?.stdout).into_owned())
+    }
+
+    /// The value of the first metric line that begins with `series`.
+    pub fn metric(&self, series: &str) -> Result<f64> {
+        let text = self.sh("curl -sf http://127.0.0.1:9733/metrics")?;
+        let line = text.lines().find(|line| line.starts_with(series) && !line.starts_with('#'));
+        let line = line.with_context(|| format!("no metric {series}"))?;
+        line.rsplit(' ').next().unwrap_or("").parse().with_context(|| format!("{line:?} has no value"))
+    }
+
+    /// tunnelwarden's own journal entries with this message id.
+    pub fn events(&self, id: &str) -> Result<Vec<serde_json::Value>> {
+        let text = self.sh(&format!("journalctl -q -o json -u tunnelwarden MESSAGE_ID={id} || true"))?;
+        text.lines().map(|line| serde_json::from_str(line).context("an entry is no JSON")).collect()
+    }
+
+    /// A visitor's look at a name: status and body.
+    pub fn visit(&self, name: &str) -> Result<(u16, String)> {
+        let line = format!("curl -s -m 5 -o /tmp/visit -w '%{{http_code}}' https://{name}/; cat /tmp/visit");
+        let text = self.sh(&line).unwrap_or_default();
+        let (status, body) = text.split_at(text.len().min(3));
+        Ok((status.parse().unwrap_or(0), body.to_owned()))
+    }
+
+    /// Writes what a person needs to understand a failure into `to`.
+    pub fn keep_evidence(&self, to: &Path) -> Result<()> {
+        fs::create_dir_all(to)?;
+        let pieces = [
+            ("journal.txt", "journalctl --no-pager -o short-iso-precise"),
+            ("status.txt", "tunnelwarden status; tunnelwarden explain; systemctl status cloudflared tunnelwarden"),
+            ("metrics.txt", "curl -s http://127.0.0.1:9733/metrics"),
+            ("state.toml", "cat /var/lib/tunnelwarden/state.toml"),
+        ];
+        for (file, line) in pieces {
+            if let Ok(output) = self.try_sh(line) {
+                fs::write(to.join(file), output.stdout)?;
+            }
+        }
+        for file in ["edge.log", "dns.log", "console.log", "edge-events.jsonl"] {
+            if self.dir.join(file).exists() {
+                fs::copy(self.dir.join(file), to.join(file))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn wait_for_boot(&mut self) -> Result<String> {
+        let until = Instant::now() + Duration::from_secs(60);
+        let parent = self.nspawn.id().to_string();
+        while Instant::now() < until {
+            sleep(Duration::from_millis(200));
+            if let Some(status) = self.nspawn.try_wait()? {
+                bail!("systemd-nspawn ended with {status}: {}", fs::read_to_string(self.dir.join("console.log"))?);
+            }
+            let children = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).unwrap_or_default();
+            let Some(pid) = children.split_whitespace().next() else { continue };
+            self.pid1 = pid.to_owned();
+            let Ok(state) = self.try_sh("systemctl is-system-running") else { continue };
+            let state = String::from_utf8_lossy(&state.stdout).trim().to_owned();
+            if state == "running" || state == "degraded" {
+                return Ok(self.pid1.clone());
+            }
+        }
+        bail!("the container did not come up in 60 s: {}", fs::read_to_string(self.dir.join("console.log"))?)
+    }
+
+    /// A pair of cables between the lab and its far side. Every lab has the same addresses; none sees another.
+    fn wire(&self) -> Result<()> {
+        let (near, far) = (format!("{}n", self.name), format!("{}f", self.name));
+        run("ip", &["netns", "add", &self.name])?;
+        run("ip", &["link", "add", &near, "type", "veth", "peer", "name", &far])?;
+        run("ip", &["link", "set", &far, "netns", &self.name])?;
+        run("ip", &["link", "set", &near, "netns", &self.pid1])?;
+        let far_ip = |args: &[&str]| {
+            let all: Vec<_> = ["-n", &self.name].into_iter().chain(args.iter().copied()).collect();
+            run("ip", &all).map(drop)
+        };
+        far_ip(&["link", "set", "lo", "up"])?;
+        far_ip(&["link", "set", &far, "up"])?;
+        far_ip(&["addr", "add", "10.99.0.1/24", "dev", &far])?;
+        for address in ADDRESSES {
+            far_ip(&["addr", "add", &format!("{address}/32"), "dev", "lo"])?;
+        }
+        self.sh(&format!(
+            "ip link set lo up; ip link set {near} name eth0; ip addr add 10.99.0.2/24 dev eth0; ip link set eth0 up; \
+             ip route add default via 10.99.0.1"
+        ))
+        .map(drop)
+    }
+
+    fn start_far_side(&mut self) -> Result<()> {
+        let far = self.dir.join("far");
+        let dns_conf = far.join("knot.conf");
+        // knotd out of the tree; its folder is beside the lab's, and bound into the tree's view for it alone.
+        let line = format!(
+            "mount --bind {} {}/mnt && exec chroot {} knotd -c /mnt/knot.conf",
+            far.display(),
+            self.parts.tree.display(),
+            self.parts.tree.display()
+        );
+        ensure!(dns_conf.exists(), "no DNS configuration");
+        let args = ["netns", "exec", &self.name, "unshare", "-m", "sh", "-c", &line];
+        self.dns = Some(start("ip", &args, &self.dir.join("dns.log"))?);
+        let program = self.parts.bin.join("edge").to_string_lossy().into_owned();
+        let (pki, socket) = (self.dir.join("pki"), self.dir.join("edge.sock"));
+        let events = self.dir.join("edge-events.jsonl");
+        let texts = [pki, socket.clone(), events].map(|path| path.to_string_lossy().into_owned());
+        let mut args = vec!["netns", "exec", &self.name, &program, "run", "--pki", &texts[0]];
+        args.extend(["--control", &texts[1], "--events", &texts[2], "--tunnel-id", TUNNEL, "--tunnel-secret", SECRET]);
+        args.extend(["--public", "10.99.3.1:443"]);
+        for name in NAMES {
+            args.extend(["--host", name]);
+        }
+        let tunnels: Vec<_> = ADDRESSES[..4].iter().map(|address| format!("{address}:7844")).collect();
+        for tunnel in &tunnels {
+            args.extend(["--tunnel", tunnel]);
+        }
+        self.edge = Some(start("ip", &args, &self.dir.join("edge.log"))?);
+        wait("the edge", Duration::from_secs(20), || Ok(socket.exists()))?;
+        let ask = "getent hosts region1.v2.argotunnel.com";
+        wait("the DNS server", Duration::from_secs(20), || Ok(self.try_sh(ask)?.status.success()))
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        for child in [self.edge.take(), self.dns.take()].into_iter().flatten() {
+            end(child);
+        }
+        if !self.pid1.is_empty() {
+            let _ = output("kill", &["-KILL", &self.pid1]);
+        }
+        let _ = self.nspawn.kill();
+        let _ = self.nspawn.wait();
+        let _ = output("ip", &["netns", "del", &self.name]);
+        for _ in 0..20 {
+            if output("umount", &[&self.root.to_string_lossy()]).is_ok_and(|output| output.status.success()) {
+                break;
+            }
+            sleep(Duration::from_millis(200));
+        }
+        let _ = fs::remove_dir_all(&self.dir);
+        for hierarchy in hierarchies() {
+            remove_groups(&hierarchy.join(&self.name));
+        }
+    }
+}
+
+/// A process group's leader and what it started: `ip netns exec` replaces itself, so this is the program.
+fn end(mut child: Child) {
+    let _ = child.kill();
+    let _ = child.wait();
+}
+
+fn remove_groups(group: &Path) {
+    let Ok(entries) = fs::read_dir(group) else { return };
+    for entry in entries.flatten().filter(|entry| entry.path().is_dir()) {
+        remove_groups(&entry.path());
+    }
+    let _ = fs::remove_dir(group);
+}
+
+/// Four addresses of two regions, then the visitors' side.
+const ADDRESSES: [&str; 5] = ["10.99.1.1", "10.99.1.2", "10.99.2.1", "10.99.2.2", "10.99.3.1"];
+
+/// Looks until `done`, at most for `limit`.
+pub fn wait(what: &str, limit: Duration, mut done: impl FnMut() -> Result<bool>) -> Result<()> {
+    let until = Instant::now() + limit;
+    loop {
+        if done()? {
+            return Ok(());
+        }
+        if until <= Instant::now() {
+            bail!("{what}: not within {} s", limit.as_secs());
+        }
+        sleep(Duration::from_millis(250));
+    }
+}
+
+fn hierarchies() -> Vec<PathBuf> {
+    let base = Path::new("/sys/fs/cgroup");
+    if base.join("cgroup.controllers").exists() {
+        return vec![base.to_owned()];
+    }
+    let entries = fs::read_dir(base).map(|entries| entries.flatten().map(|entry| entry.path()).collect());
+    let all: Vec<PathBuf> = entries.unwrap_or_default();
+    all.into_iter().filter(|path| path.join("cgroup.procs").exists()).collect()
+}
+
+/// Boots the tree. With `--keep-unit` containers share a control group unless each is given its own first.
+fn boot(name: &str, dir: &Path, root: &Path) -> Result<Child> {
+    let mut script = String::from("set -e\n");
+    for hierarchy in hierarchies() {
+        let group = hierarchy.join(name);
+        fs::create_dir_all(&group).with_context(|| format!("cannot make {}", group.display()))?;
+        for file in ["cpuset.cpus", "cpuset.mems"] {
+            if hierarchy.join(file).exists() && group.join(file).exists() {
+                let _ = fs::copy(hierarchy.join(file), group.join(file));
+            }
+        }
+        script.push_str(&format!("echo $$ > {}/cgroup.procs || true\n", group.display()));
+    }
+    script.push_str(&format!(
+        "exec setsid systemd-nspawn -q -D {} -M {name} --boot --register=no --keep-unit --console=pipe \
+         --private-network --resolv-conf=off --timezone=off\n",
+        root.display()
+    ));
+    start("sh", &["-c", &script], &dir.join("console.log"))
+}
+
+/// Puts into the tree what the lab needs before it boots.
+fn furnish(parts: &Parts, wishes: &Wishes, dir: &Path, root: &Path) -> Result<()> {
+    let write = |path: &str, text: &str| -> Result<()> {
+        let path = root.join(path.trim_start_matches('/'));
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent)?;
+        }
+        fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
+    };
+    let copy = |from: &Path, to: &str| -> Result<()> {
+        let to = root.join(to.trim_start_matches('/'));
+        if let Some(parent) = to.parent() {
+            fs::create_dir_all(parent)?;
+        }
+        fs::copy(from, &to).map(drop).with_context(|| format!("cannot copy {}", from.display()))
+    };
+    write("/etc/machine-id", "")?;
+    write("/etc/hosts", "127.0.0.1 localhost\n::1 localhost\n")?;
+    write("/etc/hostname", "lab\n")?;
+    let _ = fs::remove_file(root.join("etc/resolv.conf"));
+    write("/etc/resolv.conf", "nameserver 10.99.0.1\noptions timeout:2 attempts:1\n")?;
+    copy(&parts.bin.join("cloudflared"), "/usr/local/bin/cloudflared")?;
+    copy(&parts.bin.join("lab"), "/usr/local/bin/lab")?;
+    copy(&parts.deb, "/root/tunnelwarden.deb")?;
+    write("/etc/systemd/system/cloudflared.service", &stock_unit(wishes.command))?;
+    let mut drop_in = format!(
+        "[Service]\nEnvironment=TUNNEL_TRANSPORT_PROTOCOL={}\nEnvironment=TUNNEL_CACERT=/etc/lab-ca.pem\n",
+        wishes.protocol
+    );
+    for (key, value) in &wishes.env {
+        drop_in.push_str(&format!("Environment={key}={value}\n"));
+    }
+    write("/etc/systemd/system/cloudflared.service.d/lab.conf", &drop_in)?;
+    write("/etc/systemd/system/cloudflared-update.service", UPDATE_UNIT)?;
+    write("/etc/systemd/system/origin.service", ORIGIN_UNIT)?;
+    let mut config = format!("tunnel: {TUNNEL}\ncredentials-file: /etc/cloudflared/{TUNNEL}.json\ningress:\n");
+    for name in NAMES {
+        config.push_str(&format!("  - hostname: {name}\n    service: http://127.0.0.1:8080\n"));
+    }
+    config.push_str(if wishes.config_tail.is_empty() { "  - service: http_status:404\n" } else { wishes.config_tail });
+    write("/etc/cloudflared/config.yml", &config)?;
+    let credentials = serde_json::json!({"AccountTag": "0123456789abcdef0123456789abcdef",
+        "TunnelSecret": wishes.secret, "TunnelID": TUNNEL});
+    let path = format!("/etc/cloudflared/{TUNNEL}.json");
+    write(&path, &credentials.to_string())?;
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o400);
+    fs::set_permissions(root.join(path.trim_start_matches('/')), mode)?;
+    if !wishes.settings.is_empty() {
+        write("/etc/tunnelwarden/conf.d/lab.toml", wishes.settings)?;
+    }
+    let pki = dir.join("pki");
+    let mut args = vec!["pki".to_owned(), "--pki".into(), pki.to_string_lossy().into_owned()];
+    for name in NAMES {
+        args.extend(["--host".to_owned(), name.to_owned()]);
+    }
+    let args: Vec<_> = args.iter().map(String::as_str).collect();
+    run(&parts.bin.join("edge").to_string_lossy(), &args)?;
+    let ca = fs::read_dir(&pki)?.flatten().map(|entry| entry.path()).find(|path| {
+        path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("ca") && !name.to_string_lossy().contains("key"))
+    });
+    let ca = ca.context("the edge made no CA")?;
+    copy(&ca, "/etc/lab-ca.pem")?;
+    copy(&ca, "/usr/local/share/ca-certificates/lab.crt")?;
+    dns(&dir.join("far"))
+}
+
+/// Zones of a real DNS server: the edge's names, the public names, the control name.
+fn dns(far: &Path) -> Result<()> {
+    fs::create_dir_all(far)?;
+    let head = "$TTL 60\n@ SOA ns.lab. host.lab. 1 3600 600 86400 5\n@ NS ns.lab.\n";
+    let zones = [
+        (
+            "argotunnel.com",
+            "_v2-origintunneld._tcp SRV 1 1 7844 region1.v2.argotunnel.com.\n\
+             _v2-origintunneld._tcp SRV 2 1 7844 region2.v2.argotunnel.com.\n\
+             region1.v2 A 10.99.1.1\nregion1.v2 A 10.99.1.2\nregion2.v2 A 10.99.2.1\nregion2.v2 A 10.99.2.2\n\
+             protocol-v2 TXT \"[{\\\"protocol\\\":\\\"quic\\\",\\\"percentage\\\":100}]\"\n\
+             cfd-features TXT \"{}\"\n",
+        ),
+        ("example.com", "app A 10.99.3.1\napi A 10.99.3.1\n"),
+        ("cloudflare.com", "www A 10.99.3.1\n"),
+    ];
+    let mut conf = String::from(
+        "server:\n    rundir: /mnt\n    listen: 10.99.0.1@53\n    listen: 10.99.0.1@53\ndatabase:\n    storage: /mnt\nzone:\n",
+    );
+    conf = conf.replacen("    listen: 10.99.0.1@53\n    listen: 10.99.0.1@53\n", "    listen: 10.99.0.1@53\n", 1);
+    for (zone, text) in zones {
+        fs::write(far.join(format!("{zone}.zone")), format!("{head}{text}"))?;
+        conf.push_str(&format!("  - domain: {zone}\n    file: /mnt/{zone}.zone\n"));
+    }
+    fs::write(far.join("knot.conf"), conf)?;
+    Ok(())
+}
+
+/// The unit that `cloudflared service install` writes (2026.7.0 and later).
+fn stock_unit(command: &str) -> String {
+    format!(
+        "[Unit]\nDescription=Cloudflare Tunnel client\nAfter=network-online.target\nWants=network-online.target\n\n\
+         [Service]\nTimeoutStartSec=15\nType=notify\n\
+         ExecStart=/usr/local/bin/cloudflared --no-autoupdate {command}\nRestart=on-failure\nRestartSec=5s\n\n\
+         [Install]\nWantedBy=multi-user.target\n"
+    )
+}
+
+const UPDATE_UNIT: &str =
+    "[Unit]\nDescription=Update cloudflared\n\n[Service]\nExecStart=/usr/local/bin/cloudflared update\n";
+const ORIGIN_UNIT: &str = "[Unit]\nDescription=The origin behind the tunnel\n\n[Service]\n\
+     ExecStart=/usr/local/bin/lab origin 127.0.0.1:8080\n\n[Install]\nWantedBy=multi-user.target\n";
