@@ -10,7 +10,7 @@ use systemd::journal::{Journal, JournalWaitResult, OpenDirectoryOptions, OpenOpt
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::entry::{CutLines, Entry, Read, read};
+use super::entry::{Entry, Memory, Read, read};
 use super::{BATCH_ENTRIES, Blind, Command, JournalEvent, MESSAGE_LIMIT, Options, access};
 
 /// journald's own word that it threw lines away.
@@ -50,7 +50,7 @@ pub(super) fn run(
     loop {
         let result = open(options.directory.as_deref()).and_then(|journal| {
             told = None;
-            Reader { journal, place: &mut place, inbox, wake, tx, cut_lines: CutLines::default() }.live()
+            Reader { journal, place: &mut place, inbox, wake, tx, memory: Memory::default() }.live()
         });
         let Err(Stop::Blind(blind)) = result else { return };
         if told.as_ref() != Some(&blind) {
@@ -125,7 +125,7 @@ struct Reader<'a> {
     inbox: &'a std_mpsc::Receiver<Command>,
     wake: &'a OwnedFd,
     tx: &'a mpsc::Sender<JournalEvent>,
-    cut_lines: CutLines,
+    memory: Memory,
 }
 
 impl Reader<'_> {
@@ -223,7 +223,7 @@ impl Reader<'_> {
     }
 
     fn take_entry(&mut self, batch: &mut Batch, history: bool) -> Result<(), Stop> {
-        match read(&mut self.journal, &mut self.cut_lines)? {
+        match read(&mut self.journal, &mut self.memory)? {
             Read::Line(mut entry) => {
                 entry.history = history;
                 batch.bytes += entry.message.len();
@@ -265,7 +265,7 @@ impl Reader<'_> {
         for unit in units {
             self.tell_past(unit, &end)?;
         }
-        self.cut_lines = CutLines::default();
+        self.memory.forget_cut_lines();
         self.place.cursor = Some(end.cursor.clone());
         self.resume(end.cursor)
     }
