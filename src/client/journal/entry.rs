@@ -218,9 +218,12 @@ impl Fields {
         boot_id: [u8; 16],
         cut_lines: &mut CutLines,
     ) -> Read {
-        if let (true, Some(unit)) = (self.driver, self.object_unit) {
-            let suppressed = self.dropped.or_else(|| suppressed(self.message.as_deref()?)).unwrap_or(1);
-            return Read::Gap { unit, suppressed };
+        if let Some(unit) = self.object_unit {
+            let suppressed = self.dropped.or_else(|| suppressed(self.message.as_deref()?));
+            return match suppressed.filter(|_| self.driver) {
+                Some(suppressed) => Read::Gap { unit, suppressed },
+                None => Read::Nothing,
+            };
         }
         let from_systemd = self.pid == Some(1) && self.unit.is_some();
         // Anyone may write UNIT, INVOCATION_ID, MESSAGE_ID …; believe them from PID 1 only.
