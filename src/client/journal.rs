@@ -61,7 +61,7 @@ pub enum JournalEvent {
     /// All that was written is read. Comes after every burst.
     CaughtUp,
     /// journald threw away `suppressed` lines of `unit` (rate limit): silence of the unit proves nothing now.
-    Gap { unit: String, suppressed: u64 },
+    Gap { unit: Arc<str>, suppressed: u64 },
     /// The cursor we had is gone (vacuumed): lines may be missing between it and what follows.
     CursorLost,
     /// Nothing can be read for now; tried again by itself.

@@ -1,6 +1,7 @@
 //! One line of the journal with the fields that matter.
 
-use std::fmt::Write;
+use std::collections::VecDeque;
+use std::sync::Arc;
 
 use systemd::journal::{JournalEntryField, JournalRef};
 
@@ -26,10 +27,10 @@ pub struct Entry {
     /// Boot and monotonic time belong together.
     pub boot_id: [u8; 16],
     /// The unit it is about.
-    pub unit: String,
+    pub unit: Arc<str>,
     pub pid: u32,
     /// 32 hex digits, if known.
-    pub invocation_id: Option<String>,
+    pub invocation_id: Option<Arc<str>>,
     /// Made valid UTF-8, cut at [`MESSAGE_LIMIT`].
     pub message: String,
     pub priority: Option<u8>,
@@ -45,18 +46,55 @@ pub struct Entry {
 #[derive(Default)]
 pub(super) struct Fields {
     message: Option<String>,
-    systemd_unit: Option<String>,
-    unit: Option<String>,
-    object_unit: Option<String>,
+    systemd_unit: Option<Arc<str>>,
+    unit: Option<Arc<str>>,
+    object_unit: Option<Arc<str>>,
     pid: Option<u32>,
-    invocation: Option<String>,
-    about_invocation: Option<String>,
+    invocation: Option<Arc<str>>,
+    about_invocation: Option<Arc<str>>,
     priority: Option<u8>,
     driver: bool,
-    stream: Option<String>,
+    stream: Option<Arc<str>>,
     cut: bool,
     dropped: Option<u64>,
-    systemd: FromSystemd,
+    systemd: Option<Box<FromSystemd>>,
+}
+
+/// Texts that come again with every line (unit, invocation, stream), kept so that they are not copied each time.
+#[derive(Debug, Default)]
+struct Recent(VecDeque<Arc<str>>);
+
+impl Recent {
+    const MOST: usize = 16;
+    /// Nothing longer is believed to be a name or an id.
+    const LONGEST: usize = 512;
+
+    fn get(&mut self, value: &[u8]) -> Option<Arc<str>> {
+        if let Some(known) = self.0.iter().find(|known| known.as_bytes() == value) {
+            return Some(Arc::clone(known));
+        }
+        let text: Arc<str> =
+            std::str::from_utf8(value).ok().filter(|text| text.len() <= Self::LONGEST)?.into();
+        if self.0.len() >= Self::MOST {
+            self.0.pop_front();
+        }
+        self.0.push_back(Arc::clone(&text));
+        Some(text)
+    }
+}
+
+/// What is remembered from entry to entry.
+#[derive(Debug, Default)]
+pub(super) struct Memory {
+    recent: Recent,
+    cut_lines: CutLines,
+}
+
+impl Memory {
+    /// The reader jumped: what was open before is not continued here.
+    pub(super) fn forget_cut_lines(&mut self) {
+        self.cut_lines = CutLines::default();
+    }
 }
 
 /// Everything [`Fields::take`] knows, for the slow way.
@@ -86,7 +124,7 @@ const WANTED: &[&str] = &[
 pub(super) enum Read {
     Line(Entry),
     Gap {
-        unit: String,
+        unit: Arc<str>,
         suppressed: u64,
     },
     /// Nothing to tell (a unit we do not know, no message).
@@ -95,21 +133,21 @@ pub(super) enum Read {
 
 /// Which streams are in the middle of a line that journald cut.
 #[derive(Debug, Default)]
-pub(super) struct CutLines(Vec<String>);
+struct CutLines(Vec<Arc<str>>);
 
 impl CutLines {
     /// More open streams than this are not remembered.
     const MOST: usize = 64;
 
     /// Whether this entry begins in the middle; remembers whether the next one will.
-    fn pass(&mut self, stream: Option<&String>, cut: bool) -> bool {
+    fn pass(&mut self, stream: Option<&Arc<str>>, cut: bool) -> bool {
         let Some(stream) = stream else { return false };
         let at = self.0.iter().position(|known| known == stream);
         match (at, cut) {
             (Some(at), false) => {
                 self.0.swap_remove(at);
             }
-            (None, true) if self.0.len() < Self::MOST => self.0.push(stream.clone()),
+            (None, true) if self.0.len() < Self::MOST => self.0.push(Arc::clone(stream)),
             (Some(_) | None, _) => {}
         }
         at.is_some()
@@ -117,12 +155,12 @@ impl CutLines {
 }
 
 /// Reads the current entry. All fields are gone through once: faster than asking for each.
-pub(super) fn read(journal: &mut JournalRef, cut_lines: &mut CutLines) -> systemd::Result<Read> {
+pub(super) fn read(journal: &mut JournalRef, memory: &mut Memory) -> systemd::Result<Read> {
     let mut fields = Fields::default();
     journal.restart_data();
     loop {
         match journal.enumerate_data() {
-            Ok(Some(field)) => fields.take(&field),
+            Ok(Some(field)) => fields.take(&field, &mut memory.recent),
             Ok(None) => break,
             // One field that cannot be read (damaged, too big, compressed in a way this libsystemd does not know) would
             // stop the enumeration for good: take what can be had one by one.
@@ -130,7 +168,7 @@ pub(super) fn read(journal: &mut JournalRef, cut_lines: &mut CutLines) -> system
                 fields = Fields::default();
                 for name in WANTED {
                     if let Ok(Some(field)) = journal.get_data(*name) {
-                        fields.take(&field);
+                        fields.take(&field, &mut memory.recent);
                     }
                 }
                 break;
@@ -139,34 +177,38 @@ pub(super) fn read(journal: &mut JournalRef, cut_lines: &mut CutLines) -> system
     }
     let realtime_us = journal.timestamp_usec()?;
     let (monotonic_us, boot) = journal.monotonic_timestamp()?;
-    Ok(fields.into_read(realtime_us, monotonic_us, *boot.as_bytes(), cut_lines))
+    Ok(fields.into_read(realtime_us, monotonic_us, *boot.as_bytes(), &mut memory.cut_lines))
 }
 
 impl Fields {
-    fn take(&mut self, field: &JournalEntryField<'_>) {
+    fn take(&mut self, field: &JournalEntryField<'_>, recent: &mut Recent) {
         let Some(value) = field.value() else { return };
         match field.name() {
             b"MESSAGE" => self.message = Some(message(value)),
-            b"_SYSTEMD_UNIT" => self.systemd_unit = short(value),
-            b"UNIT" => self.unit = short(value),
-            b"OBJECT_SYSTEMD_UNIT" => self.object_unit = short(value),
+            b"_SYSTEMD_UNIT" => self.systemd_unit = recent.get(value),
+            b"UNIT" => self.unit = recent.get(value),
+            b"OBJECT_SYSTEMD_UNIT" => self.object_unit = recent.get(value),
             b"_PID" => self.pid = number(value),
-            b"_SYSTEMD_INVOCATION_ID" => self.invocation = short(value),
-            b"INVOCATION_ID" => self.about_invocation = short(value),
+            b"_SYSTEMD_INVOCATION_ID" => self.invocation = recent.get(value),
+            b"INVOCATION_ID" => self.about_invocation = recent.get(value),
             b"PRIORITY" => self.priority = number(value),
             b"_TRANSPORT" => self.driver = value == b"driver",
-            b"_STREAM_ID" => self.stream = short(value),
+            b"_STREAM_ID" => self.stream = recent.get(value),
             b"_LINE_BREAK" => self.cut = value == b"line-max",
             b"N_DROPPED" => self.dropped = number(value),
-            b"MESSAGE_ID" => self.systemd.message_id = short(value),
-            b"JOB_TYPE" => self.systemd.job_type = short(value),
-            b"JOB_RESULT" => self.systemd.job_result = short(value),
-            b"UNIT_RESULT" => self.systemd.unit_result = short(value),
-            b"EXIT_CODE" => self.systemd.exit_code = short(value),
-            b"EXIT_STATUS" => self.systemd.exit_status = short(value),
-            b"N_RESTARTS" => self.systemd.n_restarts = number(value),
+            b"MESSAGE_ID" => self.systemd().message_id = short(value),
+            b"JOB_TYPE" => self.systemd().job_type = short(value),
+            b"JOB_RESULT" => self.systemd().job_result = short(value),
+            b"UNIT_RESULT" => self.systemd().unit_result = short(value),
+            b"EXIT_CODE" => self.systemd().exit_code = short(value),
+            b"EXIT_STATUS" => self.systemd().exit_status = short(value),
+            b"N_RESTARTS" => self.systemd().n_restarts = number(value),
             _ => {}
         }
+    }
+
+    fn systemd(&mut self) -> &mut FromSystemd {
+        self.systemd.get_or_insert_default()
     }
 
     fn into_read(
@@ -176,14 +218,17 @@ impl Fields {
         boot_id: [u8; 16],
         cut_lines: &mut CutLines,
     ) -> Read {
-        if let (true, Some(unit)) = (self.driver, self.object_unit) {
-            let suppressed = self.dropped.or_else(|| suppressed(self.message.as_deref()?)).unwrap_or(1);
-            return Read::Gap { unit, suppressed };
+        if let Some(unit) = self.object_unit {
+            let suppressed = self.dropped.or_else(|| suppressed(self.message.as_deref()?));
+            return match suppressed.filter(|_| self.driver) {
+                Some(suppressed) => Read::Gap { unit, suppressed },
+                None => Read::Nothing,
+            };
         }
         let from_systemd = self.pid == Some(1) && self.unit.is_some();
         // Anyone may write UNIT, INVOCATION_ID, MESSAGE_ID …; believe them from PID 1 only.
         let (unit, invocation_id, systemd) = if from_systemd {
-            (self.unit, self.about_invocation, Some(Box::new(self.systemd)))
+            (self.unit, self.about_invocation, Some(self.systemd.unwrap_or_default()))
         } else {
             (self.systemd_unit, self.invocation, None)
         };
@@ -217,16 +262,15 @@ fn message(value: &[u8]) -> String {
         Err(_) => String::from_utf8_lossy(cut).into_owned(),
     };
     if value.len() > MESSAGE_LIMIT {
-        let _ = write!(text, "…");
+        text.push('…');
     }
     text
 }
 
-/// Names and ids; nothing longer is believed to be one.
+/// Names and ids.
 fn short(value: &[u8]) -> Option<String> {
-    const LONGEST: usize = 512;
     let text = std::str::from_utf8(value).ok()?;
-    (text.len() <= LONGEST).then(|| text.to_owned())
+    (text.len() <= Recent::LONGEST).then(|| text.to_owned())
 }
 
 fn number<T: std::str::FromStr>(value: &[u8]) -> Option<T> {

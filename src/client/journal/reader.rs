@@ -10,11 +10,9 @@ use systemd::journal::{Journal, JournalWaitResult, OpenDirectoryOptions, OpenOpt
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::entry::{CutLines, Entry, Read, read};
+use super::entry::{Entry, Memory, Read, read};
 use super::{BATCH_ENTRIES, Blind, Command, JournalEvent, MESSAGE_LIMIT, Options, access};
 
-/// journald's own word that it threw lines away.
-const SUPPRESSED: &str = "a596d6fe7bfa4994828e72309e95d61e";
 /// Message bytes in one event.
 const BATCH_BYTES: usize = 64 * 1024;
 /// A cursor at least this often in a backlog.
@@ -50,7 +48,7 @@ pub(super) fn run(
     loop {
         let result = open(options.directory.as_deref()).and_then(|journal| {
             told = None;
-            Reader { journal, place: &mut place, inbox, wake, tx, cut_lines: CutLines::default() }.live()
+            Reader { journal, place: &mut place, inbox, wake, tx, memory: Memory::default() }.live()
         });
         let Err(Stop::Blind(blind)) = result else { return };
         if told.as_ref() != Some(&blind) {
@@ -125,7 +123,7 @@ struct Reader<'a> {
     inbox: &'a std_mpsc::Receiver<Command>,
     wake: &'a OwnedFd,
     tx: &'a mpsc::Sender<JournalEvent>,
-    cut_lines: CutLines,
+    memory: Memory,
 }
 
 impl Reader<'_> {
@@ -223,7 +221,7 @@ impl Reader<'_> {
     }
 
     fn take_entry(&mut self, batch: &mut Batch, history: bool) -> Result<(), Stop> {
-        match read(&mut self.journal, &mut self.cut_lines)? {
+        match read(&mut self.journal, &mut self.memory)? {
             Read::Line(mut entry) => {
                 entry.history = history;
                 batch.bytes += entry.message.len();
@@ -265,7 +263,7 @@ impl Reader<'_> {
         for unit in units {
             self.tell_past(unit, &end)?;
         }
-        self.cut_lines = CutLines::default();
+        self.memory.forget_cut_lines();
         self.place.cursor = Some(end.cursor.clone());
         self.resume(end.cursor)
     }
@@ -395,7 +393,8 @@ fn field(journal: &mut Journal, name: &str) -> Result<Option<String>, Stop> {
     Ok(value.and_then(|value| String::from_utf8(value).ok()))
 }
 
-/// The unit's own lines, or PID 1 about it, or journald about it. Values of one field are alternatives.
+/// The unit's own lines, or PID 1 about it, or journald about it. Values of one field are alternatives. Each further
+/// term costs time at every entry, so that it is journald who speaks is looked at when the entry is read.
 fn add_matches<S: AsRef<str>>(journal: &mut Journal, units: &[S]) -> Result<(), Stop> {
     journal.match_flush()?;
     if units.is_empty() {
@@ -412,7 +411,6 @@ fn add_matches<S: AsRef<str>>(journal: &mut Journal, units: &[S]) -> Result<(), 
         journal.match_add("UNIT", unit.as_ref())?;
     }
     journal.match_or()?;
-    journal.match_add("_TRANSPORT", "driver")?.match_add("MESSAGE_ID", SUPPRESSED)?;
     for unit in units {
         journal.match_add("OBJECT_SYSTEMD_UNIT", unit.as_ref())?;
     }
