@@ -61,7 +61,8 @@ pub(super) fn explain(arguments: &Arguments) -> Exit {
     }
     for tunnel in &status.tunnels {
         let cause = tunnel.cause.as_deref().unwrap_or("no cause named");
-        let head = if tunnel.healthy() { tunnel.verdict.clone() } else { format!("{}, {cause}", tunnel.verdict) };
+        let head =
+            if tunnel.healthy() { tunnel.verdict.clone() } else { format!("{}, {cause}", tunnel.verdict) };
         out(&format!("{}: {head}. {}\n", tunnel.name, tunnel.explain(wall)));
     }
     if let Some(why) = &status.powerless {
@@ -80,7 +81,9 @@ fn read(arguments: &Arguments) -> Option<Status> {
         None => match crate::config::load(&super::roots(None), crate::config::process_environment()) {
             Ok(loaded) => loaded.settings.http.listen,
             Err(errors) => {
-                say(&format!("the configuration has mistakes, so where the daemon listens is not known:\n{errors}"));
+                say(&format!(
+                    "the configuration has mistakes, so where the daemon listens is not known:\n{errors}"
+                ));
                 return None;
             }
         },
@@ -88,7 +91,9 @@ fn read(arguments: &Arguments) -> Option<Status> {
     let mut status = match fetch(address) {
         Ok(status) => status,
         Err(error) => {
-            say(&format!("cannot ask the daemon at {address}: {error}\nIs it running? systemctl status tunnelwarden"));
+            say(&format!(
+                "cannot ask the daemon at {address}: {error}\nIs it running? systemctl status tunnelwarden"
+            ));
             return None;
         }
     };
@@ -113,7 +118,8 @@ fn fetch(address: SocketAddr) -> anyhow::Result<Status> {
     write!(stream, "GET /status HTTP/1.0\r\nHost: {address}\r\n\r\n")?;
     let mut answer = String::new();
     stream.take(ANSWER_AT_MOST).read_to_string(&mut answer)?;
-    let (head, body) = answer.split_once("\r\n\r\n").ok_or_else(|| anyhow::anyhow!("it does not speak HTTP"))?;
+    let (head, body) =
+        answer.split_once("\r\n\r\n").ok_or_else(|| anyhow::anyhow!("it does not speak HTTP"))?;
     let code = head.split(' ').nth(1).unwrap_or("");
     anyhow::ensure!(code == "200", "it answered {code}: {}", body.trim());
     Ok(serde_json::from_str(body)?)
@@ -148,7 +154,11 @@ fn one(text: &mut String, tunnel: &TunnelStatus) -> std::fmt::Result {
         }
     }
     if let Some(unit) = &tunnel.unit_state {
-        writeln!(text, "  unit       {} {} ({}), result {}", tunnel.unit, unit.active, unit.sub, unit.result)?;
+        writeln!(
+            text,
+            "  unit       {} {} ({}), result {}",
+            tunnel.unit, unit.active, unit.sub, unit.result
+        )?;
     }
     let connections = tunnel.connector.connections.map_or("unknown".into(), |n| n.to_string());
     let transport = tunnel.connector.transport.as_deref().unwrap_or("unknown transport");
@@ -167,7 +177,11 @@ fn one(text: &mut String, tunnel: &TunnelStatus) -> std::fmt::Result {
         let until = hold.until.as_deref().map(|until| format!(" until {until}")).unwrap_or_default();
         writeln!(text, "  held by    {}{until}: {}", hold.hold, hold.reason)?;
     }
-    writeln!(text, "  budget     {} remedies left this hour, {} today", tunnel.budget.hour, tunnel.budget.day)?;
+    writeln!(
+        text,
+        "  budget     {} remedies left this hour, {} today",
+        tunnel.budget.hour, tunnel.budget.day
+    )?;
     if let Some(incident) = &tunnel.incident {
         writeln!(text, "  incident   {} since {}", incident.id, incident.opened)?;
     }
@@ -181,7 +195,9 @@ fn one(text: &mut String, tunnel: &TunnelStatus) -> std::fmt::Result {
 fn wrap(text: &str, width: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     for word in text.split_whitespace() {
-        let full = lines.last().is_some_and(|line| !line.is_empty() && width < line.chars().count() + 1 + word.chars().count());
+        let full = lines
+            .last()
+            .is_some_and(|line| !line.is_empty() && width < line.chars().count() + 1 + word.chars().count());
         if full {
             lines.push(String::new());
         }

@@ -213,9 +213,7 @@ fn error_code(headers: &HeaderMap, body: &[u8]) -> Option<u16> {
         Some("text/markdown") => markdown_code(&text),
         // Bodies are believed by their form where the type is not said or is general.
         Some("text/html") => plain_code(&text).or_else(|| html_code(&text)),
-        Some(_) | None => {
-            plain_code(&text).or_else(|| html_code(&text)).or_else(|| markdown_code(&text))
-        }
+        Some(_) | None => plain_code(&text).or_else(|| html_code(&text)).or_else(|| markdown_code(&text)),
     }
     .or_else(|| header(headers, "cf-error-type").and_then(number))
 }

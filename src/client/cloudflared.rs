@@ -1,10 +1,288 @@
-use std::net::SocketAddr; use std::time::Duration;
-pub const USUAL_PORTS: std::ops::RangeInclusive<u16> = 20241..=20245;
-pub struct SocketOwner { pub uid: u32 }
-pub enum OwnerError { NotListening, Other }
-pub enum ReadyError { Refused, Reset, TimedOut, NotCloudflared }
-pub struct ReadyAnswer { pub connections: u8, pub connector_id: String }
-#[derive(Default)] pub struct CountersSeen { pub total_requests: u64, pub request_errors: u64, pub register_success: u64, pub register_fail: u64 }
-pub fn socket_owner(_: SocketAddr) -> Result<SocketOwner, OwnerError> { Err(OwnerError::Other) }
-pub async fn ready(_: SocketAddr, _: Duration) -> Result<ReadyAnswer, ReadyError> { Err(ReadyError::NotCloudflared) }
-pub async fn counters(_: SocketAddr, _: Duration) -> Result<CountersSeen, ReadyError> { Err(ReadyError::NotCloudflared) }
+//! cloudflared's own port: `/ready`, `/metrics` and `/config`. These three write nothing to its journal.
+
+mod socket;
+
+use std::io;
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Empty};
+use hyper::Request;
+use hyper::body::{Bytes, Incoming};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use serde::Deserialize;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::cloudflared_config::{Rule, is_uuid};
+
+pub use socket::{SocketError, SocketOwner, socket_owner};
+
+/// The ports it tries in turn where none is set; all taken, it takes any.
+pub const PORTS: RangeInclusive<u16> = 20241..=20245;
+
+/// For one question, connection included.
+const LIMIT: Duration = Duration::from_secs(2);
+const SMALL: usize = 16 * 1024;
+const LARGE: usize = 1024 * 1024;
+
+/// Why a question got no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum AskError {
+    /// Nothing listens there.
+    #[error("{0} refuses the connection")]
+    Refused(SocketAddr),
+    /// Connected or not, no whole answer came in time.
+    #[error("{0} does not answer in time")]
+    TimedOut(SocketAddr),
+    /// The connection ended before the answer did.
+    #[error("{0} closed the connection")]
+    Reset(SocketAddr),
+    /// What answers there is something else.
+    #[error("{address} is not cloudflared: {detail}")]
+    NotCloudflared { address: SocketAddr, detail: String },
+    #[error("cannot connect to {address}")]
+    Connect {
+        address: SocketAddr,
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// `/ready`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ready {
+    /// 200 with a connection, 503 without.
+    pub status: u16,
+    /// Registered connections to the edge.
+    pub connections: u8,
+    /// Of this process; versions before mid-2022 do not say.
+    pub connector_id: Option<String>,
+}
+
+/// Counters of `/metrics`; they start at 0 with the process, and some do not exist before their first event.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Counters {
+    /// Requests that came from the edge.
+    pub total_requests: u64,
+    /// Requests that the origin did not answer.
+    pub request_errors: u64,
+    pub register_success: u64,
+    /// Refused or unanswered registrations of every kind.
+    pub register_fail: u64,
+    /// Of these, the ones that the edge refused.
+    pub register_fail_server_error: u64,
+    /// Attempts in progress, *not* connections: never evidence.
+    pub ha_connections: u64,
+    /// When the process started, Unix seconds.
+    pub process_start: Option<f64>,
+}
+
+/// `/config`: the rules in effect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EffectiveConfig {
+    /// −1: the local rules; otherwise the version that the edge gave.
+    pub version: i64,
+    pub ingress: Vec<Rule>,
+    /// Private-network routing is configured.
+    pub private_network: bool,
+}
+
+/// How many connections it holds, and which connector it is.
+///
+/// # Errors
+/// See [`AskError`].
+pub async fn ready(address: SocketAddr) -> Result<Ready, AskError> {
+    let (status, body) = get(address, "/ready", SMALL).await?;
+    let other = |detail: &str| not_cloudflared(address, detail);
+    if !matches!(status, 200 | 503) {
+        return Err(other(&format!("/ready answers {status}")));
+    }
+    parse_ready(status, &body).ok_or_else(|| other("/ready answers no JSON of its form"))
+}
+
+/// The counters of its metrics.
+///
+/// # Errors
+/// See [`AskError`].
+pub async fn counters(address: SocketAddr) -> Result<Counters, AskError> {
+    let (status, body) = get(address, "/metrics", LARGE).await?;
+    let parsed = if status == 200 { parse_counters(&String::from_utf8_lossy(&body)) } else { None };
+    parsed.ok_or_else(|| not_cloudflared(address, "/metrics lacks cloudflared_tunnel_total_requests"))
+}
+
+/// The ingress rules in effect.
+///
+/// # Errors
+/// See [`AskError`].
+pub async fn config(address: SocketAddr) -> Result<EffectiveConfig, AskError> {
+    let (status, body) = get(address, "/config", LARGE).await?;
+    let parsed = if status == 200 { parse_config(&body) } else { None };
+    parsed.ok_or_else(|| not_cloudflared(address, "/config answers no JSON of its form"))
+}
+
+fn not_cloudflared(address: SocketAddr, detail: &str) -> AskError {
+    AskError::NotCloudflared { address, detail: detail.into() }
+}
+
+async fn get(address: SocketAddr, path: &str, limit: usize) -> Result<(u16, Vec<u8>), AskError> {
+    match timeout(LIMIT, exchange(address, path, limit)).await {
+        Ok(answer) => answer,
+        Err(_) => Err(AskError::TimedOut(address)),
+    }
+}
+
+async fn exchange(address: SocketAddr, path: &str, limit: usize) -> Result<(u16, Vec<u8>), AskError> {
+    let stream = TcpStream::connect(address).await.map_err(|e| of_connect(address, e))?;
+    let broken = |error: &hyper::Error| of_hyper(address, error);
+    let (mut sender, connection) = http1::Builder::new()
+        .max_buf_size(64 * 1024)
+        .handshake(TokioIo::new(stream))
+        .await
+        .map_err(|e| broken(&e))?;
+    let request = Request::get(path)
+        .header("host", address.to_string())
+        .header("connection", "close")
+        .body(Empty::<Bytes>::new())
+        .map_err(|e| not_cloudflared(address, &e.to_string()))?;
+    let talk = async move {
+        let response = sender.send_request(request).await.map_err(|e| broken(&e))?;
+        let status = response.status().as_u16();
+        match read(response.into_body(), limit).await.map_err(|e| broken(&e))? {
+            Some(body) => Ok((status, body)),
+            None => Err(not_cloudflared(address, "its answer is too large")),
+        }
+    };
+    // The connection moves the bytes of the talk and ends with it; its own error is the talk's too.
+    let (answer, _) = tokio::join!(talk, connection);
+    answer
+}
+
+async fn read(mut body: Incoming, limit: usize) -> Result<Option<Vec<u8>>, hyper::Error> {
+    let mut all = Vec::new();
+    while let Some(frame) = body.frame().await {
+        if let Ok(data) = frame?.into_data() {
+            if all.len() + data.len() > limit {
+                return Ok(None);
+            }
+            all.extend_from_slice(&data);
+        }
+    }
+    Ok(Some(all))
+}
+
+fn of_connect(address: SocketAddr, source: io::Error) -> AskError {
+    if source.kind() == io::ErrorKind::ConnectionRefused {
+        AskError::Refused(address)
+    } else if source.kind() == io::ErrorKind::ConnectionReset {
+        AskError::Reset(address)
+    } else {
+        AskError::Connect { address, source }
+    }
+}
+
+fn of_hyper(address: SocketAddr, error: &hyper::Error) -> AskError {
+    if error.is_parse() || error.is_parse_too_large() {
+        not_cloudflared(address, "it speaks no HTTP")
+    } else {
+        AskError::Reset(address)
+    }
+}
+
+fn parse_ready(status: u16, body: &[u8]) -> Option<Ready> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Form {
+        status: u16,
+        ready_connections: u64,
+        connector_id: Option<String>,
+    }
+    let form: Form = serde_json::from_slice(body).ok()?;
+    if form.status != status || form.connector_id.as_deref().is_some_and(|id| !is_uuid(id)) {
+        return None;
+    }
+    let connections = u8::try_from(form.ready_connections).unwrap_or(u8::MAX);
+    Some(Ready { status, connections, connector_id: form.connector_id.map(|id| id.to_ascii_lowercase()) })
+}
+
+fn parse_config(body: &[u8]) -> Option<EffectiveConfig> {
+    #[derive(Deserialize)]
+    struct Form {
+        version: i64,
+        config: Inner,
+    }
+    #[derive(Deserialize)]
+    struct Inner {
+        #[serde(default)]
+        ingress: Option<Vec<Rule>>,
+        #[serde(default, rename = "warp-routing")]
+        warp_routing: Option<serde_json::Map<String, serde_json::Value>>,
+    }
+    let form: Form = serde_json::from_slice(body).ok()?;
+    Some(EffectiveConfig {
+        version: form.version,
+        ingress: form.config.ingress.unwrap_or_default(),
+        private_network: form.config.warp_routing.is_some_and(|routing| !routing.is_empty()),
+    })
+}
+
+/// Reads what is known and passes over the rest; `None` if the counter that every cloudflared has is missing.
+fn parse_counters(text: &str) -> Option<Counters> {
+    let mut counters = Counters::default();
+    let mut ours = false;
+    for (name, labels, value) in text.lines().filter_map(sample) {
+        let count = whole(value);
+        match name {
+            "cloudflared_tunnel_total_requests" => {
+                ours = true;
+                counters.total_requests = count;
+            }
+            "cloudflared_tunnel_request_errors" => counters.request_errors = count,
+            "cloudflared_tunnel_ha_connections" => counters.ha_connections = count,
+            "cloudflared_tunnel_tunnel_register_success" => {
+                counters.register_success = counters.register_success.saturating_add(count);
+            }
+            "cloudflared_tunnel_tunnel_register_fail" => {
+                counters.register_fail = counters.register_fail.saturating_add(count);
+                if labels.contains("error=\"server_error\"") {
+                    let refused = counters.register_fail_server_error.saturating_add(count);
+                    counters.register_fail_server_error = refused;
+                }
+            }
+            "process_start_time_seconds" => counters.process_start = Some(value),
+            _ => {}
+        }
+    }
+    ours.then_some(counters)
+}
+
+/// Name, labels in their braces, and value of a line of Prometheus text.
+fn sample(line: &str) -> Option<(&str, &str, f64)> {
+    let line = line.trim();
+    if line.starts_with('#') {
+        return None;
+    }
+    let (name, labels, rest) = match line.split_once('{') {
+        Some((name, rest)) => {
+            let (labels, value) = rest.rsplit_once('}')?;
+            (name, labels, value)
+        }
+        None => {
+            let (name, value) = line.split_once(char::is_whitespace)?;
+            (name, "", value)
+        }
+    };
+    let value: f64 = rest.split_whitespace().next()?.parse().ok()?;
+    value.is_finite().then_some((name.trim(), labels, value))
+}
+
+/// A counter is a whole number, written as `1.234567e+06` when large.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the cast saturates, as wanted")]
+fn whole(value: f64) -> u64 {
+    value as u64
+}
+
+#[cfg(test)]
+mod tests;

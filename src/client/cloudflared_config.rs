@@ -1,8 +1,225 @@
+//! How cloudflared is configured: `config.yml`, the unit's command line and environment, and tokens, of which only
+//! the tunnel's id is ever kept.
+
+mod launch;
+
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
-#[derive(Default)] pub struct CommandLine { pub config: Option<PathBuf>, pub has_token: bool, pub token_file: Option<PathBuf>, pub credentials_file: Option<PathBuf>, pub protocol: Option<String>, pub metrics: Option<String>, pub tunnel_id: Option<String> }
-impl CommandLine { pub fn parse(_: &[String]) -> Self { Self::default() } }
-pub struct File { pub tunnel: Option<String>, pub protocol: Option<String>, pub metrics: Option<String>, pub credentials_file: Option<PathBuf>, pub warp_routing: bool }
-impl File { pub fn hostnames(&self) -> Vec<String> { vec![] } }
-pub fn is_tunnel_run(_: &[String]) -> bool { true }
-#[derive(Debug, thiserror::Error)] #[error("x")] pub struct E;
-pub fn parse(_: &Path, _: &str) -> Result<File, E> { Err(E) }
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::Deserialize;
+use zeroize::Zeroizing;
+
+pub use launch::{Launch, is_tunnel_run};
+
+/// Largest file that is read.
+const FILE_LIMIT: u64 = 1024 * 1024;
+
+/// A configuration that could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("cannot read {}", path.display())]
+    Read {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("{} is larger than {FILE_LIMIT} bytes", path.display())]
+    TooLarge { path: PathBuf },
+    /// Line and column count from 1; 0 where the parser knows no place.
+    #[error("{}:{line}:{column}: {message}", path.display())]
+    Yaml { path: PathBuf, line: u64, column: u64, message: String },
+}
+
+/// An ingress rule.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct Rule {
+    /// Empty or `*`: every hostname.
+    #[serde(default)]
+    pub hostname: Option<String>,
+    /// A regular expression on the URL's path.
+    #[serde(default)]
+    pub path: Option<String>,
+    #[serde(default)]
+    pub service: String,
+}
+
+/// The names of these rules that can be asked, each once: no catch-all, no wildcard.
+pub fn hostnames(rules: &[Rule]) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    for name in rules.iter().filter_map(|rule| rule.hostname.as_deref()).map(str::trim) {
+        if !name.is_empty() && !name.contains('*') && !names.iter().any(|known| known == name) {
+            names.push(name.to_owned());
+        }
+    }
+    names
+}
+
+/// The parts of `config.yml` that matter to us, as written there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FileConfig {
+    /// Id or name.
+    pub tunnel: Option<String>,
+    pub credentials_file: Option<PathBuf>,
+    /// `auto`, `quic` or `http2`.
+    pub protocol: Option<String>,
+    /// Address of its own port.
+    pub metrics: Option<String>,
+    pub ingress: Vec<Rule>,
+    pub retries: Option<u32>,
+    /// Such as `30s`.
+    pub grace_period: Option<String>,
+    /// `auto`, `4` or `6`.
+    pub edge_ip_version: Option<String>,
+    pub region: Option<String>,
+    /// Private-network routing is configured.
+    pub warp_routing: bool,
+    pub token_file: Option<PathBuf>,
+    /// The file holds a token in clear; for this tunnel, if it can be read.
+    pub token: Option<TokenSight>,
+}
+
+/// A token was there. What it says besides the tunnel's id is forgotten.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenSight {
+    /// `None`: it is no token that cloudflared would take.
+    pub tunnel: Option<String>,
+}
+
+impl TokenSight {
+    /// Looks at a token: base64 of JSON with the account, the secret and the tunnel's id.
+    pub fn of(token: &str) -> Self {
+        Self { tunnel: tunnel_of_token(token) }
+    }
+}
+
+fn tunnel_of_token(token: &str) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Form {
+        t: String,
+    }
+    let json = Zeroizing::new(STANDARD.decode(token.trim()).ok()?);
+    uuid(serde_json::from_slice::<Form>(&json).ok()?.t)
+}
+
+/// The tunnel's id in a credentials file's text.
+pub fn tunnel_of_credentials(text: &str) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Form {
+        #[serde(rename = "TunnelID")]
+        tunnel: String,
+    }
+    uuid(serde_json::from_str::<Form>(text).ok()?.tunnel)
+}
+
+/// An id that is not the nil one, which stands for a token without any.
+fn uuid(text: String) -> Option<String> {
+    let real = is_uuid(&text) && text.bytes().any(|b| !matches!(b, b'0' | b'-'));
+    real.then(|| text.to_ascii_lowercase())
+}
+
+/// Written as an id of tunnels and connectors is.
+pub fn is_uuid(text: &str) -> bool {
+    text.len() == 36
+        && text.bytes().enumerate().all(|(at, b)| match at {
+            8 | 13 | 18 | 23 => b == b'-',
+            _ => b.is_ascii_hexdigit(),
+        })
+}
+
+/// Reads a `config.yml`.
+///
+/// # Errors
+/// The file cannot be read, or is not what cloudflared would take; with file and line.
+pub fn read(path: &Path) -> Result<FileConfig, ConfigError> {
+    let failed = |source| ConfigError::Read { path: path.into(), source };
+    let mut text = Zeroizing::new(String::new());
+    let file = File::open(path).map_err(failed)?;
+    file.take(FILE_LIMIT + 1).read_to_string(&mut text).map_err(failed)?;
+    if text.len() as u64 > FILE_LIMIT {
+        return Err(ConfigError::TooLarge { path: path.into() });
+    }
+    parse(path, &text)
+}
+
+/// Reads the text of a `config.yml`; `path` is for errors.
+///
+/// # Errors
+/// As [`read`].
+pub fn parse(path: &Path, text: &str) -> Result<FileConfig, ConfigError> {
+    if text.trim().is_empty() {
+        return Ok(FileConfig::default());
+    }
+    let raw: Option<Raw> = serde_saphyr::from_str_with_options(text, options()).map_err(|error| {
+        let place = error.location();
+        ConfigError::Yaml {
+            path: path.into(),
+            line: place.map_or(0, |place| place.line()),
+            column: place.map_or(0, |place| place.column()),
+            message: first_line(&error.without_snippet().to_string()),
+        }
+    })?;
+    Ok(raw.map(Raw::kept).unwrap_or_default())
+}
+
+/// A real file has a few hundred nodes. The excerpt stays out of errors, since the file may hold a token.
+fn options() -> serde_saphyr::Options {
+    serde_saphyr::options! {
+        with_snippet: false,
+        budget: serde_saphyr::budget! {
+            max_events: 100_000,
+            max_nodes: 50_000,
+            max_depth: 32,
+            max_aliases: 1_000,
+            max_anchors: 1_000,
+        },
+    }
+}
+
+fn first_line(text: &str) -> String {
+    let line = text.lines().next().unwrap_or_default();
+    line.chars().filter(|c| !c.is_control()).take(200).collect()
+}
+
+/// As the file has it; keys that we do not need are passed over, as cloudflared does with unknown ones.
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct Raw {
+    tunnel: Option<String>,
+    credentials_file: Option<PathBuf>,
+    protocol: Option<String>,
+    metrics: Option<String>,
+    #[serde(default)]
+    ingress: Option<Vec<Rule>>,
+    retries: Option<u32>,
+    grace_period: Option<String>,
+    edge_ip_version: Option<String>,
+    region: Option<String>,
+    warp_routing: Option<serde::de::IgnoredAny>,
+    token_file: Option<PathBuf>,
+    token: Option<Zeroizing<String>>,
+}
+
+impl Raw {
+    fn kept(self) -> FileConfig {
+        FileConfig {
+            tunnel: self.tunnel,
+            credentials_file: self.credentials_file,
+            protocol: self.protocol,
+            metrics: self.metrics,
+            ingress: self.ingress.unwrap_or_default(),
+            retries: self.retries,
+            grace_period: self.grace_period,
+            edge_ip_version: self.edge_ip_version,
+            region: self.region,
+            warp_routing: self.warp_routing.is_some(),
+            token_file: self.token_file,
+            token: self.token.map(|token| TokenSight::of(&token)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

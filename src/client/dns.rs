@@ -82,7 +82,7 @@ pub struct Dns {
 
 enum Source {
     File(PathBuf),
-    Fixed(TokioResolver),
+    Fixed(Box<TokioResolver>),
 }
 
 #[derive(Clone)]
@@ -126,7 +126,7 @@ impl Dns {
             .collect();
         let config = ResolverConfig::from_parts(None, Vec::new(), servers);
         let resolver = build(config, ResolverOpts::default())?;
-        Ok(Self { source: Source::Fixed(resolver), loaded: Mutex::new(None) })
+        Ok(Self { source: Source::Fixed(Box::new(resolver)), loaded: Mutex::new(None) })
     }
 
     /// The locations of a service, best first.
@@ -138,14 +138,14 @@ impl Dns {
         let mut found: Vec<Location> = lookup
             .answers()
             .iter()
-            .filter_map(|record| match &record.data {
-                RData::SRV(srv) => Some(Location {
+            .filter_map(|record| {
+                let RData::SRV(srv) = &record.data else { return None };
+                Some(Location {
                     priority: srv.priority,
                     weight: srv.weight,
                     target: plain(&srv.target),
                     port: srv.port,
-                }),
-                _ => None,
+                })
             })
             .collect();
         found.sort();
@@ -189,7 +189,7 @@ impl Dns {
 
     fn resolver(&self) -> Result<TokioResolver, DnsFailure> {
         let path = match &self.source {
-            Source::Fixed(resolver) => return Ok(resolver.clone()),
+            Source::Fixed(resolver) => return Ok(resolver.as_ref().clone()),
             Source::File(path) => path,
         };
         let text = std::fs::read(path)
@@ -209,6 +209,7 @@ impl Dns {
 }
 
 impl Addresses {
+    #[expect(clippy::wildcard_enum_match_arm, reason = "a foreign enum; the rest means nothing to us")]
     fn add(&mut self, lookup: &Lookup) {
         for record in lookup.answers() {
             match &record.data {
@@ -234,6 +235,7 @@ fn build(config: ResolverConfig, mut options: ResolverOpts) -> Result<TokioResol
     builder.build().map_err(|e| DnsFailure::NoResolver(shown(&e.to_string())))
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "a foreign enum; the rest means nothing to us")]
 fn failure(error: &NetError) -> DnsFailure {
     match error {
         NetError::Dns(DnsError::NoRecordsFound(none)) if none.response_code == ResponseCode::NXDomain => {
@@ -249,6 +251,7 @@ fn failure(error: &NetError) -> DnsFailure {
     }
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "a foreign enum; the rest means nothing to us")]
 fn code(response: ResponseCode) -> DnsFailure {
     match response {
         ResponseCode::NoError => DnsFailure::NoRecords,
@@ -267,3 +270,6 @@ fn plain(name: &Name) -> String {
 fn shown(text: &str) -> String {
     text.chars().take(120).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
+
+#[cfg(test)]
+mod tests;

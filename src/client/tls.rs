@@ -105,6 +105,7 @@ pub enum Judgement {
 
 impl Judgement {
     /// The judgement that a verification error means.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "a foreign enum; the rest means nothing to us")]
     pub fn of(error: &rustls::Error) -> Self {
         let rustls::Error::InvalidCertificate(error) = error else { return Self::Refused };
         match error {
@@ -216,16 +217,15 @@ pub(crate) mod testing {
             params.not_before = rcgen::date_time_ymd(years.0, 1, 1);
             params.not_after = rcgen::date_time_ymd(years.1, 1, 1);
             let cert = params.signed_by(&key, &self.issuer).unwrap();
-            let mut config =
-                rustls::ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-                    .with_safe_default_protocol_versions()
-                    .unwrap()
-                    .with_no_client_auth()
-                    .with_single_cert(
-                        vec![cert.der().clone()],
-                        rustls::pki_types::PrivatePkcs8KeyDer::from(key.serialize_der()).into(),
-                    )
-                    .unwrap();
+            let mut config = rustls::ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+                .with_safe_default_protocol_versions()
+                .unwrap()
+                .with_no_client_auth()
+                .with_single_cert(
+                    vec![cert.der().clone()],
+                    rustls::pki_types::PrivatePkcs8KeyDer::from(key.serialize_der()).into(),
+                )
+                .unwrap();
             config.alpn_protocols = alpn.iter().map(|p| p.to_vec()).collect();
             config
         }

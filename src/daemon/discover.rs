@@ -3,7 +3,9 @@
 
 use std::path::PathBuf;
 
-use crate::client::cloudflared_config::{self, CommandLine};
+use secrecy::ExposeSecret as _;
+
+use crate::client::cloudflared_config::{self, Launch};
 use crate::client::systemd::{Systemd, SystemdError};
 use crate::config::{self, Settings};
 use crate::sense::files::Files;
@@ -45,19 +47,22 @@ pub async fn tunnels(systemd: &Systemd, settings: &Settings) -> Result<Vec<Found
     Ok(found)
 }
 
-async fn one(systemd: &Systemd, unit: &str, configured: Option<&config::Tunnel>) -> Result<Found, SystemdError> {
+async fn one(
+    systemd: &Systemd,
+    unit: &str,
+    configured: Option<&config::Tunnel>,
+) -> Result<Found, SystemdError> {
     let state = systemd.unit(unit).await?;
     let argv = state.exec_start.commands().iter().find(|argv| cloudflared_config::is_tunnel_run(argv));
-    let line = argv.map(|argv| CommandLine::parse(argv)).unwrap_or_default();
-    let env = |name: &str| {
-        use secrecy::ExposeSecret as _;
-        state.environment.iter().find(|(key, _)| key == name).map(|(_, value)| value.expose_secret().to_owned())
-    };
+    let environment: Vec<String> =
+        state.environment.iter().map(|(key, value)| format!("{key}={}", value.expose_secret())).collect();
+    let line = argv.map(|argv| Launch::of(argv, &environment)).unwrap_or_default();
+    drop(environment);
     let mut unread = Vec::new();
     let path = configured
         .and_then(|tunnel| tunnel.config.clone())
         .or_else(|| line.config.clone())
-        .or_else(|| usual_config(line.has_token || line.token_file.is_some()));
+        .or_else(|| usual_config(line.token.is_some() || line.token_file.is_some()));
     let file = path.as_ref().and_then(|path| match std::fs::read_to_string(path) {
         Ok(text) => match cloudflared_config::parse(path, &text) {
             Ok(file) => Some(file),
@@ -71,19 +76,15 @@ async fn one(systemd: &Systemd, unit: &str, configured: Option<&config::Tunnel>)
             None
         }
     });
-    let protocol = env("TUNNEL_TRANSPORT_PROTOCOL")
-        .or_else(|| line.protocol.clone())
-        .or_else(|| file.as_ref().and_then(|file| file.protocol.clone()));
-    let metrics = env("TUNNEL_METRICS")
-        .or_else(|| line.metrics.clone())
-        .or_else(|| file.as_ref().and_then(|file| file.metrics.clone()));
+    let protocol = line.protocol.clone().or_else(|| file.as_ref().and_then(|file| file.protocol.clone()));
+    let metrics = line.metrics.clone().or_else(|| file.as_ref().and_then(|file| file.metrics.clone()));
     let mut names: Vec<String> = configured
         .map(|tunnel| tunnel.hostnames.iter().map(|name| name.as_str().to_owned()).collect())
         .unwrap_or_default();
     if names.is_empty()
         && let Some(file) = &file
     {
-        names = file.hostnames();
+        names = cloudflared_config::hostnames(&file.ingress);
     }
     names.sort();
     names.dedup();
@@ -92,7 +93,8 @@ async fn one(systemd: &Systemd, unit: &str, configured: Option<&config::Tunnel>)
         name: configured.and_then(|tunnel| tunnel.name.clone()).unwrap_or_else(|| unit.to_owned()),
         id: configured
             .and_then(|tunnel| tunnel.id.as_ref().map(|id| id.as_str().to_owned()))
-            .or_else(|| line.tunnel_id.clone())
+            .or_else(|| line.token.as_ref().and_then(|token| token.tunnel.clone()))
+            .or_else(|| line.tunnel.clone())
             .or_else(|| file.as_ref().and_then(|file| file.tunnel.clone())),
         names,
         probes: configured.map(|tunnel| tunnel.probes.clone()).unwrap_or_default(),

@@ -109,7 +109,11 @@ fn summary(warden: &Warden) -> String {
         .map(|tunnel| {
             let cause = tunnel.verdict.cause.map_or("", |cause| cause.name());
             let verdict = tunnel.verdict.health.name();
-            let what = if cause.is_empty() || cause == verdict { verdict.into() } else { format!("{verdict}, {cause}") };
+            let what = if cause.is_empty() || cause == verdict {
+                verdict.into()
+            } else {
+                format!("{verdict}, {cause}")
+            };
             format!("{}: {what}", tunnel.unit)
         })
         .collect();

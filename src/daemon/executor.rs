@@ -83,7 +83,9 @@ impl Executor {
         let Event::Observed { unit, finding } = event else { return };
         let tunnel = name_of(&self.about, unit);
         match finding {
-            Finding::Name { sight, .. } if sight.answer != Answer::Blind => self.metrics.probed(tunnel, sight.latency),
+            Finding::Name { sight, .. } if sight.answer != Answer::Blind => {
+                self.metrics.probed(tunnel, sight.latency)
+            }
             Finding::JournalGap => self.metrics.journal_gap(),
             Finding::Unit(_)
             | Finding::Log(_)
@@ -156,7 +158,11 @@ impl Executor {
             }
             Err(error) => {
                 self.remembered = false;
-                journal::daemon(journal::MEMORY_LOST, Weight::Error, &format!("cannot write the state file: {error}"));
+                journal::daemon(
+                    journal::MEMORY_LOST,
+                    Weight::Error,
+                    &format!("cannot write the state file: {error}"),
+                );
             }
         }
     }

@@ -60,13 +60,18 @@ impl Keeper {
         let memory = State::read_with_fallback(&self.places.state, &self.places.fallback);
         let aside = aside(&self.places.state);
         let unresolved = aside.exists().then(|| {
-            format!("{} is there from an earlier loss; remove it to accept the loss and reload", aside.display())
+            format!(
+                "{} is there from an earlier loss; remove it to accept the loss and reload",
+                aside.display()
+            )
         });
         match memory {
             store::Memory::Fresh => Memory { lost: unresolved, ..Memory::default() },
             store::Memory::Kept(state) => {
-                let histories = state.tunnel.iter().map(|(unit, tunnel)| (unit.clone(), self.history(tunnel, now)));
-                let paused = state.paused_until_wall.map(|wall| now.boot + millis(wall).saturating_sub(now.wall));
+                let histories =
+                    state.tunnel.iter().map(|(unit, tunnel)| (unit.clone(), self.history(tunnel, now)));
+                let paused =
+                    state.paused_until_wall.map(|wall| now.boot + millis(wall).saturating_sub(now.wall));
                 Memory { histories: histories.collect(), lost: unresolved, paused_until: paused }
             }
             store::Memory::Lost { reason, kept_aside } => {
@@ -100,7 +105,10 @@ impl Keeper {
             paused_until_wall: paused_until.map(|until| ms(now.wall_of(until))),
             paused_reason: None,
             memory_lost: None,
-            tunnel: histories.iter().map(|(unit, history)| (unit.clone(), self.written(history, now))).collect(),
+            tunnel: histories
+                .iter()
+                .map(|(unit, history)| (unit.clone(), self.written(history, now)))
+                .collect(),
         };
         match state.write_or_fallback(&self.places.state, &self.places.fallback)? {
             Stored::Primary => Ok(None),
@@ -201,7 +209,12 @@ impl Keeper {
             not_cured: u64::from(history.not_cured),
             last_trouble_wall: None,
             healthy_since_wall: history.healthy_since.map(wall),
-            our_invocations: history.lives.iter().filter(|life| life.ours).map(|l| l.invocation.to_string()).collect(),
+            our_invocations: history
+                .lives
+                .iter()
+                .filter(|life| life.ours)
+                .map(|l| l.invocation.to_string())
+                .collect(),
             latch: history.latch.map(|latch| store::Latch {
                 kind: "credentials".to_owned(),
                 credentials_mtime_wall: latch.files.map(ms),
@@ -215,14 +228,16 @@ impl Keeper {
                 wall: wall(flight.at),
                 boot_id: self.boot_id.clone(),
             }),
-            incident: history.incident.as_ref().filter(|incident| incident.open()).map(|open| store::OpenIncident {
-                id: open.id.clone(),
-                cause: open.cause.name().to_owned(),
-                opened_boot: ms(open.began),
-                opened_wall: ms(open.began_wall),
-                boot_id: self.boot_id.clone(),
-                remedies: u64::from(open.remedies),
-                steps: open.steps.iter().map(step_written).collect(),
+            incident: history.incident.as_ref().filter(|incident| incident.open()).map(|open| {
+                store::OpenIncident {
+                    id: open.id.clone(),
+                    cause: open.cause.name().to_owned(),
+                    opened_boot: ms(open.began),
+                    opened_wall: ms(open.began_wall),
+                    boot_id: self.boot_id.clone(),
+                    remedies: u64::from(open.remedies),
+                    steps: open.steps.iter().map(step_written).collect(),
+                }
             }),
             charges: history
                 .charges
@@ -238,7 +253,8 @@ impl Keeper {
                 .lives
                 .iter()
                 .map(|life| {
-                    let kept = store::Life { watched_whole_life: life.watched_whole, was_through: life.through };
+                    let kept =
+                        store::Life { watched_whole_life: life.watched_whole, was_through: life.through };
                     (life.invocation.to_string(), kept)
                 })
                 .collect(),
@@ -291,7 +307,8 @@ mod tests {
         history.charge(now, Remedy::Restart, Some(Invocation(7)), &crate::warden::policy::Policy::shipped());
         let histories: Histories = [("cloudflared.service".to_owned(), history.clone())].into();
         keeper.write(&histories, None, now).unwrap();
-        let later = Now { boot: now.boot + Duration::from_secs(60), wall: now.wall + Duration::from_secs(90) };
+        let later =
+            Now { boot: now.boot + Duration::from_secs(60), wall: now.wall + Duration::from_secs(90) };
         assert_eq!(keeper.read(later).histories["cloudflared.service"].charges, history.charges);
         let rebooted = Now { boot: Duration::from_secs(30), wall: now.wall + Duration::from_secs(20) };
         let memory = Keeper::new(places, "boot-b".into()).read(rebooted);

@@ -65,9 +65,11 @@ pub async fn run(loaded: Loaded) -> anyhow::Result<()> {
     let senses = probes::Senses::new(&settings, Arc::clone(&systemd), events.clone())?;
     let host = senses.host();
     let hands = Hands::new(Arc::clone(&systemd));
-    let mut executor = Executor::new(events.clone(), hands, keeper, Arc::clone(&metrics), host, about.clone());
+    let mut executor =
+        Executor::new(events.clone(), hands, keeper, Arc::clone(&metrics), host, about.clone());
     let units: Vec<_> = found.iter().map(|tunnel| tunnel.unit.clone()).collect();
-    let mut journal = senses.journal(&units, executor.keeper.cursor(), executor.keeper.cursor_path(), &metrics, &about)?;
+    let mut journal =
+        senses.journal(&units, executor.keeper.cursor(), executor.keeper.cursor_path(), &metrics, &about)?;
     for tunnel in &found {
         for unread in &tunnel.unread {
             tracing::warn!(unit_name = %tunnel.unit, "not readable for us: {unread}");
@@ -88,7 +90,11 @@ pub async fn run(loaded: Loaded) -> anyhow::Result<()> {
     tokio::spawn(listen(signals, events.clone(), metrics, systemd, found, powerless, changed_rx));
 
     let line = format!("watching {}", names(&about));
-    told::daemon(told::STARTED, Weight::Notice, &format!("tunnelwarden {} started, {line}", env!("CARGO_PKG_VERSION")));
+    told::daemon(
+        told::STARTED,
+        Weight::Notice,
+        &format!("tunnelwarden {} started, {line}", env!("CARGO_PKG_VERSION")),
+    );
     notify::ready(&line);
     event_loop::turn(&mut warden, &mut executor, about, event_rx, ask_rx, signal_rx).await;
     notify::stopping();
@@ -125,11 +131,13 @@ async fn powerless(systemd: &Systemd, found: &[Found]) -> Option<String> {
                 "polkit does not let us restart {}; tunnelwarden config polkit prints the rule that would",
                 tunnel.unit
             )),
-            Ok(Permission::PolkitTooOld(version)) => {
-                Some(format!("polkit {version} cannot allow single units, and allowing all would be as good as root"))
-            }
+            Ok(Permission::PolkitTooOld(version)) => Some(format!(
+                "polkit {version} cannot allow single units, and allowing all would be as good as root"
+            )),
             Ok(Permission::PolkitAbsent) => Some("polkit is not installed".to_owned()),
-            Err(error) => Some(format!("whether polkit lets us restart {} cannot be found out: {error}", tunnel.unit)),
+            Err(error) => {
+                Some(format!("whether polkit lets us restart {} cannot be found out: {error}", tunnel.unit))
+            }
         };
     }
     if let Some(why) = &why {
@@ -206,19 +214,24 @@ async fn reload(
     found: &[Found],
     powerless: Option<String>,
 ) {
-    let loaded = match crate::config::load(&crate::config::Roots::system(), crate::config::process_environment()) {
-        Ok(loaded) => loaded,
-        Err(errors) => {
-            metrics.reloaded(false);
-            let text = format!("The new configuration has mistakes, the running settings stay:\n{errors}");
-            told::daemon(told::CONFIG_REJECTED, Weight::Error, &text);
-            return;
-        }
-    };
+    let loaded =
+        match crate::config::load(&crate::config::Roots::system(), crate::config::process_environment()) {
+            Ok(loaded) => loaded,
+            Err(errors) => {
+                metrics.reloaded(false);
+                let text =
+                    format!("The new configuration has mistakes, the running settings stay:\n{errors}");
+                told::daemon(told::CONFIG_REJECTED, Weight::Error, &text);
+                return;
+            }
+        };
     metrics.reloaded(true);
     let text = match discover::tunnels(systemd, &loaded.settings).await {
         Ok(new) if same(&new, found) => "New settings are in force.".to_owned(),
-        Ok(_) => "New settings are in force; the tunnels or names differ, restart tunnelwarden to watch them.".to_owned(),
+        Ok(_) => {
+            "New settings are in force; the tunnels or names differ, restart tunnelwarden to watch them."
+                .to_owned()
+        }
         Err(error) => format!("New settings are in force; systemd could not be asked for its units: {error}"),
     };
     let policy = Box::new(policy(&loaded.settings, powerless));
@@ -232,6 +245,7 @@ async fn reload(
 }
 
 fn same(new: &[Found], old: &[Found]) -> bool {
-    let key = |found: &[Found]| -> Vec<_> { found.iter().map(|f| (f.unit.clone(), f.names.clone())).collect() };
+    let key =
+        |found: &[Found]| -> Vec<_> { found.iter().map(|f| (f.unit.clone(), f.names.clone())).collect() };
     key(new) == key(old)
 }

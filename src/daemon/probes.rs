@@ -11,7 +11,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use super::discover::Found;
 use super::executor::Reins;
 use crate::client::dns::Dns;
-use crate::client::edge::EdgeDialer;
+use crate::client::edge::{EdgeDialer, EdgeSettings, Family};
 use crate::client::http::{PublicClient, PublicTarget};
 use crate::client::journal::{JournalHandle, Options, follow};
 use crate::client::systemd::Systemd;
@@ -29,7 +29,7 @@ use crate::warden::machine::Event;
 const LOOKS_AT_ONCE: usize = 16;
 const HOST_PROBES: usize = 3;
 const READY_LIMIT: Duration = Duration::from_secs(2);
-const EDGE_LIMIT: Duration = Duration::from_secs(7);
+const EDGE_LIMIT: Duration = Duration::from_secs(5);
 const FILES_PERIOD: Duration = Duration::from_secs(60);
 
 /// What all probes share.
@@ -60,16 +60,17 @@ impl Senses {
         let agent = concat!("tunnelwarden/", env!("CARGO_PKG_VERSION"));
         let client = PublicClient::new(&tls, Arc::clone(&dns), agent).context("cannot set up HTTPS")?;
         let region = match settings.edge.region {
-            Region::Global => "",
-            Region::Us => "us",
-            Region::Fed => "fed",
+            Region::Global => None,
+            Region::Us => Some("us".to_owned()),
+            Region::Fed => Some("fed".to_owned()),
         };
+        let dialer = EdgeDialer::new(&tls, dns, EdgeSettings { region, family: Family::Auto });
         Ok(Self {
             settings: settings.clone(),
             systemd,
             events,
             client,
-            dialer: Arc::new(EdgeDialer::new(tls, dns, region)),
+            dialer: Arc::new(dialer),
             slots: Arc::new(Semaphore::new(LOOKS_AT_ONCE)),
         })
     }
@@ -131,21 +132,26 @@ impl Senses {
             limit: EDGE_LIMIT,
             delay: Duration::ZERO,
         };
-        let targets: Vec<_> =
-            probe.control.iter().map(|url| PublicTarget { url: url.url().clone(), resolve: Vec::new() }).collect();
+        let targets: Vec<_> = probe
+            .control
+            .iter()
+            .map(|url| PublicTarget { url: url.url().clone(), resolve: Vec::new() })
+            .collect();
 
         let (client, tell, blind) = (self.client.clone(), send(&self.events), send(&self.events));
         tokio::spawn(poll(
             control,
             rx.clone(),
-            async move |limit| tell(HostFinding::Control(public::control(&client, &targets, limit).await)).await,
+            async move |limit| {
+                tell(HostFinding::Control(public::control(&client, &targets, limit).await)).await
+            },
             async move || blind(HostFinding::Control(Err(Blind::TimedOut))).await,
         ));
         let (dialer, tell, blind) = (Arc::clone(&self.dialer), send(&self.events), send(&self.events));
         tokio::spawn(poll(
             dial,
             rx.clone(),
-            async move |limit| tell(HostFinding::Edge(Ok(edge::sight(&dialer.look(limit).await)))).await,
+            async move |limit| tell(HostFinding::Edge(Ok(edge::sight(&dialer.dial(limit).await)))).await,
             async move || blind(HostFinding::Edge(Err(Blind::TimedOut))).await,
         ));
         let (systemd, tell, blind) = (Arc::clone(&self.systemd), send(&self.events), send(&self.events));
@@ -174,7 +180,8 @@ impl Senses {
         tokio::spawn(async move { first.0(Finding::Setup(first.1)).await });
 
         let period = self.settings.ready.period;
-        let periods = Periods { calm: period, hurried: period, limit: READY_LIMIT * 2, delay: Duration::ZERO };
+        let periods =
+            Periods { calm: period, hurried: period, limit: READY_LIMIT * 2, delay: Duration::ZERO };
         let (systemd, unit_name, port) = (Arc::clone(&self.systemd), found.unit.clone(), found.port.clone());
         let (tell, blind) = (send(), send());
         tokio::spawn(poll(
@@ -199,7 +206,12 @@ impl Senses {
         let periods =
             Periods { calm: FILES_PERIOD, hurried: FILES_PERIOD, limit: READY_LIMIT, delay: Duration::ZERO };
         let (watched, tell) = (found.files.clone(), send());
-        tokio::spawn(poll(periods, rx.clone(), async move |_| tell(Finding::Files(files::look(&watched))).await, async || ()));
+        tokio::spawn(poll(
+            periods,
+            rx.clone(),
+            async move |_| tell(Finding::Files(files::look(&watched))).await,
+            async || (),
+        ));
 
         let mut probes = 2;
         for (place, hostname) in found.names.iter().enumerate() {
@@ -209,7 +221,8 @@ impl Senses {
             };
             // First looks are spread over a second, later ones by their jitter.
             let delay = Duration::from_millis(1000 * place as u64 / found.names.len() as u64);
-            let periods = Periods { calm: probe.period, hurried: probe.period_down, limit: probe.timeout, delay };
+            let periods =
+                Periods { calm: probe.period, hurried: probe.period_down, limit: probe.timeout, delay };
             let (client, slots, name) = (self.client.clone(), Arc::clone(&self.slots), hostname.clone());
             let (tell, blind, blind_name, timeout) = (send(), send(), hostname.clone(), probe.timeout);
             tokio::spawn(poll(

@@ -17,12 +17,12 @@ pub fn sight(dialled: &Dialled) -> EdgeSight {
             Reached::TimedOut => Reach::TimedOut,
             Reached::Unreachable => Reach::Unreachable,
             Reached::Silent => Reach::Silent,
-            Reached::TlsFailed(_) | Reached::ClockWrong | Reached::Failed(_) => Reach::BrokenOff,
+            Reached::ClockWrong { .. } | Reached::TlsFailed(_) | Reached::Failed(_) => Reach::BrokenOff,
         },
     });
     EdgeSight {
         resolved: matches!(dialled.dns, EdgeDns::Resolved),
         links: links.collect(),
-        clock_suspect: dialled.links.iter().any(|link| matches!(link.reach, Reached::ClockWrong)),
+        clock_suspect: dialled.links.iter().any(|link| matches!(link.reach, Reached::ClockWrong { .. })),
     }
 }

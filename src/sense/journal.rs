@@ -192,7 +192,7 @@ pub async fn listen(mut journal: mpsc::Receiver<JournalEvent>, mut listeners: Li
             JournalEvent::CaughtUp | JournalEvent::Sees => all(&units, &Finding::Journal(Ok(()))),
             JournalEvent::Gap { unit, suppressed } => {
                 tracing::warn!(unit_name = %unit, suppressed, "the journal lost lines");
-                vec![(unit, Finding::JournalGap)]
+                vec![(unit.to_string(), Finding::JournalGap)]
             }
             JournalEvent::CursorLost => all(&units, &Finding::JournalGap),
             JournalEvent::Blind(why) => all(&units, &Finding::Journal(Err(blind(&why)))),
@@ -218,19 +218,19 @@ impl Listeners {
         for entry in entries {
             let Some(line) = self.hear(now, entry) else { continue };
             let same = heard.last().is_some_and(|(unit, last)| {
-                *unit == entry.unit
+                **unit == *entry.unit
                     && std::mem::discriminant(&last.line) == std::mem::discriminant(&line.line)
             });
             if same {
                 heard.pop();
             }
-            heard.push((entry.unit.clone(), line));
+            heard.push((entry.unit.to_string(), line));
         }
         heard.into_iter().map(|(unit, line)| (unit, Finding::Log(line))).collect()
     }
 
     fn hear(&mut self, now: Now, entry: &Entry) -> Option<LogLine> {
-        if !self.units.contains(&entry.unit) {
+        if !self.units.iter().any(|unit| **unit == *entry.unit) {
             return None;
         }
         let wall = Duration::from_micros(entry.realtime_us);
@@ -253,7 +253,7 @@ impl Listeners {
             None if entry.mid_line => return None,
             None => {
                 let (line, meaning) = cloudflared(now, place, &entry.message);
-                if let Some(told) = self.told.get(&entry.unit) {
+                if let Some(told) = self.told.get(&*entry.unit) {
                     told.send_if_modified(|told| told.hear(entry.invocation_id.as_deref(), &meaning));
                 }
                 (line, meaning.label())

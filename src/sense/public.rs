@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use crate::client::http::{Answer as Seen, BlindReason, ControlSight, PublicClient, PublicSight, PublicTarget};
+use crate::client::http::{
+    Answer as Seen, BlindReason, ControlSight, PublicClient, PublicSight, PublicTarget,
+};
 use crate::warden::evidence::{Answer, Blind, Control, NameSight};
 
 /// Looks at one name.
@@ -17,7 +19,11 @@ pub fn too_long(limit: Duration) -> NameSight {
 }
 
 /// Asks the control names in turn until one answers: is our own way out working?
-pub async fn control(client: &PublicClient, targets: &[PublicTarget], limit: Duration) -> Result<Control, Blind> {
+pub async fn control(
+    client: &PublicClient,
+    targets: &[PublicTarget],
+    limit: Duration,
+) -> Result<Control, Blind> {
     let each = limit / u32::try_from(targets.len().max(1)).unwrap_or(1);
     let mut seen = Err(Blind::NotFound);
     for target in targets {
@@ -52,6 +58,8 @@ fn blind(why: BlindReason) -> Blind {
         BlindReason::Timeout => Blind::TimedOut,
         BlindReason::NotEdge | BlindReason::Garbled => Blind::Garbled,
         BlindReason::BadTarget => Blind::NotFound,
-        BlindReason::Dns | BlindReason::Connect | BlindReason::Tls | BlindReason::CertificateDates => Blind::Unreachable,
+        BlindReason::Dns | BlindReason::Connect | BlindReason::Tls | BlindReason::CertificateDates => {
+            Blind::Unreachable
+        }
     }
 }

@@ -4,8 +4,10 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use tokio::time::timeout;
+
 use super::journal::Told;
-use crate::client::cloudflared::{self, ReadyError};
+use crate::client::cloudflared::{self, AskError, SocketError};
 use crate::warden::evidence::{Blind, Counters, Ready, ReadySight, Seen};
 
 /// Where the port may be, and whose it must be.
@@ -25,7 +27,7 @@ pub async fn look(place: &Where, told: &Told, invocation: Option<&str>, limit: D
         return ask(place, told, addr, named.is_some(), limit).await;
     }
     // The journal does not name it (lost, or not readable): the usual ports, matched by the connector's id.
-    for port in cloudflared::USUAL_PORTS {
+    for port in cloudflared::PORTS {
         let addr = SocketAddr::from(([127, 0, 0, 1], port));
         let each = limit / 5;
         let Ok(sight) = ask(place, told, addr, false, each).await else { continue };
@@ -38,32 +40,47 @@ pub async fn look(place: &Where, told: &Told, invocation: Option<&str>, limit: D
     Err(Blind::NotFound)
 }
 
-async fn ask(place: &Where, told: &Told, addr: SocketAddr, of_this_life: bool, limit: Duration) -> Seen<ReadySight> {
-    let sight = |ready| ReadySight { ready, connector: None, port_of_this_life: of_this_life, counters: None };
-    match cloudflared::socket_owner(addr) {
-        Ok(owner) if owner.uid != place.uid => return Err(Blind::Forbidden),
-        Ok(_) => (),
-        Err(cloudflared::OwnerError::NotListening) => return Ok(sight(Ready::Refused)),
-        Err(_) => return Err(Blind::Forbidden),
+async fn ask(
+    place: &Where,
+    told: &Told,
+    addr: SocketAddr,
+    of_this_life: bool,
+    limit: Duration,
+) -> Seen<ReadySight> {
+    let sight =
+        |ready| ReadySight { ready, connector: None, port_of_this_life: of_this_life, counters: None };
+    match cloudflared::socket_owner(addr).map(|owner| owner.belongs_to(place.uid)) {
+        Ok(Some(true)) => (),
+        // Whose it is cannot be told, or it is somebody else's.
+        Ok(Some(false) | None) => return Err(Blind::Forbidden),
+        Err(SocketError::NotListening(_)) => return Ok(sight(Ready::Refused)),
+        Err(SocketError::Table { .. }) => return Err(Blind::Forbidden),
     }
-    let answer = match cloudflared::ready(addr, limit).await {
-        Ok(answer) => answer,
-        Err(ReadyError::Refused | ReadyError::Reset) => return Ok(sight(Ready::Refused)),
-        Err(ReadyError::TimedOut) => return Ok(sight(Ready::Silent)),
-        Err(_) => return Err(Blind::Garbled),
+    let answer = match timeout(limit, cloudflared::ready(addr)).await {
+        Err(_) | Ok(Err(AskError::TimedOut(_))) => return Ok(sight(Ready::Silent)),
+        Ok(Err(AskError::Refused(_) | AskError::Reset(_))) => return Ok(sight(Ready::Refused)),
+        Ok(Err(AskError::NotCloudflared { .. })) => return Err(Blind::Garbled),
+        Ok(Err(AskError::Connect { .. })) => return Err(Blind::Unreachable),
+        Ok(Ok(answer)) => answer,
     };
     let expected = told.connector.as_deref().filter(|_| of_this_life);
-    if expected.is_some_and(|expected| expected != answer.connector_id) {
+    if expected.is_some() && answer.connector_id.is_some() && expected != answer.connector_id.as_deref() {
         return Err(Blind::Garbled);
     }
-    let counters = cloudflared::counters(addr, limit).await.ok().map(|seen| Counters {
-        total_requests: seen.total_requests,
-        request_errors: seen.request_errors,
-        register_success: seen.register_success,
-        register_fail: seen.register_fail,
-    });
-    let connector = Some(answer.connector_id);
-    Ok(ReadySight { ready: Ready::Connections(answer.connections), connector, port_of_this_life: true, counters })
+    let counters =
+        timeout(limit, cloudflared::counters(addr)).await.ok().and_then(Result::ok).map(|seen| Counters {
+            total_requests: seen.total_requests,
+            request_errors: seen.request_errors,
+            register_success: seen.register_success,
+            register_fail: seen.register_fail,
+        });
+    let connector = answer.connector_id;
+    Ok(ReadySight {
+        ready: Ready::Connections(answer.connections),
+        connector,
+        port_of_this_life: true,
+        counters,
+    })
 }
 
 /// `127.0.0.1:20241`, `localhost:20241`, `[::]:20241`; an unspecified address is reached by loopback.

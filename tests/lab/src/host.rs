@@ -98,8 +98,16 @@ impl Lab {
         run("mount", &["-t", "overlay", "overlay", "-o", &options, &root.to_string_lossy()])?;
         furnish(parts, wishes, &dir, &root)?;
         let nspawn = boot(&name, &dir, &root)?;
-        let mut lab =
-            Self { name, dir, root, parts: parts.clone(), nspawn, pid1: String::new(), edge: None, dns: None };
+        let mut lab = Self {
+            name,
+            dir,
+            root,
+            parts: parts.clone(),
+            nspawn,
+            pid1: String::new(),
+            edge: None,
+            dns: None,
+        };
         lab.pid1 = lab.wait_for_boot()?;
         lab.wire()?;
         lab.start_far_side()?;
@@ -113,6 +121,11 @@ impl Lab {
         Ok(lab)
     }
 
+    /// PID of the lab's own PID 1, as this host counts.
+    pub fn pid1(&self) -> &str {
+        &self.pid1
+    }
+
     /// Installs the package under test.
     pub fn install(&self) -> Result<()> {
         self.sh("dpkg -i /root/tunnelwarden.deb").map(drop)
@@ -122,7 +135,13 @@ impl Lab {
     pub fn sh(&self, line: &str) -> Result<String> {
         let output = self.try_sh(line)?;
         let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        ensure!(output.status.success(), "`{line}` ended with {}: {} {}", output.status, err.trim(), out.trim());
+        ensure!(
+            output.status.success(),
+            "`{line}` ended with {}: {} {}",
+            output.status,
+            err.trim(),
+            out.trim()
+        );
         Ok(out.into_owned())
     }
 
@@ -168,8 +187,12 @@ impl Lab {
 
     /// Takes the lab's link down or up; with it comes its route.
     pub fn link(&self, up: bool) -> Result<()> {
-        self.sh(if up { "ip link set eth0 up; ip route replace default via 10.99.0.1" } else { "ip link set eth0 down" })
-            .map(drop)
+        self.sh(if up {
+            "ip link set eth0 up; ip route replace default via 10.99.0.1"
+        } else {
+            "ip link set eth0 down"
+        })
+        .map(drop)
     }
 
     /// The unit's properties, as `systemctl show` writes them.
@@ -219,7 +242,10 @@ impl Lab {
         fs::create_dir_all(to)?;
         let pieces = [
             ("journal.txt", "journalctl --no-pager -o short-iso-precise"),
-            ("status.txt", "tunnelwarden status; tunnelwarden explain; systemctl status cloudflared tunnelwarden"),
+            (
+                "status.txt",
+                "tunnelwarden status; tunnelwarden explain; systemctl status cloudflared tunnelwarden",
+            ),
             ("metrics.txt", "curl -s http://127.0.0.1:9733/metrics"),
             ("state.toml", "cat /var/lib/tunnelwarden/state.toml"),
         ];
@@ -242,9 +268,13 @@ impl Lab {
         while Instant::now() < until {
             sleep(Duration::from_millis(200));
             if let Some(status) = self.nspawn.try_wait()? {
-                bail!("systemd-nspawn ended with {status}: {}", fs::read_to_string(self.dir.join("console.log"))?);
+                bail!(
+                    "systemd-nspawn ended with {status}: {}",
+                    fs::read_to_string(self.dir.join("console.log"))?
+                );
             }
-            let children = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).unwrap_or_default();
+            let children =
+                fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).unwrap_or_default();
             let Some(pid) = children.split_whitespace().next() else { continue };
             self.pid1 = pid.to_owned();
             let Ok(state) = self.try_sh("systemctl is-system-running") else { continue };
@@ -298,7 +328,16 @@ impl Lab {
         let events = self.dir.join("edge-events.jsonl");
         let texts = [pki, socket.clone(), events].map(|path| path.to_string_lossy().into_owned());
         let mut args = vec!["netns", "exec", &self.name, &program, "run", "--pki", &texts[0]];
-        args.extend(["--control", &texts[1], "--events", &texts[2], "--tunnel-id", TUNNEL, "--tunnel-secret", SECRET]);
+        args.extend([
+            "--control",
+            &texts[1],
+            "--events",
+            &texts[2],
+            "--tunnel-id",
+            TUNNEL,
+            "--tunnel-secret",
+            SECRET,
+        ]);
         args.extend(["--public", "10.99.3.1:443"]);
         for name in NAMES {
             args.extend(["--host", name]);
@@ -435,11 +474,16 @@ fn furnish(parts: &Parts, wishes: &Wishes, dir: &Path, root: &Path) -> Result<()
     write("/etc/systemd/system/cloudflared.service.d/lab.conf", &drop_in)?;
     write("/etc/systemd/system/cloudflared-update.service", UPDATE_UNIT)?;
     write("/etc/systemd/system/origin.service", ORIGIN_UNIT)?;
-    let mut config = format!("tunnel: {TUNNEL}\ncredentials-file: /etc/cloudflared/{TUNNEL}.json\ningress:\n");
+    let mut config =
+        format!("tunnel: {TUNNEL}\ncredentials-file: /etc/cloudflared/{TUNNEL}.json\ningress:\n");
     for name in NAMES {
         config.push_str(&format!("  - hostname: {name}\n    service: http://127.0.0.1:8080\n"));
     }
-    config.push_str(if wishes.config_tail.is_empty() { "  - service: http_status:404\n" } else { wishes.config_tail });
+    config.push_str(if wishes.config_tail.is_empty() {
+        "  - service: http_status:404\n"
+    } else {
+        wishes.config_tail
+    });
     write("/etc/cloudflared/config.yml", &config)?;
     let credentials = serde_json::json!({"AccountTag": "0123456789abcdef0123456789abcdef",
         "TunnelSecret": wishes.secret, "TunnelID": TUNNEL});
@@ -458,7 +502,9 @@ fn furnish(parts: &Parts, wishes: &Wishes, dir: &Path, root: &Path) -> Result<()
     let args: Vec<_> = args.iter().map(String::as_str).collect();
     run(&parts.bin.join("edge").to_string_lossy(), &args)?;
     let ca = fs::read_dir(&pki)?.flatten().map(|entry| entry.path()).find(|path| {
-        path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("ca") && !name.to_string_lossy().contains("key"))
+        path.file_name().is_some_and(|name| {
+            name.to_string_lossy().starts_with("ca") && !name.to_string_lossy().contains("key")
+        })
     });
     let ca = ca.context("the edge made no CA")?;
     copy(&ca, "/etc/lab-ca.pem")?;
@@ -485,7 +531,11 @@ fn dns(far: &Path) -> Result<()> {
     let mut conf = String::from(
         "server:\n    rundir: /mnt\n    listen: 10.99.0.1@53\n    listen: 10.99.0.1@53\ndatabase:\n    storage: /mnt\nzone:\n",
     );
-    conf = conf.replacen("    listen: 10.99.0.1@53\n    listen: 10.99.0.1@53\n", "    listen: 10.99.0.1@53\n", 1);
+    conf = conf.replacen(
+        "    listen: 10.99.0.1@53\n    listen: 10.99.0.1@53\n",
+        "    listen: 10.99.0.1@53\n",
+        1,
+    );
     for (zone, text) in zones {
         fs::write(far.join(format!("{zone}.zone")), format!("{head}{text}"))?;
         conf.push_str(&format!("  - domain: {zone}\n    file: /mnt/{zone}.zone\n"));

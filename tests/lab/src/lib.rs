@@ -1,8 +1,14 @@
 //! The lab of tunnelwarden: stand-ins for cloudflared and for Cloudflare's edge.
 //!
-//! `connector` plays cloudflared, `edge` plays the far side, and `wire` is the only thing the two share.
+//! `connector` plays cloudflared, `edge` plays the far side, and `wire` is the only thing the two share. `host` boots a
+//! throw-away Debian with both and the package under test, and `scenarios` are the stories that play there.
 
 pub mod connector;
 pub mod edge;
 pub mod pki;
 pub mod wire;
+
+pub mod host;
+pub mod scenarios;
+pub mod shell;
+pub mod timeline;

@@ -1,0 +1,170 @@
+use std::net::Ipv4Addr;
+
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpListener;
+
+use super::*;
+use crate::client::tls::testing::Authority;
+
+const NAME: &str = "probe.cftunnel.com";
+const LIMIT: Duration = Duration::from_secs(5);
+const SHORT: Duration = Duration::from_millis(300);
+
+fn local(port: u16) -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, port).into()
+}
+
+async fn tcp_edge(tls: rustls::ServerConfig) -> SocketAddr {
+    let listener = TcpListener::bind(local(0)).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(tls));
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            if let Ok(mut stream) = acceptor.accept(stream).await {
+                let _end = stream.read(&mut [0; 16]).await;
+            }
+        }
+    });
+    address
+}
+
+fn quic_edge(tls: rustls::ServerConfig) -> SocketAddr {
+    let crypto = quinn::crypto::rustls::QuicServerConfig::try_from(tls).unwrap();
+    let config = quinn::ServerConfig::with_crypto(Arc::new(crypto));
+    let endpoint = quinn::Endpoint::server(config, local(0)).unwrap();
+    let address = endpoint.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Some(incoming) = endpoint.accept().await {
+            if let Ok(connection) = incoming.await {
+                tokio::spawn(async move { connection.closed().await });
+            }
+        }
+    });
+    address
+}
+
+fn verified(reach: &Reach) -> Option<bool> {
+    match reach {
+        Reach::Reachable { verified, .. } => Some(*verified),
+        Reach::Refused
+        | Reach::TimedOut
+        | Reach::Unreachable
+        | Reach::Silent
+        | Reach::TlsFailed(_)
+        | Reach::ClockWrong { .. }
+        | Reach::Failed(_) => None,
+    }
+}
+
+#[tokio::test]
+async fn both_transports_reach_a_good_edge() {
+    let authority = Authority::new();
+    let tcp = tcp_edge(authority.server(NAME, (2020, 2040), &[])).await;
+    let reach = dial::dial(&authority.tls, Transport::Http2, tcp, LIMIT).await;
+    assert_eq!(verified(&reach), Some(true), "{reach:?}");
+    let quic = quic_edge(authority.server(NAME, (2020, 2040), &[b"argotunnel"]));
+    let reach = dial::dial(&authority.tls, Transport::Quic, quic, LIMIT).await;
+    assert_eq!(verified(&reach), Some(true), "{reach:?}");
+}
+
+#[tokio::test]
+async fn a_strange_certificate_is_recorded_and_lets_pass() {
+    let (ours, theirs) = (Authority::new(), Authority::new());
+    let tcp = tcp_edge(theirs.server(NAME, (2020, 2040), &[])).await;
+    let reach = dial::dial(&ours.tls, Transport::Http2, tcp, LIMIT).await;
+    assert_eq!(verified(&reach), Some(false), "{reach:?}");
+    let quic = quic_edge(theirs.server(NAME, (2020, 2040), &[b"argotunnel"]));
+    let reach = dial::dial(&ours.tls, Transport::Quic, quic, LIMIT).await;
+    assert_eq!(verified(&reach), Some(false), "{reach:?}");
+}
+
+#[tokio::test]
+async fn dates_out_of_range_point_at_the_clock() {
+    let authority = Authority::new();
+    for years in [(2000, 2010), (2090, 2095)] {
+        let tcp = tcp_edge(authority.server(NAME, years, &[])).await;
+        let reach = dial::dial(&authority.tls, Transport::Http2, tcp, LIMIT).await;
+        assert!(matches!(reach, Reach::ClockWrong { .. }), "{reach:?}");
+        assert!(reach.open());
+    }
+}
+
+#[tokio::test]
+async fn refused() {
+    let authority = Authority::new();
+    let tcp = TcpListener::bind(local(0)).await.unwrap().local_addr().unwrap();
+    assert_eq!(dial::dial(&authority.tls, Transport::Http2, tcp, LIMIT).await, Reach::Refused);
+    let udp = UdpSocket::bind(local(0)).unwrap().local_addr().unwrap();
+    let start = Instant::now();
+    assert_eq!(dial::dial(&authority.tls, Transport::Quic, udp, LIMIT).await, Reach::Refused);
+    assert!(start.elapsed() < Duration::from_secs(2), "told at once, not by the limit");
+}
+
+#[tokio::test]
+async fn silence() {
+    let authority = Authority::new();
+    let tcp = TcpListener::bind(local(0)).await.unwrap();
+    let address = tcp.local_addr().unwrap();
+    assert_eq!(dial::dial(&authority.tls, Transport::Http2, address, SHORT).await, Reach::Silent);
+    let udp = UdpSocket::bind(local(0)).unwrap();
+    let address = udp.local_addr().unwrap();
+    assert_eq!(dial::dial(&authority.tls, Transport::Quic, address, SHORT).await, Reach::TimedOut);
+}
+
+#[tokio::test]
+async fn no_tls_at_all() {
+    let authority = Authority::new();
+    let listener = TcpListener::bind(local(0)).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            drop(stream);
+        }
+    });
+    let reach = dial::dial(&authority.tls, Transport::Http2, address, LIMIT).await;
+    assert!(matches!(reach, Reach::TlsFailed(_)), "{reach:?}");
+    let quic = quic_edge(authority.server(NAME, (2020, 2040), &[b"h3"]));
+    let reach = dial::dial(&authority.tls, Transport::Quic, quic, LIMIT).await;
+    assert!(matches!(reach, Reach::TlsFailed(_)), "{reach:?}");
+}
+
+#[tokio::test]
+async fn a_dead_resolver_leaves_what_was_known() {
+    let authority = Authority::new();
+    let dns = Arc::new(Dns::from_file("/nonexistent/resolv.conf".into()));
+    let dialer = EdgeDialer::new(&authority.tls, dns, EdgeSettings { limit: SHORT, ..Default::default() });
+    let sight = dialer.dial().await;
+    assert!(matches!(sight.dns, EdgeDns::Failed(DnsFailure::NoResolver(_))), "{sight:?}");
+    assert!(sight.links.is_empty() && !sight.from_memory);
+
+    let tcp = tcp_edge(authority.server(NAME, (2020, 2040), &[])).await;
+    dialer.known().insert("region1.v2.argotunnel.com".into(), vec![tcp]);
+    let sight = dialer.dial().await;
+    assert!(sight.from_memory);
+    let open: Vec<_> = sight.links.iter().map(|l| (l.transport, l.reach.open())).collect();
+    assert_eq!(open, [(Transport::Quic, false), (Transport::Http2, true)]);
+}
+
+#[test]
+fn names_of_the_service() {
+    assert_eq!(service_name(None), "_v2-origintunneld._tcp.argotunnel.com");
+    assert_eq!(service_name(Some("")), "_v2-origintunneld._tcp.argotunnel.com");
+    assert_eq!(service_name(Some("us")), "_us-v2-origintunneld._tcp.argotunnel.com");
+}
+
+#[test]
+fn addresses_by_family_and_turn() {
+    let addresses: Vec<SocketAddr> =
+        ["198.51.100.1:7844", "198.51.100.2:7844", "[2001:db8::1]:7844"].map(|a| a.parse().unwrap()).into();
+    let (a, b, six) = (addresses[0], addresses[1], addresses[2]);
+    let routed = |_| true;
+    let unrouted = |_| false;
+    assert_eq!(choose(&addresses, Family::V4, 0, routed), [a, b]);
+    assert_eq!(choose(&addresses, Family::V4, 1, routed), [b, a]);
+    assert_eq!(choose(&addresses, Family::V6, 7, unrouted), [six]);
+    assert_eq!(choose(&addresses, Family::Auto, 0, routed), [six, a]);
+    assert_eq!(choose(&addresses, Family::Auto, 0, unrouted), [a, b]);
+    assert_eq!(choose(&addresses[2..], Family::Auto, 3, unrouted), [six]);
+    assert_eq!(choose(&addresses[..1], Family::V6, 3, routed), []);
+    assert_eq!(choose(&[], Family::Auto, 3, routed), []);
+}

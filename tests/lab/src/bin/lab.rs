@@ -1,0 +1,176 @@
+//! The lab's runner: `lab run [--jobs N] [FILTER]`, `lab list`, `lab try [--once]`, `lab clean`, and `lab origin ADDRESS`, the
+//! service behind the tunnel.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use clap::{Args, Parser, Subcommand};
+use tunnelwarden_lab::host::{PREFIX, Parts};
+use tunnelwarden_lab::scenarios::{ALL, Scenario, Stage};
+use tunnelwarden_lab::shell::{output, run};
+use tunnelwarden_lab::timeline;
+
+#[derive(Parser)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Play the scenarios whose name holds FILTER.
+    Run {
+        #[command(flatten)]
+        given: Given,
+        #[arg(long, default_value_t = 5)]
+        jobs: usize,
+        /// Where evidence of failures is kept.
+        #[arg(long, default_value = "target/lab-failures")]
+        keep: PathBuf,
+        filter: Option<String>,
+    },
+    /// Name the scenarios.
+    List,
+    /// Play one outage and tell it as a timeline.
+    Try {
+        #[command(flatten)]
+        given: Given,
+        /// End by itself; exit 0 only if the outage was cured.
+        #[arg(long)]
+        once: bool,
+    },
+    /// Remove what a killed run left behind.
+    Clean {
+        #[arg(long, default_value = "/var/tmp/tunnelwarden-lab")]
+        scratch: PathBuf,
+    },
+    /// Answer every request with 200.
+    Origin { address: String },
+}
+
+#[derive(Args)]
+struct Given {
+    /// The package under test.
+    #[arg(long)]
+    deb: PathBuf,
+    /// Root tree of the Debian to boot.
+    #[arg(long)]
+    tree: PathBuf,
+    #[arg(long, default_value = "/var/tmp/tunnelwarden-lab")]
+    scratch: PathBuf,
+}
+
+impl Given {
+    fn parts(self) -> Result<Parts> {
+        let bin = std::env::current_exe()?.parent().context("no folder of programs")?.to_owned();
+        let real =
+            |path: &Path| path.canonicalize().with_context(|| format!("{} is not there", path.display()));
+        std::fs::create_dir_all(&self.scratch)?;
+        Ok(Parts { tree: real(&self.tree)?, deb: real(&self.deb)?, bin, scratch: real(&self.scratch)? })
+    }
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().verb {
+        Verb::Run { given, jobs, keep, filter } => {
+            given.parts().map(|parts| play_all(&parts, jobs, &keep, filter.as_deref().unwrap_or("")))
+        }
+        Verb::List => {
+            ALL.iter().for_each(|scenario| println!("{}", scenario.name));
+            Ok(true)
+        }
+        Verb::Try { given, once } => given.parts().and_then(|parts| timeline::play(&parts, once)),
+        Verb::Clean { scratch } => clean(&scratch).map(|()| true),
+        Verb::Origin { address } => origin(&address).map(|()| true),
+    };
+    match result {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("lab: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn play_all(parts: &Parts, jobs: usize, keep: &Path, filter: &str) -> bool {
+    let chosen: Vec<&Scenario> = ALL.iter().filter(|scenario| scenario.name.contains(filter)).collect();
+    let next = AtomicUsize::new(0);
+    let failed = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..jobs.clamp(1, chosen.len().max(1)) {
+            scope.spawn(|| {
+                while let Some(scenario) = chosen.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    if !play(parts, scenario, keep)
+                        && let Ok(mut failed) = failed.lock()
+                    {
+                        failed.push(scenario.name);
+                    }
+                }
+            });
+        }
+    });
+    let failed = failed.into_inner().unwrap_or_default();
+    println!("lab: {} passed, {} failed", chosen.len() - failed.len(), failed.len());
+    failed.is_empty() && !chosen.is_empty()
+}
+
+fn play(parts: &Parts, scenario: &Scenario, keep: &Path) -> bool {
+    let began = Instant::now();
+    let stage = Stage { parts, lab: None.into() };
+    let result = (scenario.play)(&stage);
+    let took = began.elapsed().as_secs();
+    match result {
+        Ok(()) => println!("lab: {:<20} ok      {took:>4} s", scenario.name),
+        Err(error) => {
+            println!("lab: {:<20} FAILED  {took:>4} s: {error:#}", scenario.name);
+            let kept = keep.join(scenario.name);
+            match stage.lab.borrow().as_ref().map(|lab| lab.keep_evidence(&kept)) {
+                Some(Ok(())) => println!("lab: {:<20} evidence in {}", "", kept.display()),
+                Some(Err(error)) => println!("lab: {:<20} no evidence: {error:#}", ""),
+                None => (),
+            }
+            return false;
+        }
+    }
+    true
+}
+
+fn clean(scratch: &Path) -> Result<()> {
+    let netns = run("ip", &["netns", "list"]).unwrap_or_default();
+    for name in
+        netns.lines().filter_map(|line| line.split(' ').next()).filter(|name| name.starts_with(PREFIX))
+    {
+        let _ = output("ip", &["netns", "del", name]);
+    }
+    let Ok(entries) = std::fs::read_dir(scratch) else { return Ok(()) };
+    for entry in entries.flatten().filter(|entry| entry.file_name().to_string_lossy().starts_with(PREFIX)) {
+        let _ = output("umount", &["-l", &entry.path().join("root").to_string_lossy()]);
+        let _ = std::fs::remove_dir_all(entry.path());
+    }
+    Ok(())
+}
+
+/// One thread is enough for a service that only says hello.
+fn origin(address: &str) -> Result<()> {
+    let listener = TcpListener::bind(address).with_context(|| format!("cannot listen on {address}"))?;
+    for stream in listener.incoming() {
+        let Ok(mut stream) = stream else { continue };
+        let _ = stream.set_read_timeout(Some(Duration::from_secs(2)));
+        let mut head = [0; 4096];
+        let _ = stream.read(&mut head);
+        let body = "hello from the origin\n";
+        let _ = write!(
+            stream,
+            "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+            body.len()
+        );
+    }
+    Ok(())
+}
