@@ -11,7 +11,7 @@ use hickory_resolver::{
         rr::{RData, RecordType},
     },
 };
-use tokio::time::timeout;
+use tokio::{net::UdpSocket, time::timeout};
 
 use super::log::{Level, Log};
 
@@ -129,10 +129,37 @@ impl Names {
         };
         let Some(resolver) = &self.resolver else { return Err(failure("no such host")) };
         let full = format!("{}.", name.trim_end_matches('.'));
-        match timeout(WAIT, resolver.lookup(full, kind)).await {
+        let looked_up = tokio::select! {
+            looked_up = timeout(WAIT, resolver.lookup(full, kind)) => looked_up,
+            reason = self.closed_port() => return Err(failure(&reason)),
+        };
+        match looked_up {
             Ok(Ok(lookup)) => Ok(lookup.answers().iter().map(|record| record.data.clone()).collect()),
             Ok(Err(error)) => Err(failure(&self.go_dns(&error))),
             Err(_) => Err(failure(&self.timed_out())),
+        }
+    }
+
+    /// Resolves when the kernel says that nothing listens, which the resolver's own socket does not hear.
+    async fn closed_port(&self) -> String {
+        let probe = async {
+            let server = SocketAddr::new(self.server.parse().ok()?, 53);
+            let any: SocketAddr = if server.is_ipv4() { ([0; 4], 0).into() } else { ([0_u16; 8], 0).into() };
+            let socket = UdpSocket::bind(any).await.ok()?;
+            socket.connect(server).await.ok()?;
+            // Too short to be a question, so that no server answers it.
+            socket.send(&[0]).await.ok()?;
+            match socket.recv(&mut [0; 16]).await {
+                Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => Some(format!(
+                    "read udp {}->{server}: read: connection refused",
+                    socket.local_addr().ok()?
+                )),
+                Ok(_) | Err(_) => None,
+            }
+        };
+        match probe.await {
+            Some(reason) => reason,
+            None => std::future::pending().await,
         }
     }
 
@@ -141,9 +168,6 @@ impl Names {
             NetError::Dns(DnsError::NoRecordsFound(_)) => "no such host".into(),
             NetError::Dns(DnsError::ResponseCode(ResponseCode::NXDomain)) => "no such host".into(),
             NetError::Dns(_) => "server misbehaving".into(),
-            NetError::Io(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
-                format!("read udp 127.0.0.1:0->{}:53: read: connection refused", self.server)
-            }
             _ => self.timed_out(),
         }
     }
