@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -14,6 +15,9 @@ use hickory_resolver::net::{DnsError, NetError};
 use hickory_resolver::proto::op::ResponseCode;
 use hickory_resolver::proto::rr::{Name, RData, RecordType};
 use tokio::time::timeout;
+
+/// How long the other family may keep addresses that are already known.
+const GRACE: Duration = Duration::from_millis(500);
 
 /// Why a name was not resolved.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -160,9 +164,19 @@ impl Dns {
         if let Ok(address) = name.trim_matches(['[', ']']).parse() {
             return Ok(Addresses { addresses: vec![address], aliases: Vec::new() });
         }
-        let four = self.lookup(name, RecordType::A, limit);
-        let six = self.lookup(name, RecordType::AAAA, limit);
-        let (four, six) = tokio::join!(four, six);
+        let mut four = pin!(self.lookup(name, RecordType::A, limit));
+        let mut six = pin!(self.lookup(name, RecordType::AAAA, limit));
+        // A resolver that swallows one kind of question must not make the name look dead.
+        let (four, six) = tokio::select! {
+            four = &mut four => {
+                let wait = if four.is_ok() { GRACE.min(limit) } else { limit };
+                (four, timeout(wait, six).await.unwrap_or(Err(DnsFailure::TimedOut)))
+            }
+            six = &mut six => {
+                let wait = if six.is_ok() { GRACE.min(limit) } else { limit };
+                (timeout(wait, four).await.unwrap_or(Err(DnsFailure::TimedOut)), six)
+            }
+        };
         let mut found = Addresses::default();
         for lookup in [&four, &six].into_iter().flatten() {
             found.add(lookup);
@@ -272,4 +286,4 @@ fn shown(text: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

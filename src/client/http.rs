@@ -6,8 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use reqwest::header::{ACCEPT, CACHE_CONTROL};
+use reqwest::header::{ACCEPT, CACHE_CONTROL, HeaderValue, InvalidHeaderValue};
 use reqwest::redirect::Policy;
 use reqwest::{Client, Response, Url, Version};
 use tokio::time::{Instant, timeout_at};
@@ -19,13 +18,15 @@ use super::tls::{Judgement, Tls};
 
 /// Most of a body that is read, in bytes.
 const BODY_LIMIT: usize = 64 * 1024;
+/// How long the body of a success is read.
+const PATIENCE: Duration = Duration::from_secs(1);
 /// Longest detail, in characters.
 const DETAIL_LIMIT: usize = 200;
 
 /// A public client could not be made.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot set up the HTTPS client")]
-pub struct PublicError(#[source] reqwest::Error);
+#[error("the user agent is no header value")]
+pub struct PublicError(#[source] InvalidHeaderValue);
 
 /// What to ask.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,32 +90,27 @@ pub enum ControlSight {
 /// Asks public names. Uses no proxy, follows no redirect, keeps no connection.
 #[derive(Clone, Debug)]
 pub struct PublicClient {
-    shared: Client,
     tls: Tls,
-    user_agent: String,
+    dns: Arc<Dns>,
+    user_agent: HeaderValue,
 }
 
 impl PublicClient {
     /// `user_agent` names us honestly: `tunnelwarden/1.2.3`.
     ///
     /// # Errors
-    /// The client cannot be set up.
+    /// It holds what no header may hold.
     pub fn new(tls: &Tls, dns: Arc<Dns>, user_agent: &str) -> Result<Self, PublicError> {
-        let resolver = Resolver { dns };
-        let shared = builder(tls, user_agent).dns_resolver(resolver).build().map_err(PublicError)?;
-        Ok(Self { shared, tls: tls.clone(), user_agent: user_agent.to_owned() })
+        let user_agent = HeaderValue::from_str(user_agent).map_err(PublicError)?;
+        Ok(Self { tls: tls.clone(), dns, user_agent })
     }
 
     /// Looks once; never longer than `deadline`.
     pub async fn look(&self, target: &PublicTarget, deadline: Duration) -> PublicSight {
         let start = Instant::now();
-        let until = start + deadline;
-        let mut sight = match self.client_for(target) {
-            Ok(client) => match self.get(&client, with_nonce(&target.url), until).await {
-                Ok(heard) => heard.sight(),
-                Err(missed) => PublicSight::blind(missed.reason, missed.detail),
-            },
-            Err(error) => PublicSight::blind(BlindReason::BadTarget, chain(&error)),
+        let mut sight = match self.get(&target.url, &target.resolve, start + deadline).await {
+            Ok(heard) => heard.sight(),
+            Err(missed) => PublicSight::blind(missed.reason, missed.detail),
         };
         sight.latency = start.elapsed();
         sight
@@ -123,7 +119,7 @@ impl PublicClient {
     /// Asks a name that does not use the tunnel; never longer than `deadline`.
     pub async fn control(&self, url: &Url, deadline: Duration) -> ControlSight {
         let until = Instant::now() + deadline;
-        match self.get(&self.shared, with_nonce(url), until).await {
+        match self.get(url, &[], until).await {
             Ok(heard) if heard.status < 500 => ControlSight::Answered,
             Ok(heard) => ControlSight::Failing(format!("status {}", heard.status)),
             Err(missed) => match missed.reason {
@@ -140,18 +136,10 @@ impl PublicClient {
         }
     }
 
-    fn client_for(&self, target: &PublicTarget) -> Result<Client, reqwest::Error> {
-        let host = target.url.host_str().unwrap_or_default();
-        if target.resolve.is_empty() {
-            return Ok(self.shared.clone());
-        }
-        // Port 0 stands for the URL's own.
-        let addresses: Vec<SocketAddr> = target.resolve.iter().map(|ip| SocketAddr::new(*ip, 0)).collect();
-        builder(&self.tls, &self.user_agent).resolve_to_addrs(host, &addresses).build()
-    }
-
-    async fn get(&self, client: &Client, url: Url, until: Instant) -> Result<Heard, Missed> {
-        let request = client.get(url).header(ACCEPT, "*/*").header(CACHE_CONTROL, "no-cache").send();
+    async fn get(&self, url: &Url, fixed: &[IpAddr], until: Instant) -> Result<Heard, Missed> {
+        let client = self.client(url, fixed, until).await?;
+        let request =
+            client.get(with_nonce(url)).header(ACCEPT, "*/*").header(CACHE_CONTROL, "no-cache").send();
         let response = match timeout_at(until, request).await {
             Ok(Ok(response)) => response,
             Ok(Err(error)) => return Err(Missed::of(&error)),
@@ -159,19 +147,32 @@ impl PublicClient {
         };
         Heard::read(response, until).await
     }
-}
 
-fn builder(tls: &Tls, user_agent: &str) -> reqwest::ClientBuilder {
-    Client::builder()
-        .tls_backend_preconfigured(tls.web())
-        .tls_info(true)
-        .no_proxy()
-        .redirect(Policy::none())
-        .referer(false)
-        // A repeated request would hide what a visitor meets.
-        .retry(reqwest::retry::never())
-        .pool_max_idle_per_host(0)
-        .user_agent(user_agent)
+    /// A client for one look: it knows the addresses, so that a slow resolver is told from a slow edge.
+    async fn client(&self, url: &Url, fixed: &[IpAddr], until: Instant) -> Result<Client, Missed> {
+        let host = url.host_str().unwrap_or_default();
+        let addresses = if fixed.is_empty() {
+            let left = until.saturating_duration_since(Instant::now());
+            self.dns.addresses(host, left).await.map_err(|failure| Missed::unresolved(&failure))?.addresses
+        } else {
+            fixed.to_vec()
+        };
+        // Port 0 stands for the URL's own.
+        let addresses: Vec<SocketAddr> = addresses.into_iter().map(|ip| SocketAddr::new(ip, 0)).collect();
+        Client::builder()
+            .tls_backend_preconfigured(self.tls.web())
+            .tls_info(true)
+            .no_proxy()
+            .redirect(Policy::none())
+            .referer(false)
+            // A repeated request would hide what a visitor meets.
+            .retry(reqwest::retry::never())
+            .pool_max_idle_per_host(0)
+            .user_agent(self.user_agent.clone())
+            .resolve_to_addrs(host, &addresses)
+            .build()
+            .map_err(|error| Missed::of(&error))
+    }
 }
 
 /// The URL with a query that no cache has seen.
@@ -194,6 +195,10 @@ struct Heard {
 
 impl Heard {
     async fn read(mut response: Response, until: Instant) -> Result<Self, Missed> {
+        // An error page needs its body. A success needs none: its body is read a while, since breaking it off puts an
+        // error line into cloudflared's journal.
+        let page = response.status().as_u16() >= 400;
+        let until = if page { until } else { until.min(Instant::now() + PATIENCE) };
         let mut body = Vec::new();
         while body.len() < BODY_LIMIT {
             match timeout_at(until, response.chunk()).await {
@@ -201,8 +206,7 @@ impl Heard {
                     body.extend_from_slice(&chunk[..chunk.len().min(BODY_LIMIT - body.len())]);
                 }
                 Ok(Ok(None)) => break,
-                // Status and headers of a success say enough; an error page needs its body.
-                Ok(Err(_)) | Err(_) if response.status().as_u16() < 400 => break,
+                Ok(Err(_)) | Err(_) if !page => break,
                 Ok(Err(error)) => return Err(Missed::of(&error)),
                 Err(_) => return Err(Missed::late("the answer did not end in time")),
             }
@@ -266,6 +270,10 @@ impl Missed {
         Self { reason: BlindReason::Timeout, detail: detail.into() }
     }
 
+    fn unresolved(failure: &DnsFailure) -> Self {
+        Self { reason: BlindReason::Dns, detail: chain(failure) }
+    }
+
     fn of(error: &reqwest::Error) -> Self {
         Self { reason: reason(error), detail: chain(innermost(error)) }
     }
@@ -277,9 +285,6 @@ fn reason(error: &reqwest::Error) -> BlindReason {
     }
     let mut next = deeper(error);
     while let Some(cause) = next {
-        if cause.is::<DnsFailure>() {
-            return BlindReason::Dns;
-        }
         if let Some(tls) = cause.downcast_ref() {
             return of_tls(tls);
         }
@@ -336,25 +341,6 @@ fn version(version: Version) -> &'static str {
 fn expiry(der: &[u8]) -> Option<i64> {
     let (_, certificate) = x509_parser::parse_x509_certificate(der).ok()?;
     Some(certificate.validity().not_after.timestamp())
-}
-
-/// Lets the HTTP client resolve as we do, with our typed failures.
-struct Resolver {
-    dns: Arc<Dns>,
-}
-
-/// Only a floor under the look's own deadline, which cuts it short.
-const RESOLVE_LIMIT: Duration = Duration::from_secs(30);
-
-impl Resolve for Resolver {
-    fn resolve(&self, name: Name) -> Resolving {
-        let dns = self.dns.clone();
-        Box::pin(async move {
-            let found = dns.addresses(name.as_str(), RESOLVE_LIMIT).await?;
-            let addresses: Addrs = Box::new(found.addresses.into_iter().map(|ip| SocketAddr::new(ip, 0)));
-            Ok(addresses)
-        })
-    }
 }
 
 #[cfg(test)]

@@ -96,7 +96,7 @@ impl Launch {
             "grace-period" if self.grace_period.is_none() => self.grace_period = text(),
             "edge-ip-version" if self.edge_ip_version.is_none() => self.edge_ip_version = text(),
             "region" if self.region.is_none() => self.region = text(),
-            "output" | "log-format-output" => self.output_json |= value == "json",
+            "output" => self.output_json |= value == "json",
             _ => {}
         }
     }

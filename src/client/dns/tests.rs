@@ -9,8 +9,10 @@ use super::*;
 
 const LIMIT: Duration = Duration::from_secs(3);
 
+pub(crate) type Reply = Option<Result<Vec<RData>, ResponseCode>>;
+
 /// A name server on loopback; `zone` answers name and kind, or `None` for silence.
-async fn server(zone: fn(&str, RecordType) -> Option<Result<Vec<RData>, ResponseCode>>) -> Dns {
+pub(crate) async fn server(zone: impl Fn(&str, RecordType) -> Reply + Send + 'static) -> Dns {
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let address = socket.local_addr().unwrap();
     tokio::spawn(async move {
@@ -43,7 +45,7 @@ fn a(last: u8) -> RData {
     RData::A(A(Ipv4Addr::new(198, 51, 100, last)))
 }
 
-fn name(text: &str) -> Name {
+pub(crate) fn name(text: &str) -> Name {
     let mut name = Name::from_ascii(text).unwrap();
     name.set_fqdn(true);
     name
@@ -100,6 +102,21 @@ async fn failures() {
     assert_eq!(dns.addresses("silent.test", short).await, Err(DnsFailure::TimedOut));
     let bad = dns.addresses("not a name..", LIMIT).await;
     assert!(matches!(bad, Err(DnsFailure::BadName(_))), "{bad:?}");
+}
+
+#[tokio::test]
+async fn one_family_is_enough() {
+    let dns = server(|asked, kind| match (asked, kind) {
+        ("four.test", RecordType::A) => Some(Ok(vec![a(1)])),
+        ("half.test", RecordType::A) => Some(Ok(vec![])),
+        _ => None,
+    })
+    .await;
+    let start = tokio::time::Instant::now();
+    assert_eq!(dns.addresses("four.test", LIMIT).await.unwrap().addresses.len(), 1);
+    assert!(start.elapsed() < Duration::from_secs(2));
+    let half = dns.addresses("half.test", Duration::from_millis(300)).await;
+    assert_eq!(half, Err(DnsFailure::TimedOut));
 }
 
 #[tokio::test]

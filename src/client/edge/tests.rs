@@ -15,7 +15,11 @@ fn local(port: u16) -> SocketAddr {
 }
 
 async fn tcp_edge(tls: rustls::ServerConfig) -> SocketAddr {
-    let listener = TcpListener::bind(local(0)).await.unwrap();
+    tcp_edge_at(0, tls).await
+}
+
+async fn tcp_edge_at(port: u16, tls: rustls::ServerConfig) -> SocketAddr {
+    let listener = TcpListener::bind(local(port)).await.unwrap();
     let address = listener.local_addr().unwrap();
     let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(tls));
     tokio::spawn(async move {
@@ -132,14 +136,14 @@ async fn no_tls_at_all() {
 async fn a_dead_resolver_leaves_what_was_known() {
     let authority = Authority::new();
     let dns = Arc::new(Dns::from_file("/nonexistent/resolv.conf".into()));
-    let dialer = EdgeDialer::new(&authority.tls, dns, EdgeSettings { limit: SHORT, ..Default::default() });
-    let sight = dialer.dial().await;
+    let dialer = EdgeDialer::new(&authority.tls, dns, EdgeSettings::default());
+    let sight = dialer.dial(SHORT).await;
     assert!(matches!(sight.dns, EdgeDns::Failed(DnsFailure::NoResolver(_))), "{sight:?}");
     assert!(sight.links.is_empty() && !sight.from_memory);
 
     let tcp = tcp_edge(authority.server(NAME, (2020, 2040), &[])).await;
     dialer.known().insert("region1.v2.argotunnel.com".into(), vec![tcp]);
-    let sight = dialer.dial().await;
+    let sight = dialer.dial(SHORT).await;
     assert!(sight.from_memory);
     let open: Vec<_> = sight.links.iter().map(|l| (l.transport, l.reach.open())).collect();
     assert_eq!(open, [(Transport::Quic, false), (Transport::Http2, true)]);
@@ -167,4 +171,40 @@ fn addresses_by_family_and_turn() {
     assert_eq!(choose(&addresses[2..], Family::Auto, 3, unrouted), [six]);
     assert_eq!(choose(&addresses[..1], Family::V6, 3, routed), []);
     assert_eq!(choose(&[], Family::Auto, 3, routed), []);
+}
+
+#[tokio::test]
+async fn names_to_links() {
+    use hickory_resolver::proto::rr::rdata::{A, SRV};
+    use hickory_resolver::proto::rr::{RData, RecordType};
+
+    use crate::client::dns::tests::{name, server};
+
+    let authority = Authority::new();
+    let port = quic_edge(authority.server(NAME, (2020, 2040), &[b"argotunnel"])).port();
+    tcp_edge_at(port, authority.server(NAME, (2020, 2040), &[])).await;
+    let dns = server(move |asked, kind| {
+        let srv = |region: &str| RData::SRV(SRV::new(1, 1, port, name(region)));
+        Some(match (asked, kind) {
+            ("_v2-origintunneld._tcp.argotunnel.com", RecordType::SRV) => {
+                Ok(vec![srv("region1.v2.argotunnel.com"), srv("region2.v2.argotunnel.com")])
+            }
+            (_, RecordType::A) => Ok(vec![RData::A(A(Ipv4Addr::LOCALHOST))]),
+            _ => Ok(vec![]),
+        })
+    })
+    .await;
+    let dialer = EdgeDialer::new(&authority.tls, Arc::new(dns), EdgeSettings::default());
+    let sight = dialer.dial(3 * LIMIT).await;
+    assert_eq!((&sight.dns, sight.from_memory), (&EdgeDns::Resolved, false));
+    let links: Vec<_> =
+        sight.links.iter().map(|l| (l.region.as_str(), l.transport, l.reach.open())).collect();
+    let (one, two) = ("region1.v2.argotunnel.com", "region2.v2.argotunnel.com");
+    let expected = [
+        (one, Transport::Quic, true),
+        (one, Transport::Http2, true),
+        (two, Transport::Quic, true),
+        (two, Transport::Http2, true),
+    ];
+    assert_eq!(links, expected, "{sight:?}");
 }

@@ -147,9 +147,49 @@ async fn blind_for_a_reason() {
 #[tokio::test]
 async fn http_two() {
     let authority = Authority::new();
-    let tls = authority.server("app.test", (2020, 2040), &[b"h2"]);
-    // No answer that makes sense: only that the client speaks HTTP/2 matters.
-    let (port, mut requests) = server(tls, Act::Say(b"nonsense".to_vec())).await;
-    client(&authority).look(&target(port), LIMIT).await;
-    assert!(requests.recv().await.unwrap().starts_with("PRI * HTTP/2.0"));
+    let tls = Arc::new(authority.server("app.test", (2020, 2040), &[b"h2", b"http/1.1"]));
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        let stream = listener.accept().await.unwrap().0;
+        let stream = tokio_rustls::TlsAcceptor::from(tls).accept(stream).await.unwrap();
+        let answer = hyper::service::service_fn(|_| async {
+            hyper::Response::builder()
+                .status(530)
+                .header("server", "cloudflare")
+                .header("cf-ray", "99bab003ad3211f1-AMS")
+                .body(http_body_util::Full::new(hyper::body::Bytes::from_static(b"error code: 1033")))
+        });
+        hyper::server::conn::http2::Builder::new(hyper_util::rt::TokioExecutor::new())
+            .serve_connection(hyper_util::rt::TokioIo::new(stream), answer)
+            .await
+            .ok();
+    });
+    let sight = client(&authority).look(&target(port), LIMIT).await;
+    assert_eq!((sight.answer, sight.http_version), (Answer::TunnelError, Some("HTTP/2")), "{}", sight.detail);
+}
+
+#[tokio::test]
+async fn a_name_is_resolved_by_our_own_resolver() {
+    use hickory_resolver::proto::rr::rdata::A;
+    use hickory_resolver::proto::rr::{RData, RecordType};
+
+    let authority = Authority::new();
+    let tls = authority.server("app.test", (2020, 2040), &[b"http/1.1"]);
+    let (port, _requests) = server(tls, answer("200 OK", EDGE, "hi")).await;
+    let dns = crate::client::dns::tests::server(|asked, kind| match (asked, kind) {
+        ("app.test", RecordType::A) => Some(Ok(vec![RData::A(A(Ipv4Addr::LOCALHOST))])),
+        ("app.test", _) => Some(Ok(vec![])),
+        _ => None,
+    })
+    .await;
+    let client = PublicClient::new(&authority.tls, Arc::new(dns), "tunnelwarden/0.0.0").unwrap();
+    let mut target = target(port);
+    target.resolve.clear();
+    assert_eq!(client.look(&target, LIMIT).await.answer, Answer::Served);
+    assert_eq!(client.control(&target.url, LIMIT).await, ControlSight::Answered);
+    // A silent resolver is blindness for the name, not a slow edge.
+    let silent = PublicTarget::https("silent.test", "/").unwrap();
+    let sight = client.look(&silent, Duration::from_millis(300)).await;
+    assert_eq!(sight.answer, Answer::Blind(BlindReason::Dns), "{}", sight.detail);
 }
