@@ -14,7 +14,7 @@ use crate::warden::evidence::{Setup, Transport};
 
 /// One tunnel, as far as it is known beforehand.
 #[derive(Clone, Debug)]
-pub struct Found {
+pub(super) struct Found {
     pub unit: String,
     pub name: String,
     pub id: Option<String>,
@@ -31,7 +31,7 @@ pub struct Found {
 ///
 /// # Errors
 /// If systemd cannot be asked.
-pub async fn tunnels(systemd: &Systemd, settings: &Settings) -> Result<Vec<Found>, SystemdError> {
+pub(super) async fn tunnels(systemd: &Systemd, settings: &Settings) -> Result<Vec<Found>, SystemdError> {
     let mut found = Vec::new();
     if settings.tunnels.is_empty() {
         for unit in systemd.tunnel_units().await? {

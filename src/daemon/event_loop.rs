@@ -16,14 +16,14 @@ use crate::warden::machine::{Event, Warden};
 
 /// What comes to the loop from outside the senses.
 #[derive(Debug)]
-pub enum Signal {
+pub(super) enum Signal {
     /// New settings were read; the policy is in an event of its own.
     About(About),
     Stop,
 }
 
 /// Turns until told to stop.
-pub async fn turn(
+pub(super) async fn turn(
     warden: &mut Warden,
     executor: &mut Executor,
     mut about: About,

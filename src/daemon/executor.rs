@@ -20,13 +20,13 @@ use crate::warden::track::Origin;
 
 /// The paces of one tunnel's probes, and how many they are.
 #[derive(Debug)]
-pub struct Reins {
+pub(super) struct Reins {
     pub pace: watch::Sender<Pace>,
     pub probes: usize,
 }
 
 /// Carries out what the warden orders.
-pub struct Executor {
+pub(super) struct Executor {
     pub(super) events: mpsc::Sender<Event>,
     pub(super) hands: Hands,
     pub(super) keeper: Keeper,
@@ -41,7 +41,7 @@ pub struct Executor {
 }
 
 impl Executor {
-    pub fn new(
+    pub(super) fn new(
         events: mpsc::Sender<Event>,
         hands: Hands,
         keeper: Keeper,
@@ -63,23 +63,23 @@ impl Executor {
         }
     }
 
-    pub fn metrics(&self) -> &Metrics {
+    pub(super) fn metrics(&self) -> &Metrics {
         &self.metrics
     }
 
     /// New names for things.
-    pub fn rename(&mut self, about: &About) {
+    pub(super) fn rename(&mut self, about: &About) {
         self.about = about.clone();
     }
 
     /// A tunnel's probes run from now on.
-    pub fn rein(&mut self, unit: String, reins: Reins) {
+    pub(super) fn rein(&mut self, unit: String, reins: Reins) {
         self.metrics.appear(name_of(&self.about, &unit));
         self.tunnels.insert(unit, reins);
     }
 
     /// Counts what is only seen in passing.
-    pub fn saw(&self, event: &Event) {
+    pub(super) fn saw(&self, event: &Event) {
         let Event::Observed { unit, finding } = event else { return };
         let tunnel = name_of(&self.about, unit);
         match finding {
@@ -98,7 +98,7 @@ impl Executor {
     }
 
     /// Starts one command. `Break` ends the loop.
-    pub fn start(&mut self, warden: &Warden, command: Command) -> ControlFlow<()> {
+    pub(super) fn start(&mut self, warden: &Warden, command: Command) -> ControlFlow<()> {
         self.count_lives(warden);
         match command {
             Command::Hurry { unit, hurry } => self.hurry(unit, hurry),
@@ -184,7 +184,7 @@ impl Executor {
     }
 
     /// Writes everything down once more before we go.
-    pub fn leave(&mut self, warden: &Warden) {
+    pub(super) fn leave(&mut self, warden: &Warden) {
         if let Err(error) = self.keeper.write(&warden.histories(), warden.paused_until(), clock::now()) {
             tracing::error!(error = %error, "cannot write the state file");
         }

@@ -14,7 +14,7 @@ use crate::warden::time::Now;
 
 /// Where memory lies.
 #[derive(Clone, Debug)]
-pub struct Places {
+pub(super) struct Places {
     pub state: PathBuf,
     pub cursor: PathBuf,
     pub incidents: PathBuf,
@@ -24,7 +24,7 @@ pub struct Places {
 
 impl Places {
     /// The directories that systemd made for us, or the usual ones.
-    pub fn system() -> Self {
+    pub(super) fn system() -> Self {
         let directory = |variable: &str, usual: &str| {
             let given = std::env::var_os(variable).filter(|given| !given.is_empty());
             given.map_or_else(|| PathBuf::from(usual), PathBuf::from)
@@ -42,21 +42,21 @@ impl Places {
 
 /// Reads and writes what survives us.
 #[derive(Debug)]
-pub struct Keeper {
+pub(super) struct Keeper {
     places: Places,
     boot_id: String,
     incidents: IncidentLog,
 }
 
 impl Keeper {
-    pub fn new(places: Places, boot_id: String) -> Self {
+    pub(super) fn new(places: Places, boot_id: String) -> Self {
         let incidents = IncidentLog::new(places.incidents.clone());
         Self { places, boot_id, incidents }
     }
 
     /// What is remembered. A broken file stays beside the good one until somebody has looked at it and taken it
     /// away; that is how its loss is accepted.
-    pub fn read(&self, now: Now) -> Memory {
+    pub(super) fn read(&self, now: Now) -> Memory {
         let memory = State::read_with_fallback(&self.places.state, &self.places.fallback);
         let aside = aside(&self.places.state);
         let unresolved = aside.exists().then(|| {
@@ -84,7 +84,7 @@ impl Keeper {
     }
 
     /// True if a loss was accepted: the broken file is gone.
-    pub fn loss_accepted(&self) -> bool {
+    pub(super) fn loss_accepted(&self) -> bool {
         !aside(&self.places.state).exists()
     }
 
@@ -92,7 +92,7 @@ impl Keeper {
     ///
     /// # Errors
     /// If no place took it.
-    pub fn write(
+    pub(super) fn write(
         &self,
         histories: &Histories,
         paused_until: Option<Duration>,
@@ -120,7 +120,12 @@ impl Keeper {
     ///
     /// # Errors
     /// If the log cannot be written.
-    pub fn record(&self, tunnel: &str, unit: &str, incident: &Incident) -> Result<(), store::StoreError> {
+    pub(super) fn record(
+        &self,
+        tunnel: &str,
+        unit: &str,
+        incident: &Incident,
+    ) -> Result<(), store::StoreError> {
         let closing = incident.closed.map_or("Open", |(_, closing)| closing.name());
         let closed = incident.steps.last().map_or(incident.began_wall, |step| step.wall);
         tracing::debug!(unit_name = unit, "an incident is recorded");
@@ -135,12 +140,12 @@ impl Keeper {
         })
     }
 
-    pub fn cursor(&self) -> Option<String> {
+    pub(super) fn cursor(&self) -> Option<String> {
         store::read_cursor(&self.places.cursor)
     }
 
     /// Where the cursor lies, for the sense that moves it on.
-    pub fn cursor_path(&self) -> PathBuf {
+    pub(super) fn cursor_path(&self) -> PathBuf {
         self.places.cursor.clone()
     }
 
@@ -155,11 +160,11 @@ impl Keeper {
 
     fn history(&self, kept: &store::Tunnel, now: Now) -> History {
         let wall = |wall: u64| now.boot_of(millis(wall));
-        let charges = kept.charges.iter().filter_map(|charge| {
+        let charges = kept.charges.iter().map(|charge| {
             let at = self.placed(now, &charge.boot_id, charge.boot, charge.wall);
             // A remedy of a name we do not know was still a remedy.
             let remedy = Remedy::from_name(&charge.remedy).unwrap_or(Remedy::Restart);
-            Some(Charge { at, remedy })
+            Charge { at, remedy }
         });
         let lives = kept.through.iter().filter_map(|(invocation, life)| {
             Some(KnownLife {

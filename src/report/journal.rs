@@ -141,7 +141,7 @@ pub fn install() -> std::io::Result<()> {
         let stderr = tracing_subscriber::fmt::layer()
             .with_writer(std::io::stderr)
             .with_target(false)
-            .with_filter(filter_fn(|meta| loud(meta)));
+            .with_filter(filter_fn(loud));
         registry.with(stderr).init();
         return Ok(());
     }

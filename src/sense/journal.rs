@@ -161,13 +161,15 @@ impl Told {
     }
 }
 
+/// Counts a line of a unit under the word for its meaning.
+pub type Count = Box<dyn Fn(&str, &'static str) + Send + Sync>;
+
 /// Where the journal sense keeps its place, and whom it tells.
 pub struct Listeners {
     pub events: mpsc::Sender<Event>,
     pub told: BTreeMap<String, watch::Sender<Told>>,
     pub units: Vec<String>,
-    /// Counts a line of a unit under the word for its meaning.
-    pub count: Box<dyn Fn(&str, &'static str) + Send + Sync>,
+    pub count: Count,
     /// Keeps the place in the journal.
     pub keep: Box<dyn Fn(&str) + Send + Sync>,
 }

@@ -99,7 +99,7 @@ const RULES: [Rule; 29] = [
     rule(Cause::OriginDown, |f| {
         f.connections != Some(0) && f.answering(Answer::OriginError) > 0 && f.origin_reported()
     }),
-    rule(Cause::PartlyConnected, |f| partly(f)),
+    rule(Cause::PartlyConnected, partly),
     rule(Cause::EdgeIncident, edge_incident),
 ];
 
@@ -267,7 +267,7 @@ fn refused_now(f: &Facts<'_>, at: Option<Duration>, valid: Duration) -> bool {
 }
 
 fn credentials_rejected(f: &Facts<'_>) -> bool {
-    if f.connections.is_some_and(|n| n > 0) {
+    if connected(f) {
         return false;
     }
     let told = refused_now(f, f.log.unauthorized.as_ref().map(|(at, _)| *at), REFUSAL_VALID);
@@ -276,7 +276,7 @@ fn credentials_rejected(f: &Facts<'_>) -> bool {
 }
 
 fn registration_refused(f: &Facts<'_>) -> bool {
-    if f.connections.is_some_and(|n| n > 0) || !f.dial_ok() {
+    if connected(f) || !f.dial_ok() {
         return false;
     }
     let named = refused_now(f, f.log.refused.as_ref().map(|(at, _)| *at), REFUSAL_RECENT);
@@ -311,8 +311,13 @@ fn asleep(f: &Facts<'_>) -> bool {
     f.patience() <= waited && (!trying || SILENCE_AT_MOST < waited)
 }
 
+/// R ≥ 1, as far as `/ready` can be believed.
+fn connected(f: &Facts<'_>) -> bool {
+    f.connections.is_some_and(|n| 0 < n)
+}
+
 fn misrouted(f: &Facts<'_>) -> bool {
-    if !f.connections.is_some_and(|n| n > 0) || f.registered_within(PROPAGATION) {
+    if !connected(f) || f.registered_within(PROPAGATION) {
         return false;
     }
     let failing = f.answering(Answer::TunnelError);
@@ -325,7 +330,7 @@ fn misrouted(f: &Facts<'_>) -> bool {
 
 fn phantom(f: &Facts<'_>) -> bool {
     let twice = f.conclusive().all(|(_, track, _)| 2 <= track.streak);
-    if !f.connections.is_some_and(|n| n > 0) || !f.all(Answer::TunnelError) || !twice || !f.dial_ok() {
+    if !connected(f) || !f.all(Answer::TunnelError) || !twice || !f.dial_ok() {
         return false;
     }
     let known = f.life().is_some_and(|life| life.through);
@@ -334,7 +339,5 @@ fn phantom(f: &Facts<'_>) -> bool {
 }
 
 fn edge_incident(f: &Facts<'_>) -> bool {
-    f.connections.is_some_and(|n| n > 0)
-        && f.dial_ok()
-        && f.answering(Answer::EdgeError) + f.answering(Answer::OriginError) > 0
+    connected(f) && f.dial_ok() && f.answering(Answer::EdgeError) + f.answering(Answer::OriginError) > 0
 }

@@ -317,9 +317,10 @@ impl Warden {
 fn chosen(cause: Cause, facts: &Facts<'_>) -> Option<Remedy> {
     let remedy = cause.remedy()?;
     let unproven_life = facts.life().is_none_or(|life| !life.through);
-    let swift = match cause {
-        Cause::ConnectorPhantom => facts.private_network == Some(false) && !unproven_life,
-        _ => remedy == Remedy::SwiftRestart,
+    let swift = if cause == Cause::ConnectorPhantom {
+        facts.private_network == Some(false) && !unproven_life
+    } else {
+        remedy == Remedy::SwiftRestart
     };
     match (remedy, swift && facts.policy.swift) {
         (Remedy::Restart | Remedy::SwiftRestart, true) => Some(Remedy::SwiftRestart),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::cause::Cause;
 use super::diagnosis::Verdict;
 use super::evidence::{
-    Active, Answer, Blind, Evidence, Finding, HostEvidence, Line, NameTrack, Ready, Sense, UnitSight,
+    Active, Answer, Blind, Evidence, Finding, HostEvidence, Line, Ready, Sense, UnitSight,
 };
 use super::facts::Facts;
 use super::history::{History, KnownLife, Latch};
@@ -152,7 +152,7 @@ impl Tunnel {
     pub(super) fn watch_names(&mut self, names: &[String]) {
         self.evidence.names.retain(|name, _| names.contains(name));
         for name in names {
-            self.evidence.names.entry(name.clone()).or_insert_with(NameTrack::default);
+            self.evidence.names.entry(name.clone()).or_default();
         }
     }
 

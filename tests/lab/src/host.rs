@@ -1,4 +1,5 @@
 //! One lab: a throw-away Debian with a real systemd, and a far side (edge, DNS) in a network namespace of its own.
+#![expect(clippy::disallowed_methods, reason = "the lab runs in real time")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -169,7 +170,9 @@ impl Lab {
 
     /// Runs a line of nft in the far side, where what comes from the lab can be dropped without its notice.
     pub fn far_nft(&self, line: &str) -> Result<()> {
-        let args: Vec<_> = ["netns", "exec", &self.name, "nft"].into_iter().chain(line.split(' ')).collect();
+        let tree = self.parts.tree.to_string_lossy();
+        let mut args = vec!["netns", "exec", &self.name, "chroot", &tree, "nft"];
+        args.extend(line.split(' '));
         run("ip", &args).map(drop)
     }
 

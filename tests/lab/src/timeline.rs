@@ -1,4 +1,5 @@
 //! One outage, told as a timeline that a person can follow.
+#![expect(clippy::disallowed_methods, reason = "the lab runs in real time")]
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};

@@ -1,5 +1,6 @@
 //! The lab's runner: `lab run [--jobs N] [FILTER]`, `lab list`, `lab try [--once]`, `lab clean`, and `lab origin ADDRESS`, the
 //! service behind the tunnel.
+#![expect(clippy::disallowed_methods, reason = "the lab runs in real time")]
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
