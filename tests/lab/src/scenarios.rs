@@ -429,12 +429,13 @@ fn daemon(stage: &Stage<'_>) -> Result<()> {
     let lab = stage.boot(&Wishes::default())?;
     wait("healthy", seconds(60), || Ok(cause(&lab).unwrap_or_default() == "Healthy"))?;
     // Bad settings keep the running ones; nobody dies.
-    lab.sh("printf '[judge]\\nrounds = 0\\n' > /etc/tunnelwarden/conf.d/bad.toml; systemctl reload tunnelwarden; sleep 2")?;
+    lab.sh("mkdir -p /etc/tunnelwarden/conf.d; printf '[judge]\\nrounds = 0\\n' > /etc/tunnelwarden/conf.d/bad.toml; systemctl reload tunnelwarden; sleep 2")?;
     ensure!(lab.metric("tunnelwarden_config_reload_success")? == 0.0, "a bad reload is not shown");
     lab.sh("printf 'mode = \"observe\"\\n' > /etc/tunnelwarden/conf.d/bad.toml; systemctl reload tunnelwarden; sleep 2")?;
     ensure!(lab.metric("tunnelwarden_config_reload_success")? == 1.0);
     ensure!(lab.status()?["mode"] == "observe", "the new mode is not in force");
     lab.sh("rm /etc/tunnelwarden/conf.d/bad.toml; systemctl reload tunnelwarden; sleep 1")?;
+    lab.sh("curl -sf http://127.0.0.1:9733/metrics | promtool check metrics")?;
     // The page is for this host only.
     let host = "curl -s -o /dev/null -w '%{http_code}' -H 'Host: evil.example' http://127.0.0.1:9733/status";
     ensure!(lab.sh(host)?.trim() == "403", "a foreign Host is answered");
