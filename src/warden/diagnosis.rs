@@ -335,7 +335,7 @@ fn phantom(f: &Facts<'_>) -> bool {
     }
     let known = f.life().is_some_and(|life| life.through);
     let long = f.age(f.track.names_bad_since).is_some_and(|age| UNPROVEN_PHANTOM_FOR <= age);
-    (known || long) && f.track.requests_rising() == Some(false) && !f.registered_within(PROPAGATION)
+    (known || long) && f.track.requests_rising() != Some(true) && !f.registered_within(PROPAGATION)
 }
 
 fn edge_incident(f: &Facts<'_>) -> bool {

@@ -4,19 +4,21 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::cause::Cause;
+use super::course::follow_incident;
 use super::diagnosis::{Health, Verdict, diagnose};
-use super::evidence::{Finding, HostEvidence, HostFinding, Sense};
+use super::evidence::{Finding, HostEvidence, HostFinding};
 use super::explain::{explain, span};
 use super::facts::Facts;
 use super::history::{Histories, History};
-use super::incident::{Closing, Incident};
+use super::incident::Incident;
 use super::note::{Happening, Note};
 use super::policy::Policy;
-use super::rails::{Case, Hold, objections};
+use super::rails::{Case, objections};
 use super::remedy::{Ending, Outcome, Remedy};
+use super::telling::{tell, tell_blindness, tell_holds};
 use super::time::Now;
 use super::track::EdgeTrack;
-use super::tunnel::{Blindness, Phase, Tunnel, UNKNOWN_PAUSES};
+use super::tunnel::{Phase, Tunnel, UNKNOWN_PAUSES};
 
 /// Everything that can happen.
 #[derive(Clone, Debug)]
@@ -112,8 +114,6 @@ const VERIFY_FOR: Duration = Duration::from_secs(120);
 const VERIFY_MORE: Duration = Duration::from_secs(60);
 const CALM_WAKEUP: Duration = Duration::from_secs(10);
 const TROUBLE_WAKEUP: Duration = Duration::from_secs(1);
-const BLIND_TOLD_AFTER: Duration = Duration::from_secs(60);
-const EDGE_INCIDENT_ESCALATES: Duration = Duration::from_secs(300);
 
 impl Warden {
     /// A warden with what was remembered.
@@ -333,15 +333,6 @@ fn open_cause(history: &History) -> Cause {
     history.incident.as_ref().map_or(Cause::Reconnecting, |incident| incident.cause)
 }
 
-fn open_id(tunnel: &Tunnel) -> Option<String> {
-    tunnel.history.incident.as_ref().filter(|incident| incident.open()).map(|incident| incident.id.clone())
-}
-
-fn tell(tunnel: &Tunnel, happening: Happening, text: String, out: &mut Vec<Command>) {
-    let note = Note { unit: tunnel.unit.clone(), incident: open_id(tunnel), happening, text };
-    out.push(Command::Tell(note));
-}
-
 fn set_verdict(tunnel: &mut Tunnel, verdict: Verdict, explanation: String, now: Now, out: &mut Vec<Command>) {
     tunnel.explanation = explanation;
     if tunnel.verdict == verdict {
@@ -543,178 +534,6 @@ fn finished(
         incident.note(now.wall, ending.name(), text.clone());
     }
     tell(tunnel, Happening::RemedyFinished { remedy, ending }, text, out);
-}
-
-/// Opens, escalates and closes. True if what must survive us has changed.
-fn follow_incident(
-    tunnel: &mut Tunnel,
-    policy: &Policy,
-    ordering: bool,
-    now: Now,
-    out: &mut Vec<Command>,
-) -> bool {
-    let open = tunnel.history.incident.as_ref().is_some_and(Incident::open);
-    let Verdict { cause, .. } = tunnel.verdict;
-    match (open, tunnel.trouble_since, cause) {
-        (false, Some(since), Some(cause)) if ordering || sustained(tunnel, policy, since, now) => {
-            open_incident(tunnel, policy, cause, since, now, out);
-            true
-        }
-        (true, _, Some(cause)) => {
-            let resolved = cause == Cause::OperatorStopped;
-            let over = tunnel.proven(now) && matches!(tunnel.phase, Phase::Watching);
-            if resolved || over {
-                close_incident(tunnel, resolved, now, out);
-                return true;
-            }
-            escalate(tunnel, cause, now, out)
-        }
-        (true | false, _, _) => false,
-    }
-}
-
-fn sustained(tunnel: &Tunnel, policy: &Policy, since: Duration, now: Now) -> bool {
-    let failing = tunnel.evidence.names.values().filter(|name| {
-        name.latest
-            .as_ref()
-            .is_some_and(|(_, s)| s.answer.conclusive() && s.answer != super::evidence::Answer::Served)
-    });
-    let rounds = failing.map(|name| name.streak).min().unwrap_or(u32::MAX);
-    policy.sustained <= now.since(since) && policy.rounds <= rounds
-}
-
-fn open_incident(
-    tunnel: &mut Tunnel,
-    policy: &Policy,
-    cause: Cause,
-    since: Duration,
-    now: Now,
-    out: &mut Vec<Command>,
-) {
-    let began_wall = now.wall_of(since);
-    let stem = tunnel.unit.trim_end_matches(".service");
-    let reopened = tunnel.history.incident.take().filter(|incident| {
-        let lately = incident.closed.is_some_and(|(at, _)| now.since(at) < policy.healthy_after);
-        lately && incident.cured && tunnel.history.step != 0
-    });
-    let relapse = reopened.is_some();
-    let mut incident = reopened.unwrap_or_else(|| Incident {
-        id: format!("{stem}-{}", began_wall.as_secs()),
-        began: since,
-        began_wall,
-        cause,
-        steps: Vec::new(),
-        remedies: 0,
-        cured: false,
-        escalated: false,
-        closed: None,
-    });
-    incident.closed = None;
-    incident.cured = false;
-    incident.cause = cause;
-    incident.began = since;
-    incident.note(now.wall, if relapse { "relapsed" } else { "opened" }, tunnel.explanation.clone());
-    tunnel.history.incident = Some(incident);
-    tunnel.held_told.clear();
-    let text = tunnel.explanation.clone();
-    tell(tunnel, Happening::IncidentOpened { cause, after: now.since(since) }, text, out);
-}
-
-fn close_incident(tunnel: &mut Tunnel, resolved: bool, now: Now, out: &mut Vec<Command>) {
-    let good = tunnel.good_since.unwrap_or(now.boot);
-    let Some(incident) = &mut tunnel.history.incident else { return };
-    let closing = match (resolved, incident.cured) {
-        (true, _) => Closing::Resolved,
-        (false, true) => Closing::Cured,
-        (false, false) => Closing::RecoveredAlone,
-    };
-    let lasted = good.saturating_sub(incident.began);
-    let text = format!("Incident over after {}, {}: {}", span(lasted), closing.name(), tunnel.explanation);
-    incident.note(now.wall, "closed", text.clone());
-    let cause = incident.cause;
-    tell(tunnel, Happening::IncidentClosed { closing, cause, lasted }, text, out);
-    if let Some(incident) = &mut tunnel.history.incident {
-        incident.closed = Some((now.boot, closing));
-        let incident = Box::new(incident.clone());
-        out.push(Command::Record { unit: tunnel.unit.clone(), incident });
-    }
-}
-
-fn escalate(tunnel: &mut Tunnel, cause: Cause, now: Now, out: &mut Vec<Command>) -> bool {
-    let exhausted = tunnel.holds.iter().any(|held| matches!(held.hold, Hold::NotCured | Hold::BudgetSpent));
-    let edge = cause == Cause::EdgeIncident && EDGE_INCIDENT_ESCALATES <= now.since(tunnel.since);
-    let Some(incident) = &mut tunnel.history.incident else { return false };
-    if incident.escalated || !(exhausted || edge) {
-        return false;
-    }
-    incident.escalated = true;
-    let text = format!("This needs a person. {} {}", tunnel.explanation, cause.advice());
-    incident.note(now.wall, "escalated", text.clone());
-    tell(tunnel, Happening::Escalated { cause }, text, out);
-    true
-}
-
-fn tell_holds(tunnel: &mut Tunnel, wanted: Option<(Remedy, Cause)>, now: Now, out: &mut Vec<Command>) {
-    if !matches!(tunnel.phase, Phase::Watching) {
-        tunnel.holds.clear();
-        if let Phase::LastLook { give_up, .. } = tunnel.phase {
-            let held =
-                super::rails::Held { hold: Hold::LastLook, until: Some(give_up), detail: String::new() };
-            tunnel.holds.push(held);
-        }
-        return;
-    }
-    let Some((remedy, cause)) = wanted else {
-        tunnel.held_told.clear();
-        return;
-    };
-    for held in tunnel.holds.clone() {
-        if !tunnel.held_told.insert(held.hold) {
-            continue;
-        }
-        let until = held.until.map(|until| format!(", for {} more", span(until.saturating_sub(now.boot))));
-        let detail = if held.detail.is_empty() { String::new() } else { format!(": {}", held.detail) };
-        let text = format!(
-            "{} held by {}: {}{detail}{}. {}",
-            remedy.name(),
-            held.hold.name(),
-            held.hold.reason(),
-            until.unwrap_or_default(),
-            tunnel.explanation
-        );
-        if let Some(incident) = tunnel.history.incident.as_mut().filter(|incident| incident.open()) {
-            incident.note(now.wall, "held", text.clone());
-        }
-        tell(tunnel, Happening::RemedyHeld { hold: held.hold, cause }, text, out);
-    }
-}
-
-fn tell_blindness(tunnel: &mut Tunnel, now: Now, out: &mut Vec<Command>) {
-    let at_rest = matches!(tunnel.verdict.cause, Some(Cause::OperatorStopped | Cause::UnitMissing));
-    for (sense, blind) in tunnel.blindness() {
-        let expected =
-            sense == Sense::Ready && at_rest || sense == Sense::Public && tunnel.evidence.names.is_empty();
-        let known = tunnel.blind.get(&sense).copied();
-        match (blind.filter(|_| !expected), known) {
-            (Some(_), None) => {
-                tunnel.blind.insert(sense, Blindness { since: now.boot, told: false });
-            }
-            (Some(why), Some(Blindness { since, told: false })) if BLIND_TOLD_AFTER <= now.since(since) => {
-                tunnel.blind.insert(sense, Blindness { since, told: true });
-                let text = format!("The {} sense is blind: {}.", sense.word(), why.words());
-                tell(tunnel, Happening::SenseBlind { sense }, text, out);
-            }
-            (None, Some(Blindness { told, since })) => {
-                tunnel.blind.remove(&sense);
-                if told {
-                    let text =
-                        format!("The {} sense sees again after {}.", sense.word(), span(now.since(since)));
-                    tell(tunnel, Happening::SenseSees { sense }, text, out);
-                }
-            }
-            (Some(_), Some(_)) | (None, None) => (),
-        }
-    }
 }
 
 fn wants_hurry(tunnel: &Tunnel, now: Now) -> bool {

@@ -22,6 +22,8 @@ pub mod policy;
 pub mod history;
 pub mod incident;
 
+mod course;
 pub mod machine;
 pub mod note;
+mod telling;
 pub mod tunnel;

@@ -141,7 +141,8 @@ const LAST_WORDS: &[LastWord] = &[
     LastWord { start: "Provided Tunnel token is not valid", means: Meaning::CredentialsError },
     LastWord { start: "Failed to read token file: ", means: Meaning::CredentialsError },
     LastWord { start: "Tunnel credentials file '", means: Meaning::CredentialsError },
-    LastWord { start: "tunnel credentials file not found", means: Meaning::CredentialsError },
+    // The configuration names no credentials file and none lies in the usual places: it is the configuration's to mend.
+    LastWord { start: "tunnel credentials file not found", means: Meaning::ConfigError },
     LastWord { start: "couldn't read tunnel credentials from ", means: Meaning::CredentialsError },
     LastWord { start: "The credentials file at ", means: Meaning::CredentialsError },
     LastWord { start: "Invalid JSON when parsing credentials file", means: Meaning::CredentialsError },

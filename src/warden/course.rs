@@ -1,0 +1,125 @@
+//! The course of an incident: when it opens, escalates and closes.
+
+use std::time::Duration;
+
+use super::cause::Cause;
+use super::diagnosis::Verdict;
+use super::evidence::Answer;
+use super::explain::span;
+use super::incident::{Closing, Incident};
+use super::machine::Command;
+use super::note::Happening;
+use super::policy::Policy;
+use super::rails::Hold;
+use super::telling::tell;
+use super::time::Now;
+use super::tunnel::{Phase, Tunnel};
+
+const EDGE_INCIDENT_ESCALATES: Duration = Duration::from_secs(300);
+
+/// Opens, escalates and closes. True if what must survive us has changed.
+pub(super) fn follow_incident(
+    tunnel: &mut Tunnel,
+    policy: &Policy,
+    ordering: bool,
+    now: Now,
+    out: &mut Vec<Command>,
+) -> bool {
+    let open = tunnel.history.incident.as_ref().is_some_and(Incident::open);
+    let Verdict { cause, .. } = tunnel.verdict;
+    match (open, tunnel.trouble_since, cause) {
+        (false, Some(since), Some(cause)) if ordering || sustained(tunnel, policy, since, now) => {
+            open_incident(tunnel, policy, cause, since, now, out);
+            true
+        }
+        (true, _, Some(cause)) => {
+            let resolved = cause == Cause::OperatorStopped;
+            let over = tunnel.proven(now) && matches!(tunnel.phase, Phase::Watching);
+            if resolved || over {
+                close_incident(tunnel, resolved, now, out);
+                return true;
+            }
+            escalate(tunnel, cause, now, out)
+        }
+        (true | false, _, _) => false,
+    }
+}
+
+fn sustained(tunnel: &Tunnel, policy: &Policy, since: Duration, now: Now) -> bool {
+    let failing = tunnel.evidence.names.values().filter(|name| {
+        name.latest.as_ref().is_some_and(|(_, s)| s.answer.conclusive() && s.answer != Answer::Served)
+    });
+    let rounds = failing.map(|name| name.streak).min().unwrap_or(u32::MAX);
+    policy.sustained <= now.since(since) && policy.rounds <= rounds
+}
+
+fn open_incident(
+    tunnel: &mut Tunnel,
+    policy: &Policy,
+    cause: Cause,
+    since: Duration,
+    now: Now,
+    out: &mut Vec<Command>,
+) {
+    let began_wall = now.wall_of(since);
+    let stem = tunnel.unit.trim_end_matches(".service");
+    let reopened = tunnel.history.incident.take().filter(|incident| {
+        let lately = incident.closed.is_some_and(|(at, _)| now.since(at) < policy.healthy_after);
+        lately && incident.cured && tunnel.history.step != 0
+    });
+    let relapse = reopened.is_some();
+    let mut incident = reopened.unwrap_or_else(|| Incident {
+        id: format!("{stem}-{}", began_wall.as_secs()),
+        began: since,
+        began_wall,
+        cause,
+        steps: Vec::new(),
+        remedies: 0,
+        cured: false,
+        escalated: false,
+        closed: None,
+    });
+    incident.closed = None;
+    incident.cured = false;
+    incident.cause = cause;
+    incident.began = since;
+    incident.note(now.wall, if relapse { "relapsed" } else { "opened" }, tunnel.explanation.clone());
+    tunnel.history.incident = Some(incident);
+    tunnel.held_told.clear();
+    let text = tunnel.explanation.clone();
+    tell(tunnel, Happening::IncidentOpened { cause, after: now.since(since) }, text, out);
+}
+
+fn close_incident(tunnel: &mut Tunnel, resolved: bool, now: Now, out: &mut Vec<Command>) {
+    let good = tunnel.good_since.unwrap_or(now.boot);
+    let Some(incident) = &mut tunnel.history.incident else { return };
+    let closing = match (resolved, incident.cured) {
+        (true, _) => Closing::Resolved,
+        (false, true) => Closing::Cured,
+        (false, false) => Closing::RecoveredAlone,
+    };
+    let lasted = good.saturating_sub(incident.began);
+    let text = format!("Incident over after {}, {}: {}", span(lasted), closing.name(), tunnel.explanation);
+    incident.note(now.wall, "closed", text.clone());
+    let cause = incident.cause;
+    tell(tunnel, Happening::IncidentClosed { closing, cause, lasted }, text, out);
+    if let Some(incident) = &mut tunnel.history.incident {
+        incident.closed = Some((now.boot, closing));
+        let incident = Box::new(incident.clone());
+        out.push(Command::Record { unit: tunnel.unit.clone(), incident });
+    }
+}
+
+fn escalate(tunnel: &mut Tunnel, cause: Cause, now: Now, out: &mut Vec<Command>) -> bool {
+    let exhausted = tunnel.holds.iter().any(|held| matches!(held.hold, Hold::NotCured | Hold::BudgetSpent));
+    let edge = cause == Cause::EdgeIncident && EDGE_INCIDENT_ESCALATES <= now.since(tunnel.since);
+    let Some(incident) = &mut tunnel.history.incident else { return false };
+    if incident.escalated || !(exhausted || edge) {
+        return false;
+    }
+    incident.escalated = true;
+    let text = format!("This needs a person. {} {}", tunnel.explanation, cause.advice());
+    incident.note(now.wall, "escalated", text.clone());
+    tell(tunnel, Happening::Escalated { cause }, text, out);
+    true
+}

@@ -1,0 +1,98 @@
+//! The layers of the house, held by a test: imports point down only.
+#![expect(clippy::unwrap_used, reason = "a test")]
+
+use std::path::{Path, PathBuf};
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn sources(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(sources(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+    found
+}
+
+/// No line of code (comments aside) below `folder` holds one of `words`.
+fn forbid(folder: &str, words: &[&str]) {
+    let mut broken = Vec::new();
+    for path in sources(&root().join(folder)) {
+        let text = std::fs::read_to_string(&path).unwrap();
+        for (number, line) in text.lines().enumerate() {
+            let code = line.split("//").next().unwrap_or("");
+            for word in words.iter().filter(|word| code.contains(**word)) {
+                broken.push(format!("{}:{}: {word}", path.display(), number + 1));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+#[test]
+fn the_warden_is_pure() {
+    let world = [
+        "tokio", "zbus", "reqwest", "std::fs", "std::net", "std::env", "::now()", "async ", ".await",
+        "tracing",
+    ];
+    forbid("src/warden", &world);
+    let ours = ["client", "sense", "act", "report", "store", "config", "daemon", "cli", "clock"];
+    let ours: Vec<_> = ours.iter().map(|layer| format!("crate::{layer}::")).collect();
+    forbid("src/warden", &ours.iter().map(String::as_str).collect::<Vec<_>>());
+}
+
+#[test]
+fn clients_do_not_know_us() {
+    let layers = ["warden", "sense", "act", "report", "store", "config", "daemon", "cli"];
+    let layers: Vec<_> = layers.iter().map(|layer| format!("crate::{layer}::")).collect();
+    forbid("src/client", &layers.iter().map(String::as_str).collect::<Vec<_>>());
+}
+
+#[test]
+fn the_middle_layers_do_not_know_each_other() {
+    let middle = ["sense", "act", "report", "store", "config"];
+    for layer in middle {
+        let others = middle.iter().filter(|other| **other != layer).chain(&["daemon", "cli"]);
+        let others: Vec<_> = others.map(|other| format!("crate::{other}::")).collect();
+        forbid(&format!("src/{layer}"), &others.iter().map(String::as_str).collect::<Vec<_>>());
+    }
+    forbid("src/daemon", &["crate::cli::"]);
+}
+
+#[test]
+fn files_stay_readable_and_are_named_by_a_noun() {
+    for path in sources(&root().join("src")) {
+        let lines = std::fs::read_to_string(&path).unwrap().lines().count();
+        assert!(lines <= 700, "{} has {lines} lines", path.display());
+        let stem = path.file_stem().unwrap().to_string_lossy().into_owned();
+        for banned in ["utils", "util", "common", "manager", "helpers", "types", "misc"] {
+            assert_ne!(stem, banned, "{}", path.display());
+        }
+    }
+}
+
+#[test]
+fn the_top_level_is_clean() {
+    let allowed = [
+        "Cargo.toml",
+        "Cargo.lock",
+        "src",
+        "packaging",
+        "systemd",
+        "tests",
+        "README.md",
+        "CHANGELOG.md",
+        "target",
+    ];
+    for entry in std::fs::read_dir(root()).unwrap() {
+        let name = entry.unwrap().file_name().to_string_lossy().into_owned();
+        let known = allowed.contains(&name.as_str()) || name.starts_with('.') || name.starts_with("LICENSE-");
+        assert!(known, "{name} does not belong here");
+    }
+}
