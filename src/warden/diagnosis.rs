@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::cause::Cause;
-use super::evidence::{Active, Answer, Control, Job, Load, Ready, Transport};
+use super::evidence::{Active, Answer, Control, Job, Load, NameTrack, Ready, Transport};
 use super::facts::Facts;
 use super::track::{FULL, Origin};
 
@@ -291,7 +291,10 @@ fn registration_refused(f: &Facts<'_>) -> bool {
 }
 
 fn unit_restarting(f: &Facts<'_>) -> bool {
-    f.unit.is_some_and(|u| u.restarting() || (u.active == Active::Activating && u.start_limit.is_some()))
+    f.unit.is_some_and(|u| {
+        let ours = f.ours_at_work && u.active == Active::Deactivating;
+        ours || u.restarting() || (u.active == Active::Activating && u.start_limit.is_some())
+    })
 }
 
 fn frozen(f: &Facts<'_>) -> bool {
@@ -320,10 +323,19 @@ fn misrouted(f: &Facts<'_>) -> bool {
     if !connected(f) || f.registered_within(PROPAGATION) {
         return false;
     }
-    let failing = f.answering(Answer::TunnelError);
-    if f.answering(Answer::DnsError) > 0 || (failing > 0 && f.through()) {
+    let failing: Vec<_> =
+        f.conclusive().filter(|(_, _, sight)| sight.answer == Answer::TunnelError).collect();
+    // "Only some of them" means at the same time: a look at the others that is older proves nothing.
+    let others_since = failing.iter().map(|(_, track, _)| track.since).min();
+    let others_served = others_since.is_some_and(|since| {
+        let later = |track: &NameTrack| track.latest.as_ref().is_some_and(|(at, _)| since < *at);
+        f.names.iter().any(|(_, track, sight)| sight.answer == Answer::Served && later(track))
+    });
+    let twice = failing.iter().any(|(_, track, _)| 2 <= track.streak);
+    if f.answering(Answer::DnsError) > 0 || (twice && others_served) {
         return true;
     }
+    let failing = failing.len();
     let never_through = f.life().is_some_and(|life| life.watched_whole && !life.through);
     failing > 0 && (never_through || f.track.requests_rising() == Some(true))
 }

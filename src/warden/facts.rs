@@ -38,6 +38,8 @@ pub struct Facts<'a> {
     pub policy: &'a Policy,
     /// Refused for good until a registration or a newer file.
     pub latched: bool,
+    /// systemd is carrying out a remedy of ours.
+    pub ours_at_work: bool,
 }
 
 /// The journal has told us of an origin that is down not longer ago than this.
@@ -83,6 +85,7 @@ impl<'a> Facts<'a> {
             edge_track,
             policy,
             latched,
+            ours_at_work: false,
         }
     }
 

@@ -140,7 +140,12 @@ impl Tunnel {
         let ordered = self.history.in_flight.is_some_and(|flight| flight.before != unit.invocation);
         let ours = ordered || known.is_some_and(|life| life.ours);
         let remembered = known.map(|life| (life.watched_whole, life.through));
+        let life = self.track.life.map(|life| life.invocation);
         self.track.unit(now, before.as_ref(), &unit, ours, remembered);
+        if life != self.track.life.map(|life| life.invocation) {
+            // What the last process said of itself is not true of this one.
+            self.evidence.ready.latest = None;
+        }
         match unit.active {
             Active::Inactive | Active::Failed | Active::Activating => self.track.zero(now),
             Active::Active | Active::Deactivating | Active::Other => (),
@@ -163,7 +168,12 @@ impl Tunnel {
         host: &'a HostEvidence,
         edge_track: &'a EdgeTrack,
     ) -> Facts<'a> {
-        Facts::new(now, policy, &self.evidence, host, &self.track, edge_track, self.history.latch.is_some())
+        let latched = self.history.latch.is_some();
+        let ours_at_work = matches!(self.phase, Phase::Acting { .. });
+        Facts {
+            ours_at_work,
+            ..Facts::new(now, policy, &self.evidence, host, &self.track, edge_track, latched)
+        }
     }
 
     /// What follows from the facts over time: since when names are bad, whose life came through, the latch.
