@@ -1,0 +1,359 @@
+//! Stories in text, played against the warden in virtual time. See the files in `tests/scenarios`: a line is a time, and what
+//! becomes of the world then, or what is expected of the warden by then.
+#![expect(clippy::unwrap_used, reason = "a test")]
+
+use std::path::Path;
+use std::time::Duration;
+
+use tunnelwarden::warden::evidence::{
+    Active, Answer, Control, Counters, EdgeSight, FilesSight, Finding, HostFinding, HostSight, Invocation,
+    Job, Line, Link, Load, LogLine, NameSight, Reach, Ready, ReadySight, Setup, Transport, UnitSight,
+};
+use tunnelwarden::warden::machine::{Command, Event, Memory, Warden};
+use tunnelwarden::warden::note::Happening;
+use tunnelwarden::warden::policy::Policy;
+use tunnelwarden::warden::remedy::Outcome;
+use tunnelwarden::warden::time::Now;
+
+const UNIT: &str = "cloudflared.service";
+const NAMES: [&str; 2] = ["api.example.com", "app.example.com"];
+const BOOT: u64 = 100_000;
+const STEP: Duration = Duration::from_millis(500);
+const LOOKS_EVERY: Duration = Duration::from_secs(5);
+
+/// The world as it is, and what the warden did in it.
+struct World {
+    warden: Warden,
+    at: Duration,
+    looked: Duration,
+    unit: UnitSight,
+    ready: Ready,
+    names: [Answer; 2],
+    tcp: Reach,
+    quic: Reach,
+    resolved: bool,
+    control: Control,
+    route: bool,
+    requests: u64,
+    rising: bool,
+    files: FilesSight,
+    cures: bool,
+    answers: bool,
+    done: Option<(Duration, Outcome)>,
+    acts: Vec<String>,
+    holds_told: Vec<&'static str>,
+    closed: Vec<&'static str>,
+    opened: usize,
+    escalated: usize,
+}
+
+fn boot(at: Duration) -> Duration {
+    Duration::from_secs(BOOT) + at
+}
+
+impl World {
+    fn new() -> Self {
+        let unit = UnitSight {
+            load: Load::Loaded,
+            disabled: false,
+            active: Active::Active,
+            sub: "running".into(),
+            result: "success".into(),
+            exit_status: None,
+            main_pid: 100,
+            invocation: Some(Invocation(1)),
+            n_restarts: 0,
+            job: None,
+            frozen: false,
+            since: boot(Duration::ZERO),
+            started: Some(boot(Duration::ZERO)),
+            was_active: true,
+            start_limit: Some(Duration::from_secs(15)),
+            stop_limit: Some(Duration::from_secs(90)),
+            start_rate: Some((5, Duration::from_secs(10))),
+        };
+        let mut world = Self {
+            warden: Warden::new(Policy::shipped(), Memory::default()),
+            at: Duration::ZERO,
+            looked: Duration::ZERO,
+            unit,
+            ready: Ready::Connections(4),
+            names: [Answer::Served; 2],
+            tcp: Reach::Reachable,
+            quic: Reach::Reachable,
+            resolved: true,
+            control: Control::Answered,
+            route: true,
+            requests: 0,
+            rising: false,
+            files: FilesSight::default(),
+            cures: true,
+            answers: true,
+            done: None,
+            acts: Vec::new(),
+            holds_told: Vec::new(),
+            closed: Vec::new(),
+            opened: 0,
+            escalated: 0,
+        };
+        world.appear();
+        world
+    }
+
+    fn appear(&mut self) {
+        let names = NAMES.map(str::to_owned).to_vec();
+        self.tell(Event::Tunnel { unit: UNIT.into(), names });
+        let setup = Setup { transport: Some(Transport::Http2), private_network: Some(false) };
+        self.observed(Finding::Setup(setup));
+        self.observed(Finding::Journal(Ok(())));
+        self.look();
+    }
+
+    fn now(&self) -> Now {
+        Now { boot: boot(self.at), wall: Duration::from_secs(1_800_000_000) + self.at }
+    }
+
+    fn observed(&mut self, finding: Finding) {
+        self.tell(Event::Observed { unit: UNIT.into(), finding });
+    }
+
+    fn log(&mut self, line: Line) {
+        let entry = LogLine { line, at: boot(self.at), invocation: self.unit.invocation };
+        self.observed(Finding::Log(entry));
+    }
+
+    fn tell(&mut self, event: Event) {
+        let now = self.now();
+        let commands = self.warden.handle(event, now);
+        assert!(now.boot < self.warden.next_wakeup(now), "a wake-up in the past at {:?}", self.at);
+        for command in commands {
+            match command {
+                Command::Look { unit, .. } => {
+                    self.look();
+                    self.tell(Event::Looked { unit });
+                }
+                Command::Apply { remedy, .. } => {
+                    self.acts.push(remedy.name().to_owned());
+                    self.restarted();
+                    self.done = self.answers.then_some((self.at + Duration::from_secs(1), Outcome::Done));
+                }
+                Command::Tell(note) => match note.happening {
+                    Happening::RemedyHeld { hold, .. } => self.holds_told.push(hold.name()),
+                    Happening::IncidentClosed { closing, .. } => self.closed.push(closing.name()),
+                    Happening::IncidentOpened { .. } => self.opened += 1,
+                    Happening::Escalated { .. } => self.escalated += 1,
+                    _ => (),
+                },
+                Command::Hurry { .. } | Command::Persist | Command::Record { .. } => (),
+            }
+        }
+    }
+
+    /// A new process; if restarts cure here, with it the world is whole again.
+    fn restarted(&mut self) {
+        self.new_life();
+        if self.cures {
+            self.ready = Ready::Connections(4);
+            self.names = [Answer::Served; 2];
+            self.log(Line::Registered(Some(Transport::Http2)));
+        }
+    }
+
+    fn new_life(&mut self) {
+        let next = self.unit.invocation.map_or(1, |life| life.0 + 1);
+        self.unit.invocation = Some(Invocation(next));
+        self.unit.main_pid += 1;
+        self.unit.active = Active::Active;
+        self.unit.sub = "running".into();
+        self.unit.result = "success".into();
+        self.unit.since = boot(self.at);
+        self.unit.started = Some(boot(self.at));
+        self.requests = 0;
+        self.log(Line::StartJob);
+    }
+
+    fn look(&mut self) {
+        self.looked = self.at;
+        self.requests += u64::from(self.rising || self.names.contains(&Answer::Served));
+        self.observed(Finding::Unit(Ok(self.unit.clone())));
+        self.observed(Finding::Files(self.files.clone()));
+        let link = |transport, reach| Link { region: "region1".into(), transport, reach };
+        let links = vec![link(Transport::Http2, self.tcp), link(Transport::Quic, self.quic)];
+        let edge = EdgeSight { resolved: self.resolved, links, clock_suspect: false };
+        self.tell(Event::HostObserved(HostFinding::Edge(Ok(edge))));
+        self.tell(Event::HostObserved(HostFinding::Control(Ok(self.control))));
+        let host = HostSight { route: self.route, shutting_down: false };
+        self.tell(Event::HostObserved(HostFinding::Host(Ok(host))));
+        if self.unit.main_pid != 0 {
+            let counters = Some(Counters { total_requests: self.requests, ..Counters::default() });
+            let connector = self.unit.invocation.map(|life| life.to_string());
+            let sight = ReadySight { ready: self.ready, connector, port_of_this_life: true, counters };
+            self.observed(Finding::Ready(Ok(sight)));
+        }
+        for (hostname, answer) in NAMES.into_iter().zip(self.names) {
+            let (status, code) = match answer {
+                Answer::Served => (Some(200), None),
+                Answer::TunnelError => (Some(530), Some(1033)),
+                Answer::OriginError => (Some(502), None),
+                _ => (None, None),
+            };
+            let (latency, colo, detail) = (Duration::from_millis(20), None, String::new());
+            let sight = NameSight { answer, status, code, latency, colo, detail };
+            self.observed(Finding::Name { hostname: hostname.into(), sight });
+        }
+    }
+
+    fn pass_until(&mut self, until: Duration) {
+        while self.at < until {
+            self.at = (self.at + STEP).min(until);
+            if let Some((when, outcome)) = self.done.clone().filter(|(when, _)| *when <= self.at) {
+                self.done = None;
+                self.at = self.at.max(when);
+                self.tell(Event::RemedyDone { unit: UNIT.into(), outcome });
+            }
+            if LOOKS_EVERY <= self.at - self.looked {
+                self.look();
+            }
+            self.tell(Event::Woke);
+        }
+    }
+
+    /// What becomes of the world.
+    fn set(&mut self, words: &[&str]) {
+        let reach = |word: &str| match word {
+            "ok" => Reach::Reachable,
+            "refused" => Reach::Refused,
+            "silent" => Reach::Silent,
+            _ => Reach::TimedOut,
+        };
+        let answer = |word: &str| match word {
+            "served" => Answer::Served,
+            "1033" => Answer::TunnelError,
+            "502" => Answer::OriginError,
+            "blind" => Answer::Blind,
+            other => panic!("no answer {other}"),
+        };
+        match words {
+            ["names", word] => self.names = [answer(word); 2],
+            ["name", word] => self.names[0] = answer(word),
+            ["ready", "silent"] => self.ready = Ready::Silent,
+            ["ready", n] => self.ready = Ready::Connections(n.parse().unwrap()),
+            ["tcp", word] => self.tcp = reach(word),
+            ["quic", word] => self.quic = reach(word),
+            ["dns", word] => self.resolved = *word == "ok",
+            ["control", word] => {
+                self.control = if *word == "ok" { Control::Answered } else { Control::Failing }
+            }
+            ["route", word] => self.route = *word == "yes",
+            ["requests", word] => self.rising = *word == "rising",
+            ["restarts", word] => self.cures = *word == "cure",
+            ["systemd", word] => self.answers = *word == "answers",
+            ["unit", "failed"] => {
+                self.unit.active = Active::Failed;
+                self.unit.sub = "failed".into();
+                self.unit.result = "signal".into();
+                self.unit.main_pid = 0;
+                self.unit.since = boot(self.at);
+                self.log(Line::EndedByItself);
+            }
+            ["unit", "stopped"] => {
+                self.log(Line::StopJob);
+                self.unit.active = Active::Inactive;
+                self.unit.sub = "dead".into();
+                self.unit.main_pid = 0;
+                self.unit.since = boot(self.at);
+            }
+            ["unit", "restarted"] => self.new_life(),
+            ["job", "start"] => self.unit.job = Some(Job::Start),
+            ["job", "none"] => self.unit.job = None,
+            ["credentials", "gone"] => {
+                self.files.unusable = Some("/etc/cloudflared/x.json does not exist".into())
+            }
+            ["credentials", "newer"] => {
+                self.files = FilesSight { unusable: None, changed: Some(self.now().wall) };
+            }
+            ["log", "unauthorized"] => {
+                let text = "Unauthorized: Invalid tunnel secret".into();
+                self.log(Line::Refused { unauthorized: true, text });
+            }
+            ["log", "origin-down"] => self.log(Line::OriginDown),
+            ["log", "attempt"] => self.log(Line::Attempt),
+            ["mode", "observe"] => {
+                let policy = Policy { observe_only: true, ..Policy::shipped() };
+                self.tell(Event::Policy(Box::new(policy)));
+            }
+            ["memory", "lost"] => {
+                let lost = Some("state.toml is broken".into());
+                self.warden = Warden::new(Policy::shipped(), Memory { lost, ..Memory::default() });
+                self.appear();
+            }
+            ["warden", "crashes"] => {
+                // What was on disk is all that is left.
+                let memory = Memory { histories: self.warden.histories(), ..Memory::default() };
+                self.warden = Warden::new(Policy::shipped(), memory);
+                self.appear();
+            }
+            other => panic!("no such thing in the world: {other:?}"),
+        }
+        self.look();
+    }
+
+    /// What is expected by now; `Err` says what was found instead.
+    fn check(&mut self, words: &[&str]) -> Result<(), String> {
+        let tunnel = self.warden.tunnels().next().unwrap();
+        let cause = tunnel.verdict.cause.map_or("Unknown", |cause| cause.name());
+        let holds: Vec<_> = tunnel.holds.iter().map(|held| held.hold.name()).collect();
+        let found = match words {
+            ["cause", wanted] if cause == *wanted => return Ok(()),
+            ["hold", wanted] if holds.contains(wanted) => return Ok(()),
+            ["no", "hold", wanted] if !holds.contains(wanted) => return Ok(()),
+            ["acts"] if self.acts.is_empty() => return Ok(()),
+            ["acts", wanted @ ..] if self.acts == *wanted => return Ok(()),
+            ["closed", wanted] if self.closed.last() == Some(wanted) => return Ok(()),
+            ["opened", n] if self.opened == n.parse::<usize>().unwrap() => return Ok(()),
+            ["escalated", n] if self.escalated == n.parse::<usize>().unwrap() => return Ok(()),
+            ["told", wanted] if self.holds_told.contains(wanted) => return Ok(()),
+            _ => (cause, holds, &self.acts, &self.closed, self.opened, self.escalated, &tunnel.explanation),
+        };
+        Err(format!("cause, holds, acts, closed, opened, escalated, explanation: {found:?}"))
+    }
+}
+
+fn seconds(word: &str) -> Duration {
+    let digits = word.trim_end_matches(char::is_alphabetic);
+    let unit = match &word[digits.len()..] {
+        "s" => 1.0,
+        "m" => 60.0,
+        "h" => 3600.0,
+        other => panic!("no unit of time {other:?}"),
+    };
+    Duration::from_secs_f64(digits.parse::<f64>().unwrap() * unit)
+}
+
+fn play(path: &Path) -> Result<(), String> {
+    let mut world = World::new();
+    for (number, line) in std::fs::read_to_string(path).unwrap().lines().enumerate() {
+        let line = line.split('#').next().unwrap_or("").trim();
+        let Some((time, rest)) = line.split_once(char::is_whitespace) else { continue };
+        world.pass_until(seconds(time));
+        let words: Vec<_> = rest.split_whitespace().collect();
+        match words.as_slice() {
+            ["=>", expected @ ..] => {
+                let place = format!("{}:{}", path.display(), number + 1);
+                world.check(expected).map_err(|found| format!("{place}: {rest}\n  found {found}"))?;
+            }
+            words => world.set(words),
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn every_story_goes_as_it_is_told() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scenarios");
+    let mut stories: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    stories.sort();
+    assert!(15 <= stories.len(), "stories are missing");
+    let wrong: Vec<_> = stories.iter().filter_map(|story| play(story).err()).collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
