@@ -134,6 +134,12 @@ impl World {
                 }
                 Command::Apply { remedy, .. } => {
                     self.acts.push(remedy.name().to_owned());
+                    self.unit.active = Active::Deactivating;
+                    self.unit.job = Some(Job::Restart);
+                    self.look();
+                    let doing = self.warden.tunnels().next().unwrap().verdict.cause.map(|cause| cause.name());
+                    assert_ne!(doing, Some("PlannedRestart"), "our own restart is taken for somebody else's");
+                    self.unit.job = None;
                     self.restarted();
                     self.done = self.answers.then_some((self.at + Duration::from_secs(1), Outcome::Done));
                 }
@@ -142,7 +148,11 @@ impl World {
                     Happening::IncidentClosed { closing, .. } => self.closed.push(closing.name()),
                     Happening::IncidentOpened { .. } => self.opened += 1,
                     Happening::Escalated { .. } => self.escalated += 1,
-                    _ => (),
+                    Happening::CauseChanged { .. }
+                    | Happening::RemedyOrdered { .. }
+                    | Happening::RemedyFinished { .. }
+                    | Happening::SenseBlind { .. }
+                    | Happening::SenseSees { .. } => (),
                 },
                 Command::Hurry { .. } | Command::Persist | Command::Record { .. } => (),
             }
@@ -195,7 +205,12 @@ impl World {
                 Answer::Served => (Some(200), None),
                 Answer::TunnelError => (Some(530), Some(1033)),
                 Answer::OriginError => (Some(502), None),
-                _ => (None, None),
+                Answer::DnsError
+                | Answer::EdgeError
+                | Answer::Access
+                | Answer::Challenge
+                | Answer::Cached
+                | Answer::Blind => (None, None),
             };
             let (latency, colo, detail) = (Duration::from_millis(20), None, String::new());
             let sight = NameSight { answer, status, code, latency, colo, detail };

@@ -204,8 +204,9 @@ fn planned_restart(f: &Facts<'_>) -> bool {
     }
     let another =
         f.life().is_some_and(|life| life.origin == Origin::Other && f.now.since(life.began) < PLANNED_GRACE);
-    let under_way =
+    let restarting =
         unit.active == Active::Deactivating && matches!(unit.job, Some(Job::Restart | Job::Start));
+    let under_way = restarting && !f.ours_at_work;
     another || under_way
 }
 
