@@ -194,12 +194,6 @@ impl World {
         self.tell(Event::HostObserved(HostFinding::Control(Ok(self.control))));
         let host = HostSight { route: self.route, shutting_down: false };
         self.tell(Event::HostObserved(HostFinding::Host(Ok(host))));
-        if self.unit.main_pid != 0 {
-            let counters = Some(Counters { total_requests: self.requests, ..Counters::default() });
-            let connector = self.unit.invocation.map(|life| life.to_string());
-            let sight = ReadySight { ready: self.ready, connector, port_of_this_life: true, counters };
-            self.observed(Finding::Ready(Ok(sight)));
-        }
         for (hostname, answer) in NAMES.into_iter().zip(self.names) {
             let (status, code) = match answer {
                 Answer::Served => (Some(200), None),
@@ -215,6 +209,12 @@ impl World {
             let (latency, colo, detail) = (Duration::from_millis(20), None, String::new());
             let sight = NameSight { answer, status, code, latency, colo, detail };
             self.observed(Finding::Name { hostname: hostname.into(), sight });
+        }
+        if self.unit.main_pid != 0 {
+            let counters = Some(Counters { total_requests: self.requests, ..Counters::default() });
+            let connector = self.unit.invocation.map(|life| life.to_string());
+            let sight = ReadySight { ready: self.ready, connector, port_of_this_life: true, counters };
+            self.observed(Finding::Ready(Ok(sight)));
         }
     }
 
@@ -250,6 +250,11 @@ impl World {
         };
         match words {
             ["names", word] => self.names = [answer(word); 2],
+            ["names", word, "after", "requests"] => {
+                // Visitors were served between our last sample of the counters and the outage.
+                self.requests += 7;
+                self.names = [answer(word); 2];
+            }
             ["name", word] => self.names[0] = answer(word),
             ["ready", "silent"] => self.ready = Ready::Silent,
             ["ready", n] => self.ready = Ready::Connections(n.parse().unwrap()),

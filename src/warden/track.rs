@@ -169,8 +169,13 @@ impl Track {
             }
         }
         self.counters = Some(counters);
-        let same = |baseline: &Baseline| baseline.connector.as_deref() == connector;
-        if self.names_bad_since.is_none() || !self.baseline.as_ref().is_some_and(same) {
+        // The baseline is the first sample after the names began to fail: an earlier one would count the last good
+        // requests as if they had come after.
+        let began = self.names_bad_since;
+        let stands = self.baseline.as_ref().is_some_and(|baseline| {
+            baseline.connector.as_deref() == connector && began.is_some_and(|began| began < baseline.at)
+        });
+        if !stands {
             let connector = connector.map(str::to_owned);
             self.baseline = Some(Baseline { connector, counters, at: now.boot });
         }
