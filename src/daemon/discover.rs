@@ -19,6 +19,8 @@ pub(super) struct Found {
     pub name: String,
     pub id: Option<String>,
     pub names: Vec<String>,
+    /// They are set in our configuration, so that nothing else counts.
+    pub(crate) names_configured: bool,
     pub probes: Vec<config::NameProbe>,
     pub files: Files,
     pub port: Where,
@@ -96,6 +98,7 @@ async fn one(
             .or_else(|| line.token.as_ref().and_then(|token| token.tunnel.clone()))
             .or_else(|| line.tunnel.clone())
             .or_else(|| file.as_ref().and_then(|file| file.tunnel.clone())),
+        names_configured: configured.is_some_and(|tunnel| !tunnel.hostnames.is_empty()),
         names,
         probes: configured.map(|tunnel| tunnel.probes.clone()).unwrap_or_default(),
         files: Files {

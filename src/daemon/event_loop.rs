@@ -19,6 +19,12 @@ use crate::warden::machine::{Event, Warden};
 pub(super) enum Signal {
     /// New settings were read; the policy is in an event of its own.
     About(About),
+    /// What a process said of itself.
+    Known {
+        unit: String,
+        id: Option<String>,
+        version: Option<String>,
+    },
     Stop,
 }
 
@@ -43,6 +49,13 @@ pub(super) async fn turn(
                 Some(Signal::About(new)) => {
                     about = new;
                     executor.rename(&about);
+                    Event::Woke
+                }
+                Some(Signal::Known { unit, id, version }) => {
+                    for tunnel in about.tunnels.iter_mut().filter(|tunnel| tunnel.unit == unit) {
+                        tunnel.id = tunnel.id.take().or(id.clone());
+                        tunnel.version = version.clone().or(tunnel.version.take());
+                    }
                     Event::Woke
                 }
                 Some(Signal::Stop) | None => return,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::{mpsc, watch};
 
@@ -22,7 +23,7 @@ use crate::warden::track::Origin;
 #[derive(Debug)]
 pub(super) struct Reins {
     pub pace: watch::Sender<Pace>,
-    pub probes: usize,
+    pub probes: Arc<AtomicUsize>,
 }
 
 /// Carries out what the warden orders.
@@ -135,11 +136,11 @@ impl Executor {
 
     fn look(&mut self, unit: String, limit: std::time::Duration) {
         let look = Arc::new(Look::new(limit));
-        let mut probes = self.host.probes;
+        let mut probes = self.host.probes.load(Ordering::Relaxed);
         self.host.pace.send_modify(|pace| pace.look = Some(Arc::clone(&look)));
         if let Some(reins) = self.tunnels.get(&unit) {
             reins.pace.send_modify(|pace| pace.look = Some(Arc::clone(&look)));
-            probes += reins.probes;
+            probes += reins.probes.load(Ordering::Relaxed);
         }
         let events = self.events.clone();
         tokio::spawn(async move {

@@ -4,6 +4,7 @@ mod discover;
 mod event_loop;
 mod executor;
 mod memory;
+mod names;
 mod probes;
 
 use std::sync::Arc;
@@ -62,7 +63,7 @@ pub async fn run(loaded: Loaded) -> anyhow::Result<()> {
     let metrics = Arc::new(Metrics::new());
     metrics.reloaded(true);
     let about = about(&found);
-    let senses = probes::Senses::new(&settings, Arc::clone(&systemd), events.clone())?;
+    let senses = probes::Senses::new(&settings, Arc::clone(&systemd), events.clone(), signals.clone())?;
     let host = senses.host();
     let hands = Hands::new(Arc::clone(&systemd));
     let mut executor =

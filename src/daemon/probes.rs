@@ -3,13 +3,17 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::time::{sleep, timeout};
 
 use super::discover::Found;
+use super::event_loop::Signal;
 use super::executor::Reins;
+use super::names::NameProbes;
 use crate::client::dns::Dns;
 use crate::client::edge::{EdgeDialer, EdgeSettings, Family};
 use crate::client::http::{PublicClient, PublicTarget};
@@ -21,7 +25,7 @@ use crate::report::metrics::{Metrics, name_of};
 use crate::report::snapshot::About;
 use crate::sense::journal::{Listeners, Told, listen};
 use crate::sense::polling::{Pace, Periods, poll};
-use crate::sense::{edge, files, host, public, ready, unit};
+use crate::sense::{edge, effective, files, host, public, ready, unit};
 use crate::warden::evidence::{Blind, Finding, HostFinding};
 use crate::warden::machine::Event;
 
@@ -31,6 +35,9 @@ const HOST_PROBES: usize = 3;
 const READY_LIMIT: Duration = Duration::from_secs(2);
 const EDGE_LIMIT: Duration = Duration::from_secs(5);
 const FILES_PERIOD: Duration = Duration::from_secs(60);
+const SET_UP_PERIOD: Duration = Duration::from_secs(60);
+/// Beside one for each name: the unit with `/ready`, and the files.
+const TUNNEL_PROBES: usize = 2;
 
 /// What all probes share.
 pub(super) struct Senses {
@@ -40,6 +47,7 @@ pub(super) struct Senses {
     client: PublicClient,
     dialer: Arc<EdgeDialer>,
     slots: Arc<Semaphore>,
+    signals: mpsc::Sender<Signal>,
 }
 
 /// What the journal sense gives to the others.
@@ -54,6 +62,7 @@ impl Senses {
         settings: &Settings,
         systemd: Arc<Systemd>,
         events: mpsc::Sender<Event>,
+        signals: mpsc::Sender<Signal>,
     ) -> anyhow::Result<Self> {
         let tls = Tls::system().context("cannot set up TLS")?;
         let dns = Arc::new(Dns::system());
@@ -72,6 +81,7 @@ impl Senses {
             client,
             dialer: Arc::new(dialer),
             slots: Arc::new(Semaphore::new(LOOKS_AT_ONCE)),
+            signals,
         })
     }
 
@@ -161,7 +171,7 @@ impl Senses {
             async move |_| tell(HostFinding::Host(host::look(&systemd).await)).await,
             async move || blind(HostFinding::Host(Err(Blind::TimedOut))).await,
         ));
-        Reins { pace, probes: HOST_PROBES }
+        Reins { pace, probes: Arc::new(AtomicUsize::new(HOST_PROBES)) }
     }
 
     /// Starts the probes of one tunnel.
@@ -182,6 +192,7 @@ impl Senses {
         let period = self.settings.ready.period;
         let periods =
             Periods { calm: period, hurried: period, limit: READY_LIMIT * 2, delay: Duration::ZERO };
+        let effective_told = told.clone();
         let (systemd, unit_name, port) = (Arc::clone(&self.systemd), found.unit.clone(), found.port.clone());
         let (tell, blind) = (send(), send());
         tokio::spawn(poll(
@@ -213,41 +224,67 @@ impl Senses {
             async || (),
         ));
 
-        let mut probes = 2;
-        for (place, hostname) in found.names.iter().enumerate() {
-            let Some(target) = target(found, hostname) else {
-                tracing::warn!(unit_name = %found.unit, "{hostname:?} is no name to ask");
-                continue;
-            };
-            // First looks are spread over a second, later ones by their jitter.
-            let delay = Duration::from_millis(1000 * place as u64 / found.names.len() as u64);
-            let periods =
-                Periods { calm: probe.period, hurried: probe.period_down, limit: probe.timeout, delay };
-            let (client, slots, name) = (self.client.clone(), Arc::clone(&self.slots), hostname.clone());
-            let (tell, blind, blind_name, timeout) = (send(), send(), hostname.clone(), probe.timeout);
-            tokio::spawn(poll(
-                periods,
-                rx.clone(),
-                async move |limit| {
-                    let Ok(_slot) = slots.acquire().await else { return };
-                    let sight = public::look(&client, &target, limit).await;
-                    tell(Finding::Name { hostname: name.clone(), sight }).await;
-                },
-                async move || {
-                    let sight = public::too_long(timeout);
-                    blind(Finding::Name { hostname: blind_name.clone(), sight }).await;
-                },
-            ));
-            probes += 1;
-        }
-        Reins { pace, probes }
+        let count = Arc::new(AtomicUsize::new(TUNNEL_PROBES));
+        let mut names = NameProbes {
+            unit: found.unit.clone(),
+            events: self.events.clone(),
+            client: self.client.clone(),
+            slots: Arc::clone(&self.slots),
+            pace: rx,
+            settings: probe.clone(),
+            refined: found.probes.clone(),
+            count: Arc::clone(&count),
+            running: BTreeMap::new(),
+        };
+        names.set(&found.names);
+        tokio::spawn(follow_set_up(found.clone(), names, effective_told, self.signals.clone()));
+        Reins { pace, probes: count }
     }
 }
 
-fn target(found: &Found, hostname: &str) -> Option<PublicTarget> {
-    let refined = found.probes.iter().find(|probe| probe.url.host().as_str() == hostname);
-    match refined {
-        Some(probe) => Some(PublicTarget { url: probe.url.url().clone(), resolve: Vec::new() }),
-        None => PublicTarget::https(hostname, "/").ok(),
+/// Follows what cloudflared says of its set-up: the names in effect, private routes, the tunnel's id. Names that somebody
+/// configured for us stand.
+async fn follow_set_up(
+    found: Found,
+    mut names: NameProbes,
+    mut told: watch::Receiver<Told>,
+    signals: mpsc::Sender<Signal>,
+) {
+    let (mut known, mut setup) = (found.names.clone(), found.setup);
+    let mut said = Told::default();
+    loop {
+        let now = told.borrow_and_update().clone();
+        if (&now.tunnel_id, &now.version) != (&said.tunnel_id, &said.version) {
+            let (id, version) = (now.tunnel_id.clone(), now.version.clone());
+            let known = Signal::Known { unit: found.unit.clone(), id, version };
+            if signals.send(known).await.is_err() {
+                return;
+            }
+        }
+        said = now;
+        if let Some(seen) = effective::look(&found.port, &said).await {
+            let private_network = Some(seen.private_network);
+            if setup.private_network != private_network {
+                setup.private_network = private_network;
+                let finding = Finding::Setup(setup);
+                let _ = names.events.send(Event::Observed { unit: found.unit.clone(), finding }).await;
+            }
+            let ours = !found.names_configured && (seen.remote || known.is_empty());
+            if ours && seen.names != known {
+                tracing::info!(unit_name = %found.unit, "cloudflared serves {}", seen.names.join(", "));
+                known.clone_from(&seen.names);
+                let event = Event::Tunnel { unit: found.unit.clone(), names: seen.names };
+                if names.events.send(event).await.is_err() {
+                    return;
+                }
+                names.set(&known);
+            }
+        }
+        // A new process says so in its journal, and needs a moment to be asked.
+        match timeout(SET_UP_PERIOD, told.changed()).await {
+            Ok(Ok(())) => sleep(Duration::from_secs(2)).await,
+            Ok(Err(_)) => return,
+            Err(_) => (),
+        }
     }
 }

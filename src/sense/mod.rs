@@ -3,6 +3,7 @@
 pub mod polling;
 
 pub mod edge;
+pub mod effective;
 pub mod files;
 pub mod host;
 pub mod journal;
