@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
-use crate::host::{Lab, Parts, SECRET, Wishes, wait};
+use crate::host::{Lab, Parts, SECRET, TOKEN, Wishes, wait};
 
 /// One story.
 pub struct Scenario {
@@ -46,6 +46,7 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "healthy", play: healthy },
     Scenario { name: "package", play: package },
     Scenario { name: "polkit", play: polkit },
+    Scenario { name: "remote-managed", play: remote_managed },
     Scenario { name: "secrets", play: secrets },
     Scenario { name: "daemon", play: daemon },
 ];
@@ -388,9 +389,31 @@ fn polkit(stage: &Stage<'_>) -> Result<()> {
     Ok(())
 }
 
+/// A tunnel whose rules come from Cloudflare: no config.yml, nothing configured for us.
+fn remote_managed(stage: &Stage<'_>) -> Result<()> {
+    let command = "tunnel run --token-file /etc/cloudflared/token";
+    let lab = stage.boot(&Wishes { command, ..Wishes::default() })?;
+    lab.sh("rm /etc/cloudflared/config.yml")?;
+    let rules = r#"{"ingress":[{"hostname":"app.example.com","service":"http://127.0.0.1:8080"},{"service":"http_status:404"}]}"#;
+    lab.edge(&format!("config {rules}"))?;
+    lab.sh("systemctl restart cloudflared tunnelwarden")?;
+    wait("the name is found", seconds(60), || {
+        let names = tunnel(&lab)?["names"].to_string();
+        Ok(names.contains("app.example.com") && names.contains("served"))
+    })?;
+    ensure!(
+        tunnel(&lab)?["names"].as_array().is_some_and(|names| names.len() == 1),
+        "{}",
+        tunnel(&lab)?["names"]
+    );
+    ensure!(tunnel(&lab)?["id"] == crate::host::TUNNEL, "the tunnel's id is not shown");
+    ensure!(!tunnel(&lab)?["connector"]["version"].is_null(), "cloudflared's version is not shown");
+    wait_cause(&lab, "Healthy", 30)
+}
+
 fn secrets(stage: &Stage<'_>) -> Result<()> {
     // The token of an old installation stands in its command line.
-    let token = "eyJhIjoiMDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWYiLCJzIjoiYzJWamNtVjBMVzltTFhSb1pTMXNZV0l0YzJWamNtVjBMVzltTFd4aFlnPT0iLCJ0IjoiMTExMTExMTEtMjIyMi00MzMzLTg0NDQtNTU1NTU1NTU1NTU1In0=";
+    let token = TOKEN;
     let command: &'static str = Box::leak(format!("tunnel run --token {token}").into_boxed_str());
     let settings = "[[tunnel]]\nunit = \"cloudflared.service\"\nhostnames = [\"app.example.com\"]\n";
     let lab = stage.boot(&Wishes { command, settings, ..Wishes::default() })?;
