@@ -42,13 +42,15 @@ pub struct Wishes {
     pub warden: bool,
     /// Drop-in for tunnelwarden.
     pub settings: &'static str,
+    /// Public names of the tunnel.
+    pub names: &'static [&'static str],
 }
 
 pub const TUNNEL: &str = "11111111-2222-4333-8444-555555555555";
 pub const SECRET: &str = "c2VjcmV0LW9mLXRoZS1sYWItc2VjcmV0LW9mLWxhYg==";
 /// As `cloudflared service install` writes it: account, secret and tunnel.
 pub const TOKEN: &str = "eyJhIjoiMDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWYiLCJzIjoiYzJWamNtVjBMVzltTFhSb1pTMXNZV0l0YzJWamNtVjBMVzltTFd4aFlnPT0iLCJ0IjoiMTExMTExMTEtMjIyMi00MzMzLTg0NDQtNTU1NTU1NTU1NTU1In0=";
-pub const NAMES: [&str; 2] = ["app.example.com", "api.example.com"];
+pub const NAMES: &[&str] = &["app.example.com", "api.example.com"];
 
 impl Default for Wishes {
     fn default() -> Self {
@@ -60,6 +62,7 @@ impl Default for Wishes {
             command: "--config /etc/cloudflared/config.yml tunnel run",
             warden: true,
             settings: "",
+            names: NAMES,
         }
     }
 }
@@ -113,7 +116,7 @@ impl Lab {
         };
         lab.pid1 = lab.wait_for_boot()?;
         lab.wire()?;
-        lab.start_far_side()?;
+        lab.start_far_side(wishes.names)?;
         lab.sh("update-ca-certificates")?;
         lab.sh("systemctl daemon-reload; systemctl enable -q --now origin.service")?;
         // One that cannot come up is what some scenarios are about.
@@ -132,6 +135,21 @@ impl Lab {
     /// Installs the package under test.
     pub fn install(&self) -> Result<()> {
         self.sh("dpkg -i /root/tunnelwarden.deb").map(drop)
+    }
+
+    /// Writes a file of the lab.
+    pub fn write(&self, path: &str, text: &str) -> Result<()> {
+        let path = self.root.join(path.trim_start_matches('/'));
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent)?;
+        }
+        fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
+    }
+
+    /// Copies a program of this host into the lab.
+    pub fn bring(&self, from: &Path, to: &str) -> Result<()> {
+        let to = self.root.join(to.trim_start_matches('/'));
+        fs::copy(from, &to).map(drop).with_context(|| format!("cannot copy {}", from.display()))
     }
 
     /// Runs a shell line inside; its stdout.
@@ -315,7 +333,7 @@ impl Lab {
         .map(drop)
     }
 
-    fn start_far_side(&mut self) -> Result<()> {
+    fn start_far_side(&mut self, names: &[&str]) -> Result<()> {
         let far = self.dir.join("far");
         let dns_conf = far.join("knot.conf");
         // knotd out of the tree; its folder is beside the lab's, and bound into the tree's view for it alone.
@@ -344,7 +362,7 @@ impl Lab {
             SECRET,
         ]);
         args.extend(["--public", "10.99.3.1:443"]);
-        for name in NAMES {
+        for name in names {
             args.extend(["--host", name]);
         }
         let tunnels: Vec<_> = ADDRESSES[..4].iter().map(|address| format!("{address}:7844")).collect();
@@ -481,7 +499,7 @@ fn furnish(parts: &Parts, wishes: &Wishes, dir: &Path, root: &Path) -> Result<()
     write("/etc/systemd/system/origin.service", ORIGIN_UNIT)?;
     let mut config =
         format!("tunnel: {TUNNEL}\ncredentials-file: /etc/cloudflared/{TUNNEL}.json\ningress:\n");
-    for name in NAMES {
+    for name in wishes.names {
         config.push_str(&format!("  - hostname: {name}\n    service: http://127.0.0.1:8080\n"));
     }
     config.push_str(if wishes.config_tail.is_empty() {
@@ -502,8 +520,8 @@ fn furnish(parts: &Parts, wishes: &Wishes, dir: &Path, root: &Path) -> Result<()
     }
     let pki = dir.join("pki");
     let mut args = vec!["pki".to_owned(), "--pki".into(), pki.to_string_lossy().into_owned()];
-    for name in NAMES {
-        args.extend(["--host".to_owned(), name.to_owned()]);
+    for name in wishes.names {
+        args.extend(["--host".to_owned(), (*name).to_owned()]);
     }
     let args: Vec<_> = args.iter().map(String::as_str).collect();
     run(&parts.bin.join("edge").to_string_lossy(), &args)?;
@@ -515,12 +533,17 @@ fn furnish(parts: &Parts, wishes: &Wishes, dir: &Path, root: &Path) -> Result<()
     let ca = ca.context("the edge made no CA")?;
     copy(&ca, "/etc/lab-ca.pem")?;
     copy(&ca, "/usr/local/share/ca-certificates/lab.crt")?;
-    dns(&dir.join("far"))
+    dns(&dir.join("far"), wishes.names)
 }
 
 /// Zones of a real DNS server: the edge's names, the public names, the control name.
-fn dns(far: &Path) -> Result<()> {
+fn dns(far: &Path, names: &[&str]) -> Result<()> {
     fs::create_dir_all(far)?;
+    let public: String = names
+        .iter()
+        .filter_map(|name| name.split('.').next())
+        .map(|name| format!("{name} A 10.99.3.1\n"))
+        .collect();
     let head = "$TTL 60\n@ SOA ns.lab. host.lab. 1 3600 600 86400 5\n@ NS ns.lab.\n";
     let zones = [
         (
@@ -531,16 +554,11 @@ fn dns(far: &Path) -> Result<()> {
              protocol-v2 TXT \"[{\\\"protocol\\\":\\\"quic\\\",\\\"percentage\\\":100}]\"\n\
              cfd-features TXT \"{}\"\n",
         ),
-        ("example.com", "app A 10.99.3.1\napi A 10.99.3.1\n"),
+        ("example.com", public.as_str()),
         ("cloudflare.com", "www A 10.99.3.1\n"),
     ];
     let mut conf = String::from(
-        "server:\n    rundir: /mnt\n    listen: 10.99.0.1@53\n    listen: 10.99.0.1@53\ndatabase:\n    storage: /mnt\nzone:\n",
-    );
-    conf = conf.replacen(
-        "    listen: 10.99.0.1@53\n    listen: 10.99.0.1@53\n",
-        "    listen: 10.99.0.1@53\n",
-        1,
+        "server:\n    rundir: /mnt\n    listen: 10.99.0.1@53\ndatabase:\n    storage: /mnt\nzone:\n",
     );
     for (zone, text) in zones {
         fs::write(far.join(format!("{zone}.zone")), format!("{head}{text}"))?;

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use clap::{Args, Parser, Subcommand};
+use tunnelwarden_lab::bench::{self, Readers};
 use tunnelwarden_lab::host::{PREFIX, Parts};
 use tunnelwarden_lab::scenarios::{ALL, Scenario, Stage};
 use tunnelwarden_lab::shell::{output, run};
@@ -46,6 +47,18 @@ enum Verb {
         #[arg(long)]
         once: bool,
     },
+    /// Print numbers beside those of others; FILTER is one of outages, idle, journal.
+    Bench {
+        #[command(flatten)]
+        given: Given,
+        /// Journal reader in C.
+        #[arg(long)]
+        reader_c: PathBuf,
+        /// Our journal reader.
+        #[arg(long)]
+        reader_own: PathBuf,
+        filter: Option<String>,
+    },
     /// Remove what a killed run left behind.
     Clean {
         #[arg(long, default_value = "/var/tmp/tunnelwarden-lab")]
@@ -53,6 +66,8 @@ enum Verb {
     },
     /// Answer every request with 200.
     Origin { address: String },
+    /// Print cloudflared's line of a failed request LINES times, PER_SECOND of them a second (0 = without pause).
+    Flood { lines: u64, per_second: u64 },
 }
 
 #[derive(Args)]
@@ -87,6 +102,10 @@ fn main() -> ExitCode {
             Ok(true)
         }
         Verb::Try { given, once } => given.parts().and_then(|parts| timeline::play(&parts, once)),
+        Verb::Bench { given, reader_c: c, reader_own: own, filter } => given.parts().and_then(|parts| {
+            bench::measure(&parts, &Readers { c, own }, filter.as_deref().unwrap_or("")).map(|()| true)
+        }),
+        Verb::Flood { lines, per_second } => flood(lines, per_second).map(|()| true),
         Verb::Clean { scratch } => clean(&scratch).map(|()| true),
         Verb::Origin { address } => origin(&address).map(|()| true),
     };
@@ -174,4 +193,22 @@ fn origin(address: &str) -> Result<()> {
         );
     }
     Ok(())
+}
+
+fn flood(lines: u64, per_second: u64) -> Result<()> {
+    let began = Instant::now();
+    let mut out = std::io::stdout().lock();
+    for number in 0..lines {
+        if per_second != 0 && number % 100 == 0 {
+            let due = Duration::from_secs_f64(number as f64 / per_second as f64);
+            std::thread::sleep(due.saturating_sub(began.elapsed()));
+        }
+        writeln!(
+            out,
+            "2026-08-20T10:00:00Z ERR  error=\"Unable to reach the origin service. The service may be down or it may not be \
+             responding to traffic from cloudflared: dial tcp 127.0.0.1:8080: connect: connection refused\" connIndex=1 \
+             event=1 ingressRule=0 originService=http://127.0.0.1:8080 request={number}"
+        )?;
+    }
+    out.flush().map_err(Into::into)
 }

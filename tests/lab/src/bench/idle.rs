@@ -1,0 +1,151 @@
+//! What each tool costs while nothing is wrong: five names every 15 s, side by side on one machine.
+
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+
+use super::{install_monit, table};
+use crate::host::{Lab, Parts, Wishes, wait};
+
+const FIVE: &[&str] =
+    &["app.example.com", "api.example.com", "www.example.com", "auth.example.com", "db.example.com"];
+const SPAN: Duration = Duration::from_secs(120);
+
+/// One look at a service.
+struct Look {
+    cpu_s: f64,
+    switches: f64,
+}
+
+/// A service and the package it comes in.
+struct Tool {
+    name: &'static str,
+    unit: &'static str,
+    package: &'static str,
+}
+
+const TOOLS: &[Tool] = &[
+    Tool { name: "tunnelwarden", unit: "tunnelwarden", package: "tunnelwarden" },
+    Tool { name: "monit", unit: "monit", package: "monit" },
+    Tool {
+        name: "blackbox_exporter",
+        unit: "prometheus-blackbox-exporter",
+        package: "prometheus-blackbox-exporter",
+    },
+    Tool { name: "its Prometheus", unit: "prometheus", package: "prometheus" },
+];
+
+pub(super) fn measure(parts: &Parts) -> Result<()> {
+    let lab = Lab::start(parts, &Wishes { names: FIVE, ..Wishes::default() })?;
+    install_monit(&lab, FIVE, 15)?;
+    install_blackbox(&lab)?;
+    wait("healthy", Duration::from_secs(60), || {
+        Ok(lab.status().is_ok_and(|status| status["tunnels"][0]["cause"] == "Healthy"))
+    })?;
+    // Past the start: caches filled, the grace over.
+    sleep(Duration::from_secs(90));
+    println!("idle: {} names every 15 s, over {} s", FIVE.len(), SPAN.as_secs());
+    let began = Instant::now();
+    let before = TOOLS.iter().map(|tool| look(&lab, tool.unit)).collect::<Result<Vec<_>>>()?;
+    sleep(SPAN);
+    let after = TOOLS.iter().map(|tool| look(&lab, tool.unit)).collect::<Result<Vec<_>>>()?;
+    let minutes = began.elapsed().as_secs_f64() / 60.0;
+    println!(
+        "  {:<20} {:>10} {:>10} {:>12} {:>12} {:>14}",
+        "tool", "anon MiB", "RSS MiB", "CPU s/min", "switches/s", "installed MB"
+    );
+    let mut ours = None;
+    for (tool, (before, after)) in TOOLS.iter().zip(before.iter().zip(&after)) {
+        let (anon, rss) = memory(&lab, tool.unit)?;
+        let row = [
+            anon,
+            rss,
+            (after.cpu_s - before.cpu_s) / minutes,
+            (after.switches - before.switches) / minutes / 60.0,
+            installed(&lab, tool.package)?,
+        ];
+        println!(
+            "  {:<20} {:>10.2} {:>10.2} {:>12.4} {:>12.2} {:>14.1}",
+            tool.name, row[0], row[1], row[2], row[3], row[4]
+        );
+        match ours {
+            None => ours = Some(row),
+            Some(own) => println!(
+                "  {:<20} {:>10.2} {:>10.2} {:>12.2} {:>12.2} {:>14.2}",
+                "   ours to it",
+                own[0] / row[0],
+                own[1] / row[1],
+                own[2] / row[2],
+                own[3] / row[3],
+                own[4] / row[4]
+            ),
+        }
+    }
+    let own = ours.context("nothing measured")?;
+    table::limit("anonymous memory", own[0], "MiB", 3.0);
+    table::limit("resident memory", own[1], "MiB", 14.0);
+    table::limit("CPU", own[2], "s/min", 0.06);
+    table::limit("voluntary switches", own[3], "/s", 5.0);
+    table::limit("installed", own[4], "MB", 10.0);
+    table::limit("exec to READY, median of 5", ready(&lab)?, "ms", 100.0);
+    Ok(())
+}
+
+fn install_blackbox(lab: &Lab) -> Result<()> {
+    let targets = FIVE.iter().map(|name| format!("'https://{name}/'")).collect::<Vec<_>>().join(", ");
+    lab.write(
+        "/etc/prometheus/prometheus.yml",
+        &format!(
+            "global:\n  scrape_interval: 15s\nscrape_configs:\n  - job_name: names\n    metrics_path: /probe\n\
+             \x20   params: {{ module: [http_2xx] }}\n    static_configs: [ {{ targets: [ {targets} ] }} ]\n\
+             \x20   relabel_configs:\n\
+             \x20     - {{ source_labels: [__address__], target_label: __param_target }}\n\
+             \x20     - {{ target_label: __address__, replacement: '127.0.0.1:9115' }}\n"
+        ),
+    )?;
+    lab.sh("systemctl unmask -q prometheus prometheus-blackbox-exporter; \
+         systemctl start prometheus prometheus-blackbox-exporter")
+        .map(drop)
+}
+
+/// CPU and voluntary switches of a service since its start, helpers included.
+fn look(lab: &Lab, unit: &str) -> Result<Look> {
+    let cpu: f64 =
+        lab.show(unit, "CPUUsageNSec")?.parse().with_context(|| format!("{unit} has no CPU time"))?;
+    let line = format!(
+        "cat /proc/$(systemctl show -P MainPID {unit})/task/*/status | \
+         awk '/^voluntary_ctxt_switches/ {{ sum += $2 }} END {{ print sum }}'"
+    );
+    let switches = lab.sh(&line)?.trim().parse().with_context(|| format!("{unit} has no switches"))?;
+    Ok(Look { cpu_s: cpu / 1e9, switches })
+}
+
+/// Anonymous and resident memory, MiB.
+fn memory(lab: &Lab, unit: &str) -> Result<(f64, f64)> {
+    let text = lab.sh(&format!("cat /proc/$(systemctl show -P MainPID {unit})/status"))?;
+    let kib = |name: &str| {
+        let value = text.lines().find_map(|line| line.strip_prefix(name))?;
+        value.trim().trim_end_matches(" kB").parse::<f64>().ok()
+    };
+    let mib = |name: &str| kib(name).map(|kib| kib / 1024.0).with_context(|| format!("{unit}: no {name}"));
+    Ok((mib("RssAnon:")?, mib("VmRSS:")?))
+}
+
+/// Size on disk after installation, MB.
+fn installed(lab: &Lab, package: &str) -> Result<f64> {
+    let kib: f64 = lab.sh(&format!("dpkg-query -W -f '${{Installed-Size}}' {package}"))?.trim().parse()?;
+    Ok(kib * 1024.0 / 1e6)
+}
+
+/// From exec to READY=1, ms.
+fn ready(lab: &Lab) -> Result<f64> {
+    let mut all = Vec::new();
+    for _ in 0..5 {
+        lab.sh("systemctl restart tunnelwarden")?;
+        let us = |property: &str| -> Result<f64> { Ok(lab.show("tunnelwarden", property)?.parse()?) };
+        all.push((us("ActiveEnterTimestampMonotonic")? - us("ExecMainStartTimestampMonotonic")?) / 1e3);
+        sleep(Duration::from_secs(4));
+    }
+    Ok(table::median(all))
+}
