@@ -1,4 +1,4 @@
-//! Reads a backlog as the daemon does: `journal UNIT CURSOR` prints entries and seconds.
+//! Reads a backlog as the daemon does: `journal UNIT CURSOR [DIRECTORY]` prints entries and seconds.
 #![expect(clippy::disallowed_methods, clippy::print_stdout, reason = "a measurement")]
 
 use std::time::Instant;
@@ -8,11 +8,12 @@ use tunnelwarden::client::journal::{JournalEvent, Options, follow};
 fn main() {
     let mut args = std::env::args().skip(1).filter(|arg| arg != "--bench");
     let (Some(unit), Some(cursor)) = (args.next(), args.next()) else {
-        println!("usage: journal UNIT CURSOR");
+        println!("usage: journal UNIT CURSOR [DIRECTORY]");
         std::process::exit(64);
     };
+    let directory = args.next().map(Into::into);
     let began = Instant::now();
-    let options = Options { units: vec![unit], cursor: Some(cursor), history: 0, directory: None };
+    let options = Options { units: vec![unit], cursor: Some(cursor), history: 0, directory };
     let (handle, mut events) = follow(options).expect("the reader starts");
     let mut entries = 0;
     while let Some(event) = events.blocking_recv() {

@@ -23,9 +23,6 @@ pub struct FromSystemd {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Entry {
     pub realtime_us: u64,
-    pub monotonic_us: u64,
-    /// Boot and monotonic time belong together.
-    pub boot_id: [u8; 16],
     /// The unit it is about.
     pub unit: Arc<str>,
     pub pid: u32,
@@ -33,7 +30,6 @@ pub struct Entry {
     pub invocation_id: Option<Arc<str>>,
     /// Made valid UTF-8, cut at [`MESSAGE_LIMIT`].
     pub message: String,
-    pub priority: Option<u8>,
     /// Set if PID 1 speaks.
     pub systemd: Option<Box<FromSystemd>>,
     /// journald cut a very long line before this one: it begins in the middle, with words anybody may have chosen.
@@ -52,7 +48,6 @@ pub(super) struct Fields {
     pid: Option<u32>,
     invocation: Option<Arc<str>>,
     about_invocation: Option<Arc<str>>,
-    priority: Option<u8>,
     driver: bool,
     stream: Option<Arc<str>>,
     cut: bool,
@@ -60,33 +55,35 @@ pub(super) struct Fields {
     systemd: Option<Box<FromSystemd>>,
 }
 
-/// Texts that come again with every line (unit, invocation, stream), kept so that they are not copied each time.
+/// Values of one field that come again with every line, kept so that they are not copied each time; the last first.
 #[derive(Debug, Default)]
 struct Recent(VecDeque<Arc<str>>);
 
 impl Recent {
-    const MOST: usize = 16;
+    const MOST: usize = 8;
     /// Nothing longer is believed to be a name or an id.
     const LONGEST: usize = 512;
 
     fn get(&mut self, value: &[u8]) -> Option<Arc<str>> {
-        if let Some(known) = self.0.iter().find(|known| known.as_bytes() == value) {
-            return Some(Arc::clone(known));
+        match self.0.iter().position(|known| known.as_bytes() == value) {
+            Some(0) => (),
+            Some(at) => self.0.swap(0, at),
+            None => {
+                let text = std::str::from_utf8(value).ok().filter(|text| text.len() <= Self::LONGEST)?;
+                self.0.truncate(Self::MOST - 1);
+                self.0.push_front(text.into());
+            }
         }
-        let text: Arc<str> =
-            std::str::from_utf8(value).ok().filter(|text| text.len() <= Self::LONGEST)?.into();
-        if self.0.len() >= Self::MOST {
-            self.0.pop_front();
-        }
-        self.0.push_back(Arc::clone(&text));
-        Some(text)
+        self.0.front().map(Arc::clone)
     }
 }
 
 /// What is remembered from entry to entry.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
-    recent: Recent,
+    units: Recent,
+    invocations: Recent,
+    streams: Recent,
     cut_lines: CutLines,
 }
 
@@ -106,7 +103,6 @@ const WANTED: &[&str] = &[
     "_PID",
     "_SYSTEMD_INVOCATION_ID",
     "INVOCATION_ID",
-    "PRIORITY",
     "_TRANSPORT",
     "_STREAM_ID",
     "_LINE_BREAK",
@@ -160,7 +156,7 @@ pub(super) fn read(journal: &mut JournalRef, memory: &mut Memory) -> systemd::Re
     journal.restart_data();
     loop {
         match journal.enumerate_data() {
-            Ok(Some(field)) => fields.take(&field, &mut memory.recent),
+            Ok(Some(field)) => fields.take(&field, memory),
             Ok(None) => break,
             // One field that cannot be read (damaged, too big, compressed in a way this libsystemd does not know) would
             // stop the enumeration for good: take what can be had one by one.
@@ -168,7 +164,7 @@ pub(super) fn read(journal: &mut JournalRef, memory: &mut Memory) -> systemd::Re
                 fields = Fields::default();
                 for name in WANTED {
                     if let Ok(Some(field)) = journal.get_data(*name) {
-                        fields.take(&field, &mut memory.recent);
+                        fields.take(&field, memory);
                     }
                 }
                 break;
@@ -176,24 +172,22 @@ pub(super) fn read(journal: &mut JournalRef, memory: &mut Memory) -> systemd::Re
         }
     }
     let realtime_us = journal.timestamp_usec()?;
-    let (monotonic_us, boot) = journal.monotonic_timestamp()?;
-    Ok(fields.into_read(realtime_us, monotonic_us, *boot.as_bytes(), &mut memory.cut_lines))
+    Ok(fields.into_read(realtime_us, &mut memory.cut_lines))
 }
 
 impl Fields {
-    fn take(&mut self, field: &JournalEntryField<'_>, recent: &mut Recent) {
+    fn take(&mut self, field: &JournalEntryField<'_>, memory: &mut Memory) {
         let Some(value) = field.value() else { return };
         match field.name() {
             b"MESSAGE" => self.message = Some(message(value)),
-            b"_SYSTEMD_UNIT" => self.systemd_unit = recent.get(value),
-            b"UNIT" => self.unit = recent.get(value),
-            b"OBJECT_SYSTEMD_UNIT" => self.object_unit = recent.get(value),
+            b"_SYSTEMD_UNIT" => self.systemd_unit = memory.units.get(value),
+            b"UNIT" => self.unit = memory.units.get(value),
+            b"OBJECT_SYSTEMD_UNIT" => self.object_unit = memory.units.get(value),
             b"_PID" => self.pid = number(value),
-            b"_SYSTEMD_INVOCATION_ID" => self.invocation = recent.get(value),
-            b"INVOCATION_ID" => self.about_invocation = recent.get(value),
-            b"PRIORITY" => self.priority = number(value),
+            b"_SYSTEMD_INVOCATION_ID" => self.invocation = memory.invocations.get(value),
+            b"INVOCATION_ID" => self.about_invocation = memory.invocations.get(value),
             b"_TRANSPORT" => self.driver = value == b"driver",
-            b"_STREAM_ID" => self.stream = recent.get(value),
+            b"_STREAM_ID" => self.stream = memory.streams.get(value),
             b"_LINE_BREAK" => self.cut = value == b"line-max",
             b"N_DROPPED" => self.dropped = number(value),
             b"MESSAGE_ID" => self.systemd().message_id = short(value),
@@ -211,13 +205,7 @@ impl Fields {
         self.systemd.get_or_insert_default()
     }
 
-    fn into_read(
-        self,
-        realtime_us: u64,
-        monotonic_us: u64,
-        boot_id: [u8; 16],
-        cut_lines: &mut CutLines,
-    ) -> Read {
+    fn into_read(self, realtime_us: u64, cut_lines: &mut CutLines) -> Read {
         if let Some(unit) = self.object_unit {
             let suppressed = self.dropped.or_else(|| suppressed(self.message.as_deref()?));
             return match suppressed.filter(|_| self.driver) {
@@ -236,13 +224,10 @@ impl Fields {
         let (Some(unit), Some(message)) = (unit, self.message) else { return Read::Nothing };
         Read::Line(Entry {
             realtime_us,
-            monotonic_us,
-            boot_id,
             unit,
             pid: self.pid.unwrap_or_default(),
             invocation_id,
             message,
-            priority: self.priority,
             systemd,
             mid_line,
             history: false,
