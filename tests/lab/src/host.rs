@@ -139,11 +139,16 @@ impl Lab {
 
     /// Writes a file of the lab.
     pub fn write(&self, path: &str, text: &str) -> Result<()> {
-        let path = self.root.join(path.trim_start_matches('/'));
+        self.write_bytes(path, text.as_bytes())
+    }
+
+    /// Writes a file of the lab; what is under /run or another mount inside is reached, too.
+    pub fn write_bytes(&self, path: &str, bytes: &[u8]) -> Result<()> {
+        let path = Path::new("/proc").join(&self.pid1).join("root").join(path.trim_start_matches('/'));
         if let Some(parent) = path.parent() {
             fs::create_dir_all(parent)?;
         }
-        fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
+        fs::write(&path, bytes).with_context(|| format!("cannot write {}", path.display()))
     }
 
     /// Copies a program of this host into the lab.

@@ -3,6 +3,7 @@
 //! `connector` plays cloudflared, `edge` plays the far side, and `wire` is the only thing the two share. `host` boots a
 //! throw-away Debian with both and the package under test, and `scenarios` are the stories that play there.
 
+mod bad_input;
 pub mod bench;
 pub mod connector;
 pub mod edge;

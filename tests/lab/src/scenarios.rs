@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
+use crate::bad_input::{bad_input, disk_full};
 use crate::host::{Lab, Parts, SECRET, TOKEN, Wishes, wait};
 
 /// One story.
@@ -21,7 +22,7 @@ pub struct Stage<'a> {
 }
 
 impl Stage<'_> {
-    fn boot(&self, wishes: &Wishes) -> Result<std::cell::Ref<'_, Lab>> {
+    pub(crate) fn boot(&self, wishes: &Wishes) -> Result<std::cell::Ref<'_, Lab>> {
         *self.lab.borrow_mut() = Some(Lab::start(self.parts, wishes)?);
         std::cell::Ref::filter_map(self.lab.borrow(), Option::as_ref).map_err(|_| anyhow::anyhow!("no lab"))
     }
@@ -40,6 +41,7 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "operator-stop", play: operator_stop },
     Scenario { name: "admin-restart", play: admin_restart },
     Scenario { name: "origin-down", play: origin_down },
+    Scenario { name: "bad-input", play: bad_input },
     Scenario { name: "second-outage", play: second_outage },
     Scenario { name: "killed-mid-remedy", play: killed_mid_remedy },
     Scenario { name: "unit-failed", play: unit_failed },
@@ -49,16 +51,17 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "remote-managed", play: remote_managed },
     Scenario { name: "secrets", play: secrets },
     Scenario { name: "daemon", play: daemon },
+    Scenario { name: "disk-full", play: disk_full },
 ];
 
-const UNIT: &str = "cloudflared.service";
+pub(crate) const UNIT: &str = "cloudflared.service";
 pub const OPENED: &str = "190ebf81b21098e83e77715e7331559a";
 pub const ORDERED: &str = "1d821be27819d07f107ae1aef91070aa";
 pub const FINISHED: &str = "133f9548ce84ed40daac4707f8d9df48";
 const HELD: &str = "32d527bf2f988d15cb710873edc93f8d";
 const CLOSED: &str = "333a85eccf86b5e47fd8f0b31756746c";
 
-fn seconds(n: u64) -> Duration {
+pub(crate) fn seconds(n: u64) -> Duration {
     Duration::from_secs(n)
 }
 
@@ -66,7 +69,7 @@ fn tunnel(lab: &Lab) -> Result<Value> {
     lab.status()?["tunnels"].get(0).cloned().context("status shows no tunnel")
 }
 
-fn cause(lab: &Lab) -> Result<String> {
+pub(crate) fn cause(lab: &Lab) -> Result<String> {
     Ok(tunnel(lab)?["cause"].as_str().unwrap_or("").to_owned())
 }
 
@@ -80,7 +83,7 @@ pub fn settle(lab: &Lab) -> Result<()> {
     })
 }
 
-fn wait_cause(lab: &Lab, wanted: &str, limit: u64) -> Result<()> {
+pub(crate) fn wait_cause(lab: &Lab, wanted: &str, limit: u64) -> Result<()> {
     let mut seen = Vec::new();
     let result = wait(&format!("cause {wanted}"), seconds(limit), || {
         let now = cause(lab)?;
@@ -92,12 +95,12 @@ fn wait_cause(lab: &Lab, wanted: &str, limit: u64) -> Result<()> {
     result.with_context(|| format!("causes seen: {seen:?}; {}", lab.explain().unwrap_or_default()))
 }
 
-fn invocation(lab: &Lab) -> Result<String> {
+pub(crate) fn invocation(lab: &Lab) -> Result<String> {
     lab.show(UNIT, "InvocationID")
 }
 
 /// tunnelwarden ordered nothing.
-fn no_remedy(lab: &Lab) -> Result<()> {
+pub(crate) fn no_remedy(lab: &Lab) -> Result<()> {
     let ordered = lab.events(ORDERED)?;
     ensure!(ordered.is_empty(), "a remedy was ordered: {}", ordered[0]["MESSAGE"]);
     ensure!(
@@ -107,7 +110,7 @@ fn no_remedy(lab: &Lab) -> Result<()> {
 }
 
 /// Exactly one remedy was ordered, proven, and charged.
-fn one_cure(lab: &Lab, remedy: &str, why: &str) -> Result<()> {
+pub(crate) fn one_cure(lab: &Lab, remedy: &str, why: &str) -> Result<()> {
     wait("the cure is proven", seconds(90), || Ok(!lab.events(FINISHED)?.is_empty()))?;
     let ordered = lab.events(ORDERED)?;
     ensure!(ordered.len() == 1, "{} remedies were ordered", ordered.len());

@@ -64,7 +64,7 @@ enum Verb {
         #[arg(long, default_value = "/var/tmp/tunnelwarden-lab")]
         scratch: PathBuf,
     },
-    /// Answer every request with 200.
+    /// Answer every request with 200, or with the bytes of /run/origin-answer while that exists.
     Origin { address: String },
     /// Print cloudflared's line of a failed request LINES times, PER_SECOND of them a second (0 = without pause).
     Flood { lines: u64, per_second: u64 },
@@ -185,6 +185,10 @@ fn origin(address: &str) -> Result<()> {
         let _ = stream.set_read_timeout(Some(Duration::from_secs(2)));
         let mut head = [0; 4096];
         let _ = stream.read(&mut head);
+        if let Ok(whole) = std::fs::read("/run/origin-answer") {
+            let _ = stream.write_all(&whole);
+            continue;
+        }
         let body = "hello from the origin\n";
         let _ = write!(
             stream,
