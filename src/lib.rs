@@ -13,6 +13,7 @@ pub mod client;
 pub mod clock;
 pub mod config;
 pub mod daemon;
+pub mod replay;
 pub mod report;
 pub mod sense;
 pub mod store;

@@ -5,7 +5,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod causes;
 mod config;
+mod replay;
 mod run;
 mod status;
 
@@ -43,6 +45,10 @@ enum Verb {
     Status(status::Arguments),
     /// Say in one sentence what is wrong, with proof, what holds a remedy back, and until when.
     Explain(status::Arguments),
+    /// Print what can be concluded, what is done about it, and what can hold that back.
+    Causes(causes::Arguments),
+    /// Judge a recorded incident, or this host's own past, and say what would have been done.
+    Replay(replay::Arguments),
     /// Check, show or derive configuration.
     #[command(subcommand)]
     Config(config::Verb),
@@ -64,6 +70,8 @@ pub fn main() -> ExitCode {
         Verb::Run => run::main(),
         Verb::Status(arguments) => status::status(&arguments),
         Verb::Explain(arguments) => status::explain(&arguments),
+        Verb::Causes(arguments) => causes::main(&arguments),
+        Verb::Replay(arguments) => replay::main(&arguments),
         Verb::Config(verb) => config::main(&verb),
     };
     exit.into()
@@ -84,6 +92,26 @@ fn out(text: &str) {
     if stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).is_err() {
         tracing::debug!("nobody reads our output any more");
     }
+}
+
+/// Breaks words into lines of `width`, the later ones indented.
+fn wrapped(words: &str, width: usize, indent: usize) -> String {
+    let mut text = String::new();
+    let mut column = 0;
+    for word in words.split(' ') {
+        let length = word.chars().count();
+        if column != 0 && width < column + 1 + length {
+            text.push('\n');
+            text.push_str(&" ".repeat(indent));
+            column = 0;
+        } else if column != 0 {
+            text.push(' ');
+            column += 1;
+        }
+        text.push_str(word);
+        column += length;
+    }
+    text
 }
 
 /// Talks to the person on stderr.

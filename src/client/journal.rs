@@ -118,5 +118,17 @@ pub fn follow(options: Options) -> io::Result<(JournalHandle, mpsc::Receiver<Jou
     Ok((JournalHandle { commands, wake }, rx))
 }
 
+/// Goes once through what this host's journal holds about `unit` since `since` (Unix time), oldest first.
+///
+/// # Errors
+/// Why the journal cannot be read, in words.
+pub fn past(unit: &str, since: std::time::Duration, each: impl FnMut(&Entry)) -> Result<(), String> {
+    reader::past(unit, since, None, each).map_err(|blind| match blind {
+        Blind::NoPermission => "no permission: join the group systemd-journal or be root".to_owned(),
+        Blind::NoJournal => "this host keeps no journal".to_owned(),
+        Blind::Failed(why) => why,
+    })
+}
+
 #[cfg(test)]
 mod tests;

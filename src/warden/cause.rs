@@ -41,81 +41,111 @@ struct Entry {
     cause: Cause,
     name: &'static str,
     label: &'static str,
+    known_by: &'static str,
     advice: &'static str,
 }
 
-const fn entry(cause: Cause, name: &'static str, label: &'static str, advice: &'static str) -> Entry {
-    Entry { cause, name, label, advice }
+const fn entry(
+    cause: Cause,
+    name: &'static str,
+    label: &'static str,
+    known_by: &'static str,
+    advice: &'static str,
+) -> Entry {
+    Entry { cause, name, label, known_by, advice }
 }
 
 /// In the order of the enum; a test holds that.
 const ENTRIES: [Entry; 29] = [
-    entry(Cause::Healthy, "Healthy", "healthy", "Nothing to do."),
+    entry(
+        Cause::Healthy,
+        "Healthy",
+        "healthy",
+        "A connection is held and every name that says anything is served (or no name is known).",
+        "Nothing to do.",
+    ),
     entry(
         Cause::UnitMissing,
         "UnitMissing",
         "unit_missing",
+        "systemd knows no unit of that name.",
         "Install the service (cloudflared service install) or correct the unit's name in [[tunnel]].",
     ),
     entry(
         Cause::UnitBroken,
         "UnitBroken",
         "unit_broken",
+        "systemd cannot load the unit, or could not even execute it (exit status 200 to 243).",
         "Mend the unit file: systemd-analyze verify names the line; then systemctl daemon-reload.",
     ),
     entry(
         Cause::OperatorStopped,
         "OperatorStopped",
         "operator_stopped",
+        "Inactive or failed after a stop job, disabled, masked, or frozen by systemctl freeze; also when the past is not known.",
         "Somebody stopped it on purpose; systemctl start brings it back.",
     ),
     entry(
         Cause::StoppedFromOutside,
         "StoppedFromOutside",
         "stopped_from_outside",
+        "Was up in this boot, ended cleanly, and nobody asked systemd to stop it.",
         "A signal ended it and systemd does not mend that: systemctl start it, or set remedy.start_stopped = true.",
     ),
-    entry(Cause::PlannedRestart, "PlannedRestart", "planned_restart", "Somebody restarted it; wait for it."),
+    entry(
+        Cause::PlannedRestart,
+        "PlannedRestart",
+        "planned_restart",
+        "A new life of the unit that is neither ours nor systemd's own, younger than 90 s.",
+        "Somebody restarted it; wait for it.",
+    ),
     entry(
         Cause::ConfigInvalid,
         "ConfigInvalid",
         "config_invalid",
+        "It ended with words about its ingress rules, its YAML, a flag or a taken metrics port.",
         "Correct cloudflared's configuration: cloudflared tunnel ingress validate names the mistake.",
     ),
     entry(
         Cause::CredentialsUnusable,
         "CredentialsUnusable",
         "credentials_unusable",
+        "It ended with status 255, or with words about its token or credentials file.",
         "Put back a valid token or credentials file; cloudflared cannot read or parse the present one.",
     ),
     entry(
         Cause::HostOffline,
         "HostOffline",
         "host_offline",
+        "No default route; or the control name fails while the resolver is dead or nothing on 7844 answers. No name is through.",
         "Mend this host's network or resolver; cloudflared reconnects by itself.",
     ),
     entry(
         Cause::ClockWrong,
         "ClockWrong",
         "clock_wrong",
+        "Certificates are refused because of their dates, and the clock is not right.",
         "Set the clock (timedatectl, chronyc makestep); certificates are refused because of it.",
     ),
     entry(
         Cause::EdgeBlocked,
         "EdgeBlocked",
         "edge_blocked",
+        "The way out works, and 7844 answers neither on TCP nor on UDP. No name is through.",
         "Allow outbound TCP and UDP to port 7844 (region1 and region2.v2.argotunnel.com) in the firewall.",
     ),
     entry(
         Cause::EdgeUnresponsive,
         "EdgeUnresponsive",
         "edge_unresponsive",
+        "7844 connects and never says anything. No name is through.",
         "Port 7844 connects and never answers: wait, or look for a proxy on the way; see cloudflarestatus.com.",
     ),
     entry(
         Cause::QuicBlocked,
         "QuicBlocked",
         "quic_blocked",
+        "No connection, the connector uses QUIC, UDP 7844 is dead and TCP 7844 is fine.",
         "Allow outbound UDP to port 7844, or add a drop-in to the unit with Environment=TUNNEL_TRANSPORT_PROTOCOL=http2 \
          (or TimeoutStartSec=300, so that cloudflared can fall back by itself).",
     ),
@@ -123,96 +153,112 @@ const ENTRIES: [Entry; 29] = [
         Cause::TransportBlocked,
         "TransportBlocked",
         "transport_blocked",
+        "No connection, the connector is set to http2, TCP 7844 is dead and UDP 7844 is fine.",
         "Allow outbound TCP to port 7844, or take away protocol: http2 so that cloudflared may use QUIC.",
     ),
     entry(
         Cause::TunnelDeleted,
         "TunnelDeleted",
         "tunnel_deleted",
+        "The API says that the tunnel is deleted.",
         "The tunnel was deleted at Cloudflare: make a new one and route the names to it.",
     ),
     entry(
         Cause::CredentialsRejected,
         "CredentialsRejected",
         "credentials_rejected",
+        "The edge said \"Unauthorized\" (http2), or registrations were refused for 5 min while our dial worked (QUIC).",
         "Cloudflare refuses these credentials: install the tunnel's present token or credentials file.",
     ),
     entry(
         Cause::RegistrationRefused,
         "RegistrationRefused",
         "registration_refused",
+        "A registration was refused for another reason, or left unanswered, less than 2 min ago.",
         "The edge refuses registrations for now and cloudflared keeps trying; if it lasts, check token and tunnel.",
     ),
     entry(
         Cause::UnitRestarting,
         "UnitRestarting",
         "unit_restarting",
+        "systemd is bringing it up again, or its start has a limit and runs.",
         "systemd is restarting it; journalctl -u tells why it ended.",
     ),
     entry(
         Cause::UnitFailed,
         "UnitFailed",
         "unit_failed",
+        "The unit is failed or hit its start limit, and nothing above explains it.",
         "systemd has given up on it; it is reset and started within the rails.",
     ),
     entry(
         Cause::ConnectorFrozen,
         "ConnectorFrozen",
         "connector_frozen",
+        "The unit is up, its own port accepts and stays silent three times, and no name is through.",
         "The process hangs; it is restarted within the rails. If it comes back, look for memory pressure or SIGSTOP.",
     ),
     entry(
         Cause::StaleTransport,
         "StaleTransport",
         "stale_transport",
+        "No connection: it fell back to http2, TCP 7844 is dead now and UDP would work.",
         "cloudflared clings to a transport or addresses that are dead; it is restarted within the rails.",
     ),
     entry(
         Cause::ConnectorAsleep,
         "ConnectorAsleep",
         "connector_asleep",
+        "No connection for longer than patience while our own dial works, and no attempt in the last 15 s.",
         "cloudflared sleeps in a silent back-off although the edge answers; it is restarted within the rails.",
     ),
     entry(
         Cause::Reconnecting,
         "Reconnecting",
         "reconnecting",
+        "No connection, and cloudflared still gets the time it usually needs.",
         "cloudflared is reconnecting by itself; it gets the time it usually needs.",
     ),
     entry(
         Cause::Misrouted,
         "Misrouted",
         "misrouted",
+        "Connections are held, and only some names give 1033, or none was ever through, or requests still arrive.",
         "Check the DNS record of each failing name: it must be a proxied CNAME to <this tunnel's id>.cfargotunnel.com.",
     ),
     entry(
         Cause::ConnectorPhantom,
         "ConnectorPhantom",
         "connector_phantom",
+        "Connections are held, every name gave 1033 twice, our dial works, names were through before, requests do not arrive.",
         "cloudflared believes in connections that the edge has lost; it is restarted within the rails.",
     ),
     entry(
         Cause::IngressEmpty,
         "IngressEmpty",
         "ingress_empty",
+        "Connections are held, every name gives 503, and there are no ingress rules although there should be.",
         "The remote configuration did not arrive; it is restarted once, then check the tunnel's public hostnames.",
     ),
     entry(
         Cause::OriginDown,
         "OriginDown",
         "origin_down",
+        "The tunnel answers for an origin that does not, and cloudflared's journal says so.",
         "The tunnel works and the service behind it does not answer: look at the origin, not at cloudflared.",
     ),
     entry(
         Cause::PartlyConnected,
         "PartlyConnected",
         "partly_connected",
+        "One to three connections for more than 5 min.",
         "Fewer connections than usual; visitors are served. Look at the network if it lasts.",
     ),
     entry(
         Cause::EdgeIncident,
         "EdgeIncident",
         "edge_incident",
+        "Connections are held, our dial works, and names still get errors that are not the origin's.",
         "Everything on this host is right and Cloudflare's side errs: see cloudflarestatus.com.",
     ),
 ];
@@ -235,6 +281,16 @@ impl Cause {
     /// `connector_phantom`: in labels.
     pub fn label(self) -> &'static str {
         self.entry().label
+    }
+
+    /// What it is known by, in a sentence.
+    pub fn known_by(self) -> &'static str {
+        self.entry().known_by
+    }
+
+    /// Where the runbook has more to say.
+    pub fn runbook(self) -> String {
+        format!("/usr/share/doc/tunnelwarden/runbook.md#{}", self.name().to_lowercase())
     }
 
     /// What to do, in a sentence.

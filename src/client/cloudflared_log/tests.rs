@@ -200,22 +200,3 @@ proptest! {
         prop_assert_eq!(parsed.conn_index(), Some(3));
     }
 }
-
-/// By hand, over recordings that are not part of the project: `TUNNELWARDEN_LINES=file cargo test -- --ignored unmatched`.
-#[test]
-#[ignore = "needs a file of lines"]
-fn unmatched_lines_of_a_file() {
-    let lines = std::fs::read_to_string(std::env::var("TUNNELWARDEN_LINES").unwrap()).unwrap();
-    let mut unmatched = 0;
-    for line in lines.lines() {
-        let label = of(line).label();
-        assert!(writeln(&format!("{label}\t{line}")));
-        unmatched += usize::from(label == "unknown");
-    }
-    assert!(writeln(&format!("unmatched: {unmatched} of {}", lines.lines().count())));
-}
-
-fn writeln(text: &str) -> bool {
-    use std::io::Write;
-    writeln!(std::io::stderr(), "{text}").is_ok()
-}

@@ -64,6 +64,31 @@ pub(super) fn run(
     }
 }
 
+/// Reads what the journal holds about `unit` since `since` (Unix time), oldest first.
+pub(super) fn past(
+    unit: &str,
+    since: Duration,
+    directory: Option<&std::path::Path>,
+    mut each: impl FnMut(&Entry),
+) -> Result<(), Blind> {
+    let mut read_all = || -> Result<(), Stop> {
+        let mut journal = open(directory)?;
+        add_matches(&mut journal, &[unit])?;
+        journal.seek_realtime_usec(u64::try_from(since.as_micros()).unwrap_or(u64::MAX))?;
+        let mut memory = Memory::default();
+        while journal.next()? > 0 {
+            if let Read::Line(entry) = read(&mut journal, &mut memory)? {
+                each(&entry);
+            }
+        }
+        Ok(())
+    };
+    match read_all() {
+        Ok(()) | Err(Stop::Unheard) => Ok(()),
+        Err(Stop::Blind(blind)) => Err(blind),
+    }
+}
+
 /// What outlives a handle.
 struct Place {
     units: Vec<String>,

@@ -5,7 +5,9 @@ use std::thread::sleep;
 use anyhow::{Result, ensure};
 
 use crate::host::{Lab, Wishes, wait};
-use crate::scenarios::{OPENED, Stage, UNIT, cause, invocation, no_remedy, one_cure, seconds, settle, wait_cause};
+use crate::scenarios::{
+    OPENED, Stage, UNIT, cause, invocation, no_remedy, one_cure, seconds, settle, wait_cause,
+};
 
 /// journald cuts a line here.
 const LINE_MAX: usize = 48 * 1024;
@@ -73,7 +75,8 @@ fn journal_lines(lab: &Lab) -> Result<()> {
         "/etc/systemd/system/cloudflared.service.d/lines.conf",
         "[Service]\nExecReload=/bin/cat /root/lines\n",
     )?;
-    let heard = || lab.metric("tunnelwarden_journal_lines_total{meaning=\"unknown\",tunnel=\"cloudflared.service\"}");
+    let heard =
+        || lab.metric("tunnelwarden_journal_lines_total{meaning=\"unknown\",tunnel=\"cloudflared.service\"}");
     let before = heard()?;
     lab.sh("systemctl daemon-reload; systemctl reload cloudflared")?;
     sleep(seconds(25));
@@ -115,7 +118,10 @@ fn ready_answers(lab: &Lab) -> Result<()> {
 
 fn pages(lab: &Lab) -> Result<()> {
     let answer = |status: &str, body: &str| {
-        format!("HTTP/1.1 {status}\r\nContent-Type: text/html\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len())
+        format!(
+            "HTTP/1.1 {status}\r\nContent-Type: text/html\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+            body.len()
+        )
     };
     // Served, whatever it says.
     let served = [

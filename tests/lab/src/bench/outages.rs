@@ -164,8 +164,9 @@ fn play(parts: &Parts, outage: &Outage, warden: bool) -> Result<Measured> {
     let began = Instant::now();
     let mut back = 0;
     while began.elapsed() < Duration::from_secs(180) && back < 10 {
-        let served = lab.visit(NAMES[0])?.0 == 200 && !orders(&lab, moments.broken)?.is_empty();
-        back = if served { back + 1 } else { 0 };
+        let served = lab.visit(NAMES[0])?.0 == 200;
+        // Not before the outage was felt: a frozen process keeps its visitors waiting first.
+        back = if served && Duration::from_secs(20) < began.elapsed() { back + 1 } else { 0 };
         sleep(Duration::from_millis(200));
     }
     read(&lab, &moments)
@@ -180,12 +181,13 @@ fn read(lab: &Lab, moments: &Moments) -> Result<Measured> {
     let served = ordered.and_then(|ordered| {
         answers.iter().find(|(at, status)| ordered <= *at && *status == 200).map(|(at, _)| *at)
     });
+    let back = answers.iter().find(|(at, status)| from <= *at && *status == 200).map(|(at, _)| *at);
     let seconds = |from: i64, to: i64| (to - from) as f64 / 1_000.0;
     Ok(Measured {
         useless: orders.iter().filter(|at| **at < from).count(),
         ordered: ordered.map(|at| seconds(from, at)),
         served: ordered.zip(served).map(|(ordered, served)| seconds(ordered, served)),
-        outage: served.map(|served| seconds(from, served)),
+        outage: back.map(|back| seconds(from, back)),
     })
 }
 

@@ -1,0 +1,310 @@
+//! A recorded incident: `journal.export` and `observed.tsv` of one folder, told to the judge in their order.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use super::export::{Entry, entries};
+use super::observed::{Row, rows};
+use super::transcript::{Change, Transcript};
+use super::{ReplayError, past::line};
+use crate::warden::evidence::{
+    Active, Answer, Blind, Control, Counters, EdgeSight, Finding, HostFinding, Invocation, Line, Link, Load,
+    NameSight, Reach, Ready, ReadySight, Setup, Transport, UnitSight,
+};
+use crate::warden::machine::{Command, Event, Memory, Warden};
+use crate::warden::policy::Policy;
+use crate::warden::remedy::Outcome;
+use crate::warden::time::Now;
+
+pub(super) const UNIT: &str = "cloudflared.service";
+const NAME: &str = "app.example.com";
+/// Recordings begin long after a boot.
+const BOOT: f64 = 100_000.0;
+/// A look at everything this often, also while a row stands; nothing is looked at between.
+const LOOK_EVERY: f64 = 5.0;
+const STEP: f64 = 0.25;
+
+/// Judges the recording in `folder`.
+///
+/// # Errors
+/// A file is missing or is not what it should be.
+pub fn recording(folder: &Path) -> Result<Transcript, ReplayError> {
+    let rows = rows(&folder.join("observed.tsv"))?;
+    let path = folder.join("journal.export");
+    let bytes = std::fs::read(&path).map_err(|source| ReplayError::Read { path: path.clone(), source })?;
+    let entries = entries(&bytes);
+    let (Some(first), Some(last)) = (rows.first(), rows.last()) else {
+        return Err(ReplayError::Unusable { path, what: "no rows".into() });
+    };
+    let wall_offset = first.wall.as_secs_f64() - first.at;
+    let mut world = World::new(wall_offset, lives(&entries));
+    world.tell(Event::Tunnel { unit: UNIT.into(), names: vec![NAME.into()] }, 0.0, None);
+    let setup = setup(world.now(0.0), &entries);
+    world.observed(Finding::Setup(setup), 0.0);
+    world.observed(Finding::Journal(Ok(())), 0.0);
+
+    let timed = |entry: &Entry| -> Option<(f64, Entry)> {
+        let micros: u64 = entry.get("__REALTIME_TIMESTAMP")?.parse().ok()?;
+        Some((Duration::from_micros(micros).as_secs_f64() - wall_offset, entry.clone()))
+    };
+    let mut lines = entries.iter().filter_map(timed).peekable();
+    let (mut at, mut next, mut looked) = (0.0_f64, 0, -LOOK_EVERY * 2.0);
+    // The last row stands until the recording ends.
+    while at <= last.at + 2.0 {
+        while let Some((when, entry)) = lines.next_if(|(when, _)| *when <= at) {
+            if let Some(line) = line(world.now(when.max(0.0)), &entry) {
+                world.observed(Finding::Log(line), at);
+            }
+        }
+        let before = next;
+        while rows.get(next).is_some_and(|row| row.at <= at) {
+            next += 1;
+        }
+        let row = next.checked_sub(1).and_then(|place| rows.get(place));
+        if let Some(row) = row
+            && (before < next || LOOK_EVERY <= at - looked)
+        {
+            looked = at;
+            world.look(row, at, true);
+        }
+        world.tell(Event::Woke, at, row);
+        at += STEP;
+    }
+    Ok(world.transcript)
+}
+
+/// Which invocation each process belonged to.
+fn lives(entries: &[Entry]) -> BTreeMap<u32, Invocation> {
+    let life = |entry: &Entry| {
+        let pid = entry.get("_PID")?.parse().ok()?;
+        let life = u128::from_str_radix(entry.get("_SYSTEMD_INVOCATION_ID")?, 16).ok()?;
+        Some((pid, Invocation(life)))
+    };
+    entries.iter().filter_map(life).collect()
+}
+
+/// Only a transport that was set by flag, file or environment makes cloudflared begin with http2.
+fn setup(now: Now, entries: &[Entry]) -> Setup {
+    let mut said = entries.iter().filter_map(|entry| line(now, entry));
+    let begins =
+        said.find_map(|said| if let Line::InitialTransport(of) = said.line { Some(of) } else { None });
+    Setup { transport: begins.filter(|begins| *begins == Transport::Http2), private_network: Some(false) }
+}
+
+/// The host as the rows tell it, with what only shows over time.
+struct World {
+    warden: Warden,
+    transcript: Transcript,
+    wall_offset: f64,
+    lives: BTreeMap<u32, Invocation>,
+    state: (String, f64),
+    main: (u32, f64),
+    invocation: Option<Invocation>,
+    was_active: bool,
+    verdict: String,
+    held: Vec<&'static str>,
+}
+
+fn boot(at: f64) -> Duration {
+    Duration::from_secs_f64(BOOT + at)
+}
+
+fn second(boot: Duration) -> f64 {
+    boot.as_secs_f64() - BOOT
+}
+
+impl World {
+    fn new(wall_offset: f64, lives: BTreeMap<u32, Invocation>) -> Self {
+        Self {
+            warden: Warden::new(Policy::shipped(), Memory::default()),
+            transcript: Transcript::default(),
+            wall_offset,
+            lives,
+            state: (String::new(), 0.0),
+            main: (0, 0.0),
+            invocation: None,
+            was_active: false,
+            verdict: String::new(),
+            held: Vec::new(),
+        }
+    }
+
+    fn now(&self, at: f64) -> Now {
+        Now { boot: boot(at), wall: Duration::from_secs_f64((self.wall_offset + at).max(0.0)) }
+    }
+
+    fn observed(&mut self, finding: Finding, at: f64) {
+        self.tell(Event::Observed { unit: UNIT.into(), finding }, at, None);
+    }
+
+    /// Tells the judge, and does what it orders as far as a recording can: `row` answers a last look.
+    fn tell(&mut self, event: Event, at: f64, row: Option<&Row>) {
+        let commands = self.warden.handle(event, self.now(at));
+        self.note(at);
+        for command in commands {
+            match command {
+                Command::Look { unit, .. } => {
+                    if let Some(row) = row {
+                        self.look(row, at, false);
+                    }
+                    self.tell(Event::Looked { unit }, at, row);
+                }
+                Command::Apply { unit, remedy, .. } => {
+                    let cause = self.warden.tunnels().find_map(|tunnel| tunnel.verdict.cause);
+                    if let Some(cause) = cause {
+                        self.transcript.changes.push((at, Change::Ordered { remedy, cause }));
+                    }
+                    self.tell(Event::RemedyDone { unit, outcome: Outcome::Done }, at, row);
+                }
+                Command::Tell(note) => self.transcript.take(at, &note),
+                Command::Hurry { .. } | Command::Persist | Command::Record { .. } => (),
+            }
+        }
+    }
+
+    fn note(&mut self, at: f64) {
+        let Some(tunnel) = self.warden.tunnels().next() else { return };
+        let verdict = tunnel.verdict;
+        let word = format!("{}/{}", verdict.health.name(), verdict.cause.map_or("", |cause| cause.name()));
+        if self.verdict != word {
+            self.verdict = word;
+            let explanation = tunnel.explanation.clone();
+            self.transcript.changes.push((at, Change::Verdict { verdict, explanation }));
+        }
+        let held: Vec<_> = tunnel.holds.iter().map(|held| held.hold.name()).collect();
+        for new in tunnel.holds.iter().filter(|new| !self.held.contains(&new.hold.name())) {
+            let until_s = new.until.map(second);
+            let change = Change::Held { hold: new.hold, until_s, detail: new.detail.clone() };
+            self.transcript.changes.push((at, change));
+        }
+        self.held = held;
+    }
+
+    /// A row is a look at everything. With `acts`, what the judge orders because of it is answered by the same row.
+    fn look(&mut self, row: &Row, at: f64, acts: bool) {
+        let unit = self.unit(row, at);
+        self.observed(Finding::Unit(unit), at);
+        self.tell(Event::HostObserved(HostFinding::Edge(edge(row))), at, None);
+        self.tell(Event::HostObserved(HostFinding::Control(control(row))), at, None);
+        self.observed(Finding::Ready(ready(row)), at);
+        let sight = name_sight(row.cell("public").unwrap_or("not looked at"));
+        let name =
+            Event::Observed { unit: UNIT.into(), finding: Finding::Name { hostname: NAME.into(), sight } };
+        self.tell(name, at, acts.then_some(row));
+    }
+
+    /// `active/sub result n_restarts main_pid exit_status`
+    fn unit(&mut self, row: &Row, at: f64) -> Result<UnitSight, Blind> {
+        let words: Vec<_> = row.cell("unit").ok_or(Blind::NotFound)?.split(' ').collect();
+        let &[state, result, n_restarts, main_pid, exit_status] = &words[..] else {
+            return Err(Blind::Garbled);
+        };
+        let (active, sub) = state.split_once('/').ok_or(Blind::Garbled)?;
+        let pid: u32 = main_pid.parse().map_err(|_| Blind::Garbled)?;
+        if self.state.0 != state {
+            self.state = (state.to_owned(), at);
+        }
+        if pid != 0 && self.main.0 != pid {
+            self.main = (pid, at);
+            self.invocation = self.lives.get(&pid).copied().or(Some(Invocation(u128::from(pid))));
+        }
+        self.was_active |= active == "active";
+        let start_limit = match row.cell("timeout_start_s") {
+            Some("infinity") => None,
+            // The stock unit's.
+            _ => Some(Duration::from_secs_f64(
+                row.number("timeout_start_s").filter(|limit| (0.0..1e9).contains(limit)).unwrap_or(15.0),
+            )),
+        };
+        Ok(UnitSight {
+            load: if active == "not-found" { Load::NotFound } else { Load::Loaded },
+            disabled: false,
+            active: match active {
+                "active" => Active::Active,
+                "activating" => Active::Activating,
+                "deactivating" => Active::Deactivating,
+                "inactive" => Active::Inactive,
+                "failed" => Active::Failed,
+                _ => Active::Other,
+            },
+            sub: sub.to_owned(),
+            result: result.to_owned(),
+            exit_status: (result == "exit-code").then(|| exit_status.parse().ok()).flatten(),
+            main_pid: pid,
+            invocation: self.invocation,
+            n_restarts: n_restarts.parse().unwrap_or(0),
+            job: None,
+            frozen: false,
+            since: boot(self.state.1),
+            started: (self.main.0 != 0).then(|| boot(self.main.1)),
+            was_active: self.was_active,
+            start_limit,
+            stop_limit: Some(Duration::from_secs(90)),
+            start_rate: Some((5, Duration::from_secs(10))),
+        })
+    }
+}
+
+/// Dials by both transports, as far as the recording knows.
+fn edge(row: &Row) -> Result<EdgeSight, Blind> {
+    let link = |transport, column| {
+        let reach = match row.cell(column)? {
+            "ok" => Reach::Reachable,
+            "refused" => Reach::Refused,
+            "unreachable" => Reach::Unreachable,
+            _ => Reach::TimedOut,
+        };
+        Some(Link { region: "region1".into(), transport, reach })
+    };
+    let links: Vec<_> = [link(Transport::Http2, "dial_tcp"), link(Transport::Quic, "dial_quic")]
+        .into_iter()
+        .flatten()
+        .collect();
+    if links.is_empty() {
+        return Err(Blind::NotFound);
+    }
+    let resolved = row.cell("dns").is_none_or(|dns| dns == "ok");
+    Ok(EdgeSight { resolved, links, clock_suspect: false })
+}
+
+fn control(row: &Row) -> Result<Control, Blind> {
+    match row.cell("control") {
+        None => Err(Blind::NotFound),
+        Some("ok") => Ok(Control::Answered),
+        Some("blind") => Err(Blind::Unreachable),
+        Some(_) => Ok(Control::Failing),
+    }
+}
+
+/// `STATUS/CONNECTIONS`, `refused`, `timeout`, `reset`
+fn ready(row: &Row) -> Result<ReadySight, Blind> {
+    let counters = row.number("total_requests").map(|total_requests| Counters {
+        total_requests,
+        register_fail: row.number("register_fail").unwrap_or(0),
+        ..Counters::default()
+    });
+    let cell = row.cell("ready").ok_or(Blind::NotFound)?;
+    let ready = match (cell, cell.split_once('/')) {
+        (_, Some((_, connections))) => Ready::Connections(connections.parse().map_err(|_| Blind::Garbled)?),
+        ("timeout", None) => Ready::Silent,
+        (_, None) => Ready::Refused,
+    };
+    Ok(ReadySight { ready, connector: None, port_of_this_life: true, counters })
+}
+
+/// `STATUS`, `STATUS/CODE`, or why there is none.
+fn name_sight(public: &str) -> NameSight {
+    let (status, code) = public.split_once('/').unwrap_or((public, ""));
+    let (status, code) = (status.parse::<u16>().ok(), code.parse().ok());
+    let answer = match (status, code) {
+        (Some(530), Some(1033)) => Answer::TunnelError,
+        (Some(530), Some(1016)) => Answer::DnsError,
+        (Some(502..=504), _) => Answer::OriginError,
+        (Some(500..), _) => Answer::EdgeError,
+        (Some(_), _) => Answer::Served,
+        (None, _) => Answer::Blind,
+    };
+    let detail = if status.is_none() { public.to_owned() } else { String::new() };
+    NameSight { answer, status, code, latency: Duration::from_millis(20), colo: None, detail }
+}
