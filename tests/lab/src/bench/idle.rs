@@ -21,19 +21,16 @@ struct Look {
 /// A service and the package it comes in.
 struct Tool {
     name: &'static str,
-    unit: &'static str,
+    /// As the kernel calls it.
+    process: &'static str,
     package: &'static str,
 }
 
 const TOOLS: &[Tool] = &[
-    Tool { name: "tunnelwarden", unit: "tunnelwarden", package: "tunnelwarden" },
-    Tool { name: "monit", unit: "monit", package: "monit" },
-    Tool {
-        name: "blackbox_exporter",
-        unit: "prometheus-blackbox-exporter",
-        package: "prometheus-blackbox-exporter",
-    },
-    Tool { name: "its Prometheus", unit: "prometheus", package: "prometheus" },
+    Tool { name: "tunnelwarden", process: "tunnelwarden", package: "tunnelwarden" },
+    Tool { name: "monit", process: "monit", package: "monit" },
+    Tool { name: "blackbox_exporter", process: "prometheus-blac", package: "prometheus-blackbox-exporter" },
+    Tool { name: "its Prometheus", process: "prometheus", package: "prometheus" },
 ];
 
 pub(super) fn measure(parts: &Parts) -> Result<()> {
@@ -47,9 +44,9 @@ pub(super) fn measure(parts: &Parts) -> Result<()> {
     sleep(Duration::from_secs(90));
     println!("idle: {} names every 15 s, over {} s", FIVE.len(), SPAN.as_secs());
     let began = Instant::now();
-    let before = TOOLS.iter().map(|tool| look(&lab, tool.unit)).collect::<Result<Vec<_>>>()?;
+    let before = TOOLS.iter().map(|tool| look(&lab, tool.process)).collect::<Result<Vec<_>>>()?;
     sleep(SPAN);
-    let after = TOOLS.iter().map(|tool| look(&lab, tool.unit)).collect::<Result<Vec<_>>>()?;
+    let after = TOOLS.iter().map(|tool| look(&lab, tool.process)).collect::<Result<Vec<_>>>()?;
     let minutes = began.elapsed().as_secs_f64() / 60.0;
     println!(
         "  {:<20} {:>10} {:>10} {:>12} {:>12} {:>14}",
@@ -57,7 +54,7 @@ pub(super) fn measure(parts: &Parts) -> Result<()> {
     );
     let mut ours = None;
     for (tool, (before, after)) in TOOLS.iter().zip(before.iter().zip(&after)) {
-        let (anon, rss) = memory(&lab, tool.unit)?;
+        let (anon, rss) = memory(&lab, tool.process)?;
         let row = [
             anon,
             rss,
@@ -110,27 +107,27 @@ fn install_blackbox(lab: &Lab) -> Result<()> {
 }
 
 /// CPU and voluntary switches of a service since its start, ended helpers included.
-fn look(lab: &Lab, unit: &str) -> Result<Look> {
+fn look(lab: &Lab, process: &str) -> Result<Look> {
     // user, system, and both of ended children, in ticks of 10 ms; the name before them may hold spaces.
-    let stat = lab.sh(&format!("sed 's/.*) //' /proc/$(systemctl show -P MainPID {unit})/stat"))?;
+    let stat = lab.sh(&format!("sed 's/.*) //' /proc/$(pgrep -xo {process})/stat"))?;
     let ticks = stat.split(' ').skip(11).take(4).map(str::parse::<f64>).sum::<Result<f64, _>>();
-    let cpu_s = ticks.with_context(|| format!("{unit} has no CPU time"))? / 100.0;
+    let cpu_s = ticks.with_context(|| format!("{process} has no CPU time"))? / 100.0;
     let line = format!(
-        "cat /proc/$(systemctl show -P MainPID {unit})/task/*/status | \
+        "cat /proc/$(pgrep -xo {process})/task/*/status | \
          awk '/^voluntary_ctxt_switches/ {{ sum += $2 }} END {{ print sum }}'"
     );
-    let switches = lab.sh(&line)?.trim().parse().with_context(|| format!("{unit} has no switches"))?;
+    let switches = lab.sh(&line)?.trim().parse().with_context(|| format!("{process} has no switches"))?;
     Ok(Look { cpu_s, switches })
 }
 
 /// Anonymous and resident memory, MiB.
-fn memory(lab: &Lab, unit: &str) -> Result<(f64, f64)> {
-    let text = lab.sh(&format!("cat /proc/$(systemctl show -P MainPID {unit})/status"))?;
+fn memory(lab: &Lab, process: &str) -> Result<(f64, f64)> {
+    let text = lab.sh(&format!("cat /proc/$(pgrep -xo {process})/status"))?;
     let kib = |name: &str| {
         let value = text.lines().find_map(|line| line.strip_prefix(name))?;
         value.trim().trim_end_matches(" kB").parse::<f64>().ok()
     };
-    let mib = |name: &str| kib(name).map(|kib| kib / 1024.0).with_context(|| format!("{unit}: no {name}"));
+    let mib = |name: &str| kib(name).map(|kib| kib / 1024.0).with_context(|| format!("{process}: no {name}"));
     Ok((mib("RssAnon:")?, mib("VmRSS:")?))
 }
 
