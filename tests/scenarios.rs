@@ -192,7 +192,7 @@ impl World {
         let edge = EdgeSight { resolved: self.resolved, links, clock_suspect: false };
         self.tell(Event::HostObserved(HostFinding::Edge(Ok(edge))));
         self.tell(Event::HostObserved(HostFinding::Control(Ok(self.control))));
-        let host = HostSight { route: self.route, shutting_down: false };
+        let host = HostSight { route: self.route, shutting_down: false, ..HostSight::default() };
         self.tell(Event::HostObserved(HostFinding::Host(Ok(host))));
         for (hostname, answer) in NAMES.into_iter().zip(self.names) {
             let (status, code) = match answer {

@@ -94,7 +94,8 @@ impl Executor {
             | Finding::Ready(_)
             | Finding::Name { .. }
             | Finding::Files(_)
-            | Finding::Setup(_) => (),
+            | Finding::Setup(_)
+            | Finding::Tunnel(_) => (),
         }
     }
 

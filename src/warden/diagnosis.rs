@@ -81,8 +81,7 @@ const RULES: [Rule; 29] = [
     rule(Cause::QuicBlocked, |f| !f.through() && quic_blocked(f)),
     rule(Cause::StaleTransport, |f| !f.through() && stale_transport(f)),
     rule(Cause::TransportBlocked, |f| !f.through() && transport_blocked(f)),
-    // TunnelDeleted needs the API; until it is asked, nothing here can hold.
-    rule(Cause::TunnelDeleted, |_| false),
+    rule(Cause::TunnelDeleted, |f| !f.through() && f.tunnel.is_some_and(|(_, tunnel)| tunnel.deleted)),
     rule(Cause::CredentialsRejected, credentials_rejected),
     rule(Cause::RegistrationRefused, registration_refused),
     rule(Cause::UnitRestarting, unit_restarting),
@@ -94,8 +93,7 @@ const RULES: [Rule; 29] = [
     }),
     rule(Cause::Misrouted, misrouted),
     rule(Cause::ConnectorPhantom, phantom),
-    // IngressEmpty needs the remote configuration's age; until it is read, nothing here can hold.
-    rule(Cause::IngressEmpty, |_| false),
+    rule(Cause::IngressEmpty, ingress_empty),
     rule(Cause::OriginDown, |f| {
         f.connections != Some(0) && f.answering(Answer::OriginError) > 0 && f.origin_reported()
     }),
@@ -111,6 +109,9 @@ pub fn diagnose(facts: &Facts<'_>) -> Verdict {
     let Some(rule) = RULES.iter().find(|rule| (rule.holds)(facts)) else {
         return Verdict::UNKNOWN;
     };
+    if rule.cause.remedy().is_some() && facts.doubt().is_some() {
+        return Verdict::UNKNOWN;
+    }
     let served = facts.answering(Answer::Served) > 0;
     let health = if rule.cause == Cause::Healthy {
         Health::Healthy
@@ -130,6 +131,10 @@ const REFUSAL_RECENT: Duration = Duration::from_secs(120);
 const REFUSED_FOR_LONG: Duration = Duration::from_secs(300);
 const PARTLY_FOR: Duration = Duration::from_secs(300);
 const UNPROVEN_PHANTOM_FOR: Duration = Duration::from_secs(300);
+/// Cloudflare's list of connections keeps a lost one for up to this long.
+const RECORDS_LAG: Duration = Duration::from_secs(180);
+/// Remote rules that are younger may still be on their way.
+const RULES_SETTLED: Duration = Duration::from_secs(120);
 const ATTEMPT_RECENT: Duration = Duration::from_secs(15);
 /// Upper bound of cloudflared's own silence; attempts that go on for longer lead nowhere.
 const SILENCE_AT_MOST: Duration = Duration::from_secs(420);
@@ -338,7 +343,28 @@ fn misrouted(f: &Facts<'_>) -> bool {
     }
     let failing = failing.len();
     let never_through = f.life().is_some_and(|life| life.watched_whole && !life.through);
-    failing > 0 && (never_through || f.track.requests_rising() == Some(true))
+    failing > 0 && (never_through || f.track.requests_rising() == Some(true) || listed_live(f) == Some(true))
+}
+
+/// Cloudflare's records list live connections of this very connector; `None` if they were not read late enough to know
+/// of this outage. They lag behind a loss by up to three minutes.
+fn listed_live(f: &Facts<'_>) -> Option<bool> {
+    let (at, tunnel) = f.tunnel?;
+    let late_enough = f.track.names_bad_since.is_some_and(|since| since + RECORDS_LAG <= at);
+    tunnel.live.filter(|_| late_enough).map(|live| 0 < live)
+}
+
+/// Cloudflare's records know that this connector has lost its connections.
+pub fn listed_lost(f: &Facts<'_>) -> bool {
+    listed_live(f) == Some(false)
+}
+
+fn ingress_empty(f: &Facts<'_>) -> bool {
+    let rules = f.tunnel.and_then(|(_, tunnel)| tunnel.remote_rules_since);
+    let told = f.log.no_ingress.is_some_and(|at| f.life().is_none_or(|life| life.began <= at));
+    let answers: Vec<_> = f.conclusive().map(|(_, _, sight)| sight.status).collect();
+    let all_503 = !answers.is_empty() && answers.iter().all(|status| *status == Some(503));
+    connected(f) && told && all_503 && f.age(rules).is_some_and(|age| RULES_SETTLED < age)
 }
 
 fn phantom(f: &Facts<'_>) -> bool {
@@ -348,7 +374,9 @@ fn phantom(f: &Facts<'_>) -> bool {
     }
     let known = f.life().is_some_and(|life| life.through);
     let long = f.age(f.track.names_bad_since).is_some_and(|age| UNPROVEN_PHANTOM_FOR <= age);
-    (known || long) && f.track.requests_rising() != Some(true) && !f.registered_within(PROPAGATION)
+    (known || long || listed_lost(f))
+        && f.track.requests_rising() != Some(true)
+        && !f.registered_within(PROPAGATION)
 }
 
 fn edge_incident(f: &Facts<'_>) -> bool {

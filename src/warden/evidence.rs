@@ -368,6 +368,10 @@ pub struct HostSight {
     pub route: bool,
     /// The system is going down.
     pub shutting_down: bool,
+    /// A package manager, or `cloudflared update`, is at work.
+    pub upgrading: bool,
+    /// The configured window for remedies is shut until then (time since boot).
+    pub window_shut_until: Option<Duration>,
 }
 
 /// The files that the next process would read; only what `stat` and a world-readable config say.
@@ -386,6 +390,16 @@ pub struct Setup {
     pub transport: Option<Transport>,
     /// Private-network routing is on, so that connections may carry what no public probe sees.
     pub private_network: Option<bool>,
+}
+
+/// What Cloudflare's own records say of the tunnel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TunnelSight {
+    pub deleted: bool,
+    /// Live connections of *this* connector, where its id was known.
+    pub live: Option<u32>,
+    /// Remote ingress rules exist since (time since boot); `None` if there are none, or the rules are local.
+    pub remote_rules_since: Option<Duration>,
 }
 
 /// The meaning of one journal line.
@@ -454,6 +468,7 @@ pub enum Finding {
     },
     Files(FilesSight),
     Setup(Setup),
+    Tunnel(Seen<TunnelSight>),
 }
 
 /// The typed answer of a sense about the host as a whole.
@@ -486,6 +501,12 @@ impl<T> Slot<T> {
             self.seen_at = Some(now.boot);
         }
         self.latest = Some((now.boot, seen));
+    }
+
+    /// The latest answer with its time, if it is a sight and not older than `max_age`.
+    pub fn fresh_at(&self, now: Now, max_age: Duration) -> Option<(Duration, &T)> {
+        let (at, _) = self.latest.as_ref()?;
+        Some((*at, self.fresh(now, max_age)?))
     }
 
     /// The latest answer, if it is a sight and not older than `max_age`.
@@ -573,6 +594,8 @@ pub struct LogTrack {
     pub start_job: Option<Duration>,
     pub ended_by_itself: Option<Duration>,
     pub gap: Option<Duration>,
+    /// A line reached us long after it was written.
+    pub late: Option<Duration>,
 }
 
 impl LogTrack {
@@ -627,6 +650,7 @@ pub struct Evidence {
     pub log: LogTrack,
     pub files: Option<FilesSight>,
     pub setup: Setup,
+    pub tunnel: Slot<TunnelSight>,
 }
 
 /// Everything seen of the host.

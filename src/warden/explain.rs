@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::cause::Cause;
 use super::diagnosis::Verdict;
 use super::evidence::{Answer, Reach, Ready, Transport};
-use super::facts::Facts;
+use super::facts::{Doubt, Facts, Shaken};
 
 /// The sentence for `verdict`.
 pub fn explain(verdict: Verdict, f: &Facts<'_>) -> String {
@@ -96,12 +96,36 @@ fn unknown(f: &Facts<'_>) -> String {
     if f.unit.is_none() {
         return "Unknown, so nothing is done: systemd cannot be asked about the unit.".into();
     }
+    if let Some(doubt) = f.doubt() {
+        return format!("Unknown, so nothing is done: {}.", doubtful(doubt, f));
+    }
     if 0 < f.names_known && f.names.is_empty() {
         return "Unknown, so nothing is done: no public name has been looked at yet.".into();
     }
     let parts = [unit(f), connections(f), names(f), dial(f), way_out(f)];
     let parts: Vec<_> = parts.into_iter().filter(|part| !part.is_empty()).collect();
     format!("Unknown, so nothing is done: {}.", parts.join(", "))
+}
+
+fn doubtful(doubt: Doubt, f: &Facts<'_>) -> String {
+    let ago = |at: Duration| span(f.now.since(at));
+    match doubt {
+        Doubt::Shaken(Shaken::StoodStill { at, lasted }) => format!(
+            "this daemon stood still for {} until {} ago (the host slept or is overloaded), and everything is looked at anew",
+            span(lasted),
+            ago(at)
+        ),
+        Doubt::Shaken(Shaken::ClockJumped { at, by }) => format!(
+            "the clock jumped by {} {} ago, so that times in the journal cannot be placed",
+            span(by),
+            ago(at)
+        ),
+        Doubt::JournalBlind => {
+            "the journal cannot be read, and with it what cloudflared and systemd say".into()
+        }
+        Doubt::JournalGap(at) => format!("the journal lost lines of this unit {} ago", ago(at)),
+        Doubt::JournalLate(at) => format!("the journal was running late {} ago", ago(at)),
+    }
 }
 
 fn unit(f: &Facts<'_>) -> String {

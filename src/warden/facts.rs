@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::evidence::{
     Active, Answer, Control, EdgeSight, Evidence, HostEvidence, HostSight, NameSight, NameTrack, Ready,
-    ReadySight, Transport, UnitSight,
+    ReadySight, Transport, TunnelSight, UnitSight,
 };
 use super::policy::Policy;
 use super::time::Now;
@@ -40,7 +40,43 @@ pub struct Facts<'a> {
     pub latched: bool,
     /// systemd is carrying out a remedy of ours.
     pub ours_at_work: bool,
+    /// What Cloudflare's records say, and when they said it.
+    pub tunnel: Option<(Duration, &'a TunnelSight)>,
+    /// Our own footing was lost a moment ago.
+    pub shaken: Option<Shaken>,
 }
+
+/// What makes all that was seen before doubtful for a while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shaken {
+    /// The loop did not turn when it should have: the host slept, or is overloaded.
+    StoodStill { at: Duration, lasted: Duration },
+    /// The wall clock jumped; times in the journal cannot be placed.
+    ClockJumped { at: Duration, by: Duration },
+}
+
+impl Shaken {
+    /// When it happened (time since boot).
+    pub fn at(self) -> Duration {
+        match self {
+            Self::StoodStill { at, .. } | Self::ClockJumped { at, .. } => at,
+        }
+    }
+}
+
+/// Why no cause that leads to an act is concluded now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Doubt {
+    Shaken(Shaken),
+    JournalBlind,
+    JournalGap(Duration),
+    JournalLate(Duration),
+}
+
+/// Doubt passes after this time; by then every sense has looked anew.
+const DOUBT_FOR: Duration = Duration::from_secs(30);
+/// What Cloudflare's records say is asked for seldom.
+const TUNNEL_AGE: Duration = Duration::from_secs(300);
 
 /// The journal has told us of an origin that is down not longer ago than this.
 const ORIGIN_RECENT: Duration = Duration::from_secs(90);
@@ -86,7 +122,22 @@ impl<'a> Facts<'a> {
             policy,
             latched,
             ours_at_work: false,
+            tunnel: evidence.tunnel.fresh_at(now, TUNNEL_AGE),
+            shaken: None,
         }
+    }
+
+    /// Why the senses cannot be trusted with a conclusion that would lead to an act.
+    pub fn doubt(&self) -> Option<Doubt> {
+        let recent = |at: &Duration| self.now.since(*at) <= DOUBT_FOR;
+        if let Some(shaken) = self.shaken.filter(|shaken| recent(&shaken.at())) {
+            return Some(Doubt::Shaken(shaken));
+        }
+        if !self.journal_readable {
+            return Some(Doubt::JournalBlind);
+        }
+        let gap = self.log.gap.filter(recent).map(Doubt::JournalGap);
+        gap.or_else(|| self.log.late.filter(recent).map(Doubt::JournalLate))
     }
 
     /// How long ago something happened.

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use super::cause::Cause;
 use super::course::follow_incident;
-use super::diagnosis::{Health, Verdict, diagnose};
+use super::diagnosis::{Health, Verdict, diagnose, listed_lost};
 use super::evidence::{Finding, HostEvidence, HostFinding};
 use super::explain::{explain, span};
-use super::facts::Facts;
+use super::facts::{Facts, Shaken};
 use super::history::{Histories, History};
 use super::incident::Incident;
 use super::note::{Happening, Note};
@@ -94,6 +94,9 @@ pub struct Warden {
     paused_until: Option<Duration>,
     /// Finished decision cycles.
     cycles: u64,
+    /// The clocks at the last event, and when we said we would be woken at the latest.
+    last: Option<(Now, Duration)>,
+    shaken: Option<Shaken>,
 }
 
 /// What the state file gave back.
@@ -112,6 +115,12 @@ const LOOK_PAUSE: Duration = Duration::from_secs(5);
 const JITTER_MS: u64 = 1500;
 const VERIFY_FOR: Duration = Duration::from_secs(120);
 const VERIFY_MORE: Duration = Duration::from_secs(60);
+/// Woken this much later than asked for: what was seen before says nothing about now.
+const STOOD_STILL: Duration = Duration::from_secs(10);
+/// Slewing moves a clock by less than this between two wake-ups.
+const CLOCK_JUMP: Duration = Duration::from_secs(5);
+/// The ages in an explanation are at most this old.
+const EXPLAIN_EVERY: Duration = Duration::from_secs(1);
 const CALM_WAKEUP: Duration = Duration::from_secs(10);
 const TROUBLE_WAKEUP: Duration = Duration::from_secs(1);
 
@@ -128,6 +137,8 @@ impl Warden {
             memory_lost: lost,
             paused_until,
             cycles: 0,
+            last: None,
+            shaken: None,
         }
     }
 
@@ -135,15 +146,50 @@ impl Warden {
     #[must_use]
     pub fn handle(&mut self, event: Event, now: Now) -> Vec<Command> {
         let mut out = Vec::new();
-        let judge = self.take(event, now, &mut out);
-        if judge {
-            let units: Vec<_> = self.tunnels.keys().cloned().collect();
-            for unit in units {
-                self.judge(&unit, now, &mut out);
+        self.check_footing(now);
+        let concerned = self.take(event, now, &mut out);
+        let host_charges = self.host_charges();
+        let Self { policy, tunnels, host, edge_track, memory_lost, paused_until, shaken, .. } = self;
+        let around = Around {
+            policy,
+            host,
+            edge_track,
+            host_charges: &host_charges,
+            memory_lost: memory_lost.as_deref(),
+            paused_until: *paused_until,
+            shaken: *shaken,
+        };
+        match concerned {
+            Concerned::Nobody => (),
+            Concerned::One(unit) => {
+                if let Some(tunnel) = tunnels.get_mut(&unit) {
+                    judge(tunnel, &around, now, &mut out);
+                }
             }
+            Concerned::All => tunnels.values_mut().for_each(|tunnel| judge(tunnel, &around, now, &mut out)),
         }
         self.cycles += 1;
+        self.last = Some((now, self.next_wakeup(now)));
         out
+    }
+
+    /// Notices that we were not woken when we should have been, and that the wall clock was set.
+    fn check_footing(&mut self, now: Now) {
+        let Some((before, wakeup)) = self.last else { return };
+        let late = now.boot.saturating_sub(wakeup);
+        let (passed, shown) = (now.boot.saturating_sub(before.boot), now.wall.abs_diff(before.wall));
+        let jump = if before.wall <= now.wall { shown.abs_diff(passed) } else { shown + passed };
+        if STOOD_STILL < late {
+            self.shaken = Some(Shaken::StoodStill { at: now.boot, lasted: passed });
+        } else if CLOCK_JUMP < jump {
+            self.shaken = Some(Shaken::ClockJumped { at: now.boot, by: jump });
+        }
+    }
+
+    /// When remedies of this host were paid for.
+    fn host_charges(&self) -> Vec<Duration> {
+        let watched = self.tunnels.values().map(|tunnel| &tunnel.history);
+        watched.chain(self.aside.values()).flat_map(|history| history.charges.iter().map(|c| c.at)).collect()
     }
 
     /// When to wake us if nothing happens before (time since boot); never in the past.
@@ -199,10 +245,10 @@ impl Warden {
 
     /// The facts of one tunnel as they are now.
     pub fn facts(&self, unit: &str, now: Now) -> Option<Facts<'_>> {
-        Some(self.tunnels.get(unit)?.facts(now, &self.policy, &self.host, &self.edge_track))
+        Some(self.tunnels.get(unit)?.facts(now, &self.policy, &self.host, &self.edge_track, self.shaken))
     }
 
-    fn take(&mut self, event: Event, now: Now, out: &mut Vec<Command>) -> bool {
+    fn take(&mut self, event: Event, now: Now, out: &mut Vec<Command>) -> Concerned {
         match event {
             Event::Tunnel { unit, names } => self.appear(unit, &names, now),
             Event::Gone { unit } => {
@@ -211,7 +257,8 @@ impl Warden {
                 }
             }
             Event::Observed { unit, finding } => {
-                return self.tunnels.get_mut(&unit).is_some_and(|tunnel| tunnel.fold(now, finding));
+                let telling = self.tunnels.get_mut(&unit).is_some_and(|tunnel| tunnel.fold(now, finding));
+                return if telling { Concerned::One(unit) } else { Concerned::Nobody };
             }
             Event::HostObserved(finding) => {
                 if let HostFinding::Edge(Ok(sight)) = &finding {
@@ -235,7 +282,7 @@ impl Warden {
             Event::MemoryAccepted => self.memory_lost = None,
             Event::Woke => (),
         }
-        true
+        Concerned::All
     }
 
     fn appear(&mut self, unit: String, names: &[String], now: Now) {
@@ -253,63 +300,80 @@ impl Warden {
         });
         tunnel.watch_names(names);
     }
+}
 
-    fn judge(&mut self, unit: &str, now: Now, out: &mut Vec<Command>) {
-        let host_charges: Vec<_> = self
-            .histories()
-            .values()
-            .flat_map(|history| history.charges.iter().map(|charge| charge.at))
-            .collect();
-        let Self { policy, tunnels, host, edge_track, memory_lost, paused_until, .. } = self;
-        let Some(tunnel) = tunnels.get_mut(unit) else { return };
+/// Whom an event concerns.
+enum Concerned {
+    Nobody,
+    One(String),
+    All,
+}
 
-        let facts = tunnel.facts(now, policy, host, edge_track);
-        let (through, conclusive) = (facts.through(), facts.conclusive().next().is_some());
-        let connections = facts.connections;
-        let mut dirty = tunnel.follow(now, through, conclusive, connections);
+/// What a judgement needs besides the tunnel.
+struct Around<'a> {
+    policy: &'a Policy,
+    host: &'a HostEvidence,
+    edge_track: &'a EdgeTrack,
+    host_charges: &'a [Duration],
+    memory_lost: Option<&'a str>,
+    paused_until: Option<Duration>,
+    shaken: Option<Shaken>,
+}
 
-        let facts = tunnel.facts(now, policy, host, edge_track);
-        let verdict = diagnose(&facts);
+fn judge(tunnel: &mut Tunnel, around: &Around<'_>, now: Now, out: &mut Vec<Command>) {
+    let Around { policy, host, edge_track, shaken, .. } = *around;
+    let facts = tunnel.facts(now, policy, host, edge_track, shaken);
+    let (through, conclusive) = (facts.through(), facts.conclusive().next().is_some());
+    let connections = facts.connections;
+    let mut dirty = tunnel.follow(now, through, conclusive, connections);
+
+    let facts = tunnel.facts(now, policy, host, edge_track, shaken);
+    let verdict = diagnose(&facts);
+    let case = verdict.cause.and_then(|cause| {
+        let remedy = chosen(cause, &facts)?;
+        Some(Case {
+            facts: &facts,
+            cause,
+            remedy,
+            history: &tunnel.history,
+            host_charges: around.host_charges,
+            memory_lost: around.memory_lost,
+            paused_until: around.paused_until,
+            look_again: tunnel.look_again,
+        })
+    });
+    let holds = case.as_ref().map(objections).unwrap_or_default();
+    let wanted = case.map(|case| (case.remedy, case.cause));
+    let limits = facts.unit.map(|unit| (unit.stop_limit, unit.start_limit)).unwrap_or_default();
+    let deadline = wanted.map(|(remedy, _)| remedy.deadline(limits.0, limits.1));
+    let before = facts.unit.and_then(|unit| unit.invocation);
+    // Putting it into words costs more than the judgement; in calm it is read seldom.
+    let speaks = verdict != tunnel.verdict
+        || EXPLAIN_EVERY <= now.since(tunnel.explained_at)
+        || !matches!(tunnel.phase, Phase::Watching)
+        || holds.iter().any(|held| !tunnel.held_told.contains(&held.hold));
+    if speaks {
         let explanation = explain(verdict, &facts);
-        let case = verdict.cause.and_then(|cause| {
-            let remedy = chosen(cause, &facts)?;
-            Some(Case {
-                facts: &facts,
-                cause,
-                remedy,
-                history: &tunnel.history,
-                host_charges: &host_charges,
-                memory_lost: memory_lost.as_deref(),
-                paused_until: *paused_until,
-                look_again: tunnel.look_again,
-            })
-        });
-        let holds = case.as_ref().map(objections).unwrap_or_default();
-        let wanted = case.map(|case| (case.remedy, case.cause));
-        let deadline = |remedy: Remedy| {
-            let unit = facts.unit;
-            remedy.deadline(unit.and_then(|u| u.stop_limit), unit.and_then(|u| u.start_limit))
-        };
-        let deadline = wanted.map(|(remedy, _)| deadline(remedy));
-        let before = facts.unit.and_then(|unit| unit.invocation);
+        tunnel.explanation = explanation;
+        tunnel.explained_at = now.boot;
+    }
 
-        set_verdict(tunnel, verdict, explanation, now, out);
-        tunnel.holds = holds;
-        dirty |= follow_health(tunnel, policy, now);
-        let order = follow_phase(tunnel, wanted, now, out);
-        dirty |= follow_incident(tunnel, policy, order.is_some(), now, out);
-        tell_holds(tunnel, wanted, now, out);
-        tell_blindness(tunnel, now, out);
-        let hurry = wants_hurry(tunnel, now);
-        if hurry != tunnel.hurried {
-            tunnel.hurried = hurry;
-            out.push(Command::Hurry { unit: unit.to_owned(), hurry });
-        }
-        if let (Some((remedy, cause)), Some(deadline)) = (order, deadline) {
-            order_remedy(tunnel, policy, (remedy, cause), deadline, before, now, out);
-        } else if dirty {
-            out.push(Command::Persist);
-        }
+    set_verdict(tunnel, verdict, now, out);
+    tunnel.holds = holds;
+    dirty |= follow_health(tunnel, policy, now);
+    let order = follow_phase(tunnel, wanted, now, out);
+    dirty |= follow_incident(tunnel, policy, order.is_some(), now, out);
+    tell_holds(tunnel, wanted, now, out);
+    tell_blindness(tunnel, now, out);
+    let hurry = wants_hurry(tunnel, now);
+    if hurry != tunnel.hurried {
+        tunnel.hurried = hurry;
+        out.push(Command::Hurry { unit: tunnel.unit.clone(), hurry });
+    }
+    if let (Some((remedy, cause)), Some(deadline)) = (order, deadline) {
+        order_remedy(tunnel, policy, (remedy, cause), deadline, before, now, out);
+    } else if dirty {
+        out.push(Command::Persist);
     }
 }
 
@@ -318,7 +382,7 @@ fn chosen(cause: Cause, facts: &Facts<'_>) -> Option<Remedy> {
     let remedy = cause.remedy()?;
     let unproven_life = facts.life().is_none_or(|life| !life.through);
     let swift = if cause == Cause::ConnectorPhantom {
-        facts.private_network == Some(false) && !unproven_life
+        listed_lost(facts) || (facts.private_network == Some(false) && !unproven_life)
     } else {
         remedy == Remedy::SwiftRestart
     };
@@ -333,8 +397,7 @@ fn open_cause(history: &History) -> Cause {
     history.incident.as_ref().map_or(Cause::Reconnecting, |incident| incident.cause)
 }
 
-fn set_verdict(tunnel: &mut Tunnel, verdict: Verdict, explanation: String, now: Now, out: &mut Vec<Command>) {
-    tunnel.explanation = explanation;
+fn set_verdict(tunnel: &mut Tunnel, verdict: Verdict, now: Now, out: &mut Vec<Command>) {
     if tunnel.verdict == verdict {
         return;
     }

@@ -157,12 +157,14 @@ pub struct Case<'a> {
 
 type Rail = fn(&Case<'_>) -> Option<Held>;
 
-const RAILS: [Rail; 19] = [
+const RAILS: [Rail; 21] = [
     memory_lost,
     observe_only,
     paused,
+    outside_window,
     operator_intent,
     job_queued,
+    upgrading,
     shutting_down,
     boot_grace,
     start_grace,
@@ -208,6 +210,15 @@ fn observe_only(case: &Case<'_>) -> Option<Held> {
 fn paused(case: &Case<'_>) -> Option<Held> {
     let until = case.paused_until?;
     (case.facts.now.boot < until).then(|| Held::until(Hold::Paused, until))
+}
+
+fn outside_window(case: &Case<'_>) -> Option<Held> {
+    let until = case.facts.host?.window_shut_until?;
+    (case.facts.now.boot < until).then(|| Held::until(Hold::OutsideWindow, until))
+}
+
+fn upgrading(case: &Case<'_>) -> Option<Held> {
+    case.facts.host.is_some_and(|host| host.upgrading).then(|| Held::new(Hold::Upgrading))
 }
 
 fn operator_intent(case: &Case<'_>) -> Option<Held> {

@@ -8,7 +8,7 @@ use super::diagnosis::Verdict;
 use super::evidence::{
     Active, Answer, Blind, Evidence, Finding, HostEvidence, Line, Ready, Sense, UnitSight,
 };
-use super::facts::Facts;
+use super::facts::{Facts, Shaken};
 use super::history::{History, KnownLife, Latch};
 use super::policy::Policy;
 use super::rails::{Held, Hold};
@@ -74,8 +74,13 @@ pub struct Tunnel {
     pub(super) hurried: bool,
     pub(super) blind: BTreeMap<Sense, Blindness>,
     pub(super) unknown_since: Option<Duration>,
+    pub(super) watched_since: Duration,
+    /// When the explanation was last put into words.
+    pub(super) explained_at: Duration,
 }
 
+/// journald passes a line on within half a second; one that takes longer than this says that it cannot keep up.
+const JOURNAL_LATE: Duration = Duration::from_secs(5);
 /// An Unknown shorter than this pauses a suspicion; longer, it ends it.
 pub(super) const UNKNOWN_PAUSES: Duration = Duration::from_secs(60);
 /// The edge caches absence for some seconds; health that is younger proves nothing.
@@ -102,6 +107,8 @@ impl Tunnel {
             hurried: false,
             blind: BTreeMap::new(),
             unknown_since: None,
+            watched_since: now.boot,
+            explained_at: now.boot,
         }
     }
 
@@ -115,6 +122,11 @@ impl Tunnel {
                     entry.line,
                     Line::Other | Line::Attempt | Line::DialFailed(_) | Line::OriginDown | Line::Lost
                 );
+                // What was written before we came is history, not lag.
+                let awaited = self.watched_since <= entry.at;
+                if awaited && JOURNAL_LATE < now.since(entry.at) {
+                    self.evidence.log.late = Some(now.boot);
+                }
                 self.evidence.log.put(entry);
                 return urgent;
             }
@@ -130,6 +142,7 @@ impl Tunnel {
             }
             Finding::Files(files) => self.evidence.files = Some(files),
             Finding::Setup(setup) => self.evidence.setup = setup,
+            Finding::Tunnel(seen) => self.evidence.tunnel.put(now, seen),
         }
         true
     }
@@ -167,11 +180,13 @@ impl Tunnel {
         policy: &'a Policy,
         host: &'a HostEvidence,
         edge_track: &'a EdgeTrack,
+        shaken: Option<Shaken>,
     ) -> Facts<'a> {
         let latched = self.history.latch.is_some();
         let ours_at_work = matches!(self.phase, Phase::Acting { .. });
         Facts {
             ours_at_work,
+            shaken,
             ..Facts::new(now, policy, &self.evidence, host, &self.track, edge_track, latched)
         }
     }
