@@ -6,8 +6,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use tunnelwarden::warden::evidence::{
-    Active, Answer, Control, Counters, EdgeSight, FilesSight, Finding, HostFinding, HostSight, Invocation,
-    Job, Line, Link, Load, LogLine, NameSight, Reach, Ready, ReadySight, Setup, Transport, UnitSight,
+    Active, Answer, Blind, Control, Counters, EdgeSight, FilesSight, Finding, HostFinding, HostSight,
+    Invocation, Job, Line, Link, Load, LogLine, NameSight, Reach, Ready, ReadySight, Setup, Transport,
+    TunnelSight, UnitSight,
 };
 use tunnelwarden::warden::machine::{Command, Event, Memory, Warden};
 use tunnelwarden::warden::note::Happening;
@@ -17,15 +18,24 @@ use tunnelwarden::warden::time::Now;
 
 const UNIT: &str = "cloudflared.service";
 const NAMES: [&str; 2] = ["api.example.com", "app.example.com"];
-const BOOT: u64 = 100_000;
 const STEP: Duration = Duration::from_millis(500);
 const LOOKS_EVERY: Duration = Duration::from_secs(5);
 
 /// The world as it is, and what the warden did in it.
 struct World {
     warden: Warden,
+    /// Age of this boot when the story begins.
+    base: Duration,
     at: Duration,
     looked: Duration,
+    /// How far the wall clock is off.
+    wall_off: Duration,
+    host: HostSight,
+    journal: Result<(), Blind>,
+    setup: Setup,
+    status: Option<u16>,
+    counters: Counters,
+    dates: bool,
     unit: UnitSight,
     ready: Ready,
     names: [Answer; 2],
@@ -33,7 +43,6 @@ struct World {
     quic: Reach,
     resolved: bool,
     control: Control,
-    route: bool,
     requests: u64,
     rising: bool,
     files: FilesSight,
@@ -47,9 +56,8 @@ struct World {
     escalated: usize,
 }
 
-fn boot(at: Duration) -> Duration {
-    Duration::from_secs(BOOT) + at
-}
+/// Stories begin long after a boot, unless they say otherwise.
+const LONG_AFTER_BOOT: Duration = Duration::from_secs(100_000);
 
 impl World {
     fn new() -> Self {
@@ -65,8 +73,8 @@ impl World {
             n_restarts: 0,
             job: None,
             frozen: false,
-            since: boot(Duration::ZERO),
-            started: Some(boot(Duration::ZERO)),
+            since: LONG_AFTER_BOOT,
+            started: Some(LONG_AFTER_BOOT),
             was_active: true,
             start_limit: Some(Duration::from_secs(15)),
             stop_limit: Some(Duration::from_secs(90)),
@@ -74,7 +82,15 @@ impl World {
         };
         let mut world = Self {
             warden: Warden::new(Policy::shipped(), Memory::default()),
+            base: LONG_AFTER_BOOT,
             at: Duration::ZERO,
+            wall_off: Duration::ZERO,
+            host: HostSight { route: true, ..HostSight::default() },
+            journal: Ok(()),
+            setup: Setup { transport: Some(Transport::Http2), private_network: Some(false) },
+            status: None,
+            counters: Counters::default(),
+            dates: false,
             looked: Duration::ZERO,
             unit,
             ready: Ready::Connections(4),
@@ -83,7 +99,6 @@ impl World {
             quic: Reach::Reachable,
             resolved: true,
             control: Control::Answered,
-            route: true,
             requests: 0,
             rising: false,
             files: FilesSight::default(),
@@ -103,14 +118,17 @@ impl World {
     fn appear(&mut self) {
         let names = NAMES.map(str::to_owned).to_vec();
         self.tell(Event::Tunnel { unit: UNIT.into(), names });
-        let setup = Setup { transport: Some(Transport::Http2), private_network: Some(false) };
-        self.observed(Finding::Setup(setup));
-        self.observed(Finding::Journal(Ok(())));
+        self.observed(Finding::Setup(self.setup));
+        self.observed(Finding::Journal(self.journal));
         self.look();
     }
 
     fn now(&self) -> Now {
-        Now { boot: boot(self.at), wall: Duration::from_secs(1_800_000_000) + self.at }
+        Now { boot: self.boot(), wall: Duration::from_secs(1_800_000_000) + self.at + self.wall_off }
+    }
+
+    fn boot(&self) -> Duration {
+        self.base + self.at
     }
 
     fn observed(&mut self, finding: Finding) {
@@ -118,7 +136,7 @@ impl World {
     }
 
     fn log(&mut self, line: Line) {
-        let entry = LogLine { line, at: boot(self.at), invocation: self.unit.invocation };
+        let entry = LogLine { line, at: self.boot(), invocation: self.unit.invocation };
         self.observed(Finding::Log(entry));
     }
 
@@ -176,10 +194,21 @@ impl World {
         self.unit.active = Active::Active;
         self.unit.sub = "running".into();
         self.unit.result = "success".into();
-        self.unit.since = boot(self.at);
-        self.unit.started = Some(boot(self.at));
+        self.unit.since = self.boot();
+        self.unit.started = Some(self.boot());
         self.requests = 0;
         self.log(Line::StartJob);
+    }
+
+    fn down(&mut self, active: Active, sub: &str, result: &str) {
+        self.unit.active = active;
+        (self.unit.sub, self.unit.result) = (sub.into(), result.into());
+        self.unit.main_pid = 0;
+        self.unit.since = self.boot();
+    }
+
+    fn api(&mut self, sight: TunnelSight) {
+        self.observed(Finding::Tunnel(Ok(sight)));
     }
 
     fn look(&mut self) {
@@ -189,11 +218,11 @@ impl World {
         self.observed(Finding::Files(self.files.clone()));
         let link = |transport, reach| Link { region: "region1".into(), transport, reach };
         let links = vec![link(Transport::Http2, self.tcp), link(Transport::Quic, self.quic)];
-        let edge = EdgeSight { resolved: self.resolved, links, clock_suspect: false };
+        let edge = EdgeSight { resolved: self.resolved, links, clock_suspect: self.dates };
         self.tell(Event::HostObserved(HostFinding::Edge(Ok(edge))));
         self.tell(Event::HostObserved(HostFinding::Control(Ok(self.control))));
-        let host = HostSight { route: self.route, shutting_down: false, ..HostSight::default() };
-        self.tell(Event::HostObserved(HostFinding::Host(Ok(host))));
+        self.observed(Finding::Journal(self.journal));
+        self.tell(Event::HostObserved(HostFinding::Host(Ok(self.host))));
         for (hostname, answer) in NAMES.into_iter().zip(self.names) {
             let (status, code) = match answer {
                 Answer::Served => (Some(200), None),
@@ -207,11 +236,12 @@ impl World {
                 | Answer::Blind => (None, None),
             };
             let (latency, colo, detail) = (Duration::from_millis(20), None, String::new());
+            let status = self.status.filter(|_| answer != Answer::Served).or(status);
             let sight = NameSight { answer, status, code, latency, colo, detail };
             self.observed(Finding::Name { hostname: hostname.into(), sight });
         }
         if self.unit.main_pid != 0 {
-            let counters = Some(Counters { total_requests: self.requests, ..Counters::default() });
+            let counters = Some(Counters { total_requests: self.requests, ..self.counters });
             let connector = self.unit.invocation.map(|life| life.to_string());
             let sight = ReadySight { ready: self.ready, connector, port_of_this_life: true, counters };
             self.observed(Finding::Ready(Ok(sight)));
@@ -244,7 +274,10 @@ impl World {
         let answer = |word: &str| match word {
             "served" => Answer::Served,
             "1033" => Answer::TunnelError,
-            "502" => Answer::OriginError,
+            "502" | "503" => Answer::OriginError,
+            "520" => Answer::EdgeError,
+            "1016" => Answer::DnsError,
+            "access" => Answer::Access,
             "blind" => Answer::Blind,
             other => panic!("no answer {other}"),
         };
@@ -264,7 +297,67 @@ impl World {
             ["control", word] => {
                 self.control = if *word == "ok" { Control::Answered } else { Control::Failing }
             }
-            ["route", word] => self.route = *word == "yes",
+            ["route", word] => self.host.route = *word == "yes",
+            ["host", "booted"] => {
+                // A story of its own: nothing was seen in this boot before.
+                self.base = Duration::from_secs(5);
+                (self.unit.since, self.unit.started) = (self.base, Some(self.base));
+                self.warden = Warden::new(Policy::shipped(), Memory::default());
+                self.appear();
+            }
+            ["host", "upgrading"] => self.host.upgrading = true,
+            ["host", "shutting", "down"] => self.host.shutting_down = true,
+            ["window", "shut", "for", span] => {
+                self.host.window_shut_until = Some(self.boot() + seconds(span));
+            }
+            ["paused", "for", span] => {
+                let paused_until = Some(self.boot() + seconds(span));
+                let histories = self.warden.histories();
+                self.warden = Warden::new(Policy::shipped(), Memory { histories, lost: None, paused_until });
+                self.appear();
+            }
+            ["journal", "blind"] => self.journal = Err(Blind::Forbidden),
+            ["journal", "readable"] => self.journal = Ok(()),
+            ["journal", "gap"] => self.observed(Finding::JournalGap),
+            ["journal", "late"] => {
+                let at = self.boot() - Duration::from_secs(20);
+                let entry = LogLine { line: Line::Other, at, invocation: self.unit.invocation };
+                self.observed(Finding::Log(entry));
+            }
+            ["clock", "jumps", span] => self.wall_off += seconds(span),
+            ["host", "sleeps", span] => self.at += seconds(span),
+            ["transport", word] => {
+                self.setup.transport = match *word {
+                    "auto" => None,
+                    "quic" => Some(Transport::Quic),
+                    _ => Some(Transport::Http2),
+                };
+                self.observed(Finding::Setup(self.setup));
+            }
+            ["unit", "may", "start", "for", span] => self.unit.start_limit = Some(seconds(span)),
+            ["start", "limit", n] => self.unit.start_rate = Some((n.parse().unwrap(), seconds("1h"))),
+            ["certificates", "refused"] => self.dates = true,
+            ["status", n] => self.status = Some(n.parse().unwrap()),
+            ["registrations", "refused", n] => self.counters.register_fail += n.parse::<u64>().unwrap(),
+            ["api", "deleted"] => self.api(TunnelSight { deleted: true, ..TunnelSight::default() }),
+            ["api", "live", n] => self.api(TunnelSight { live: n.parse().ok(), ..TunnelSight::default() }),
+            ["api", "rules"] => {
+                let since = self.boot() - Duration::from_secs(300);
+                self.api(TunnelSight { remote_rules_since: Some(since), ..TunnelSight::default() });
+            }
+            ["unit", "missing"] => self.unit.load = Load::NotFound,
+            ["unit", "broken"] => self.unit.load = Load::Broken,
+            ["unit", "frozen"] => self.unit.frozen = true,
+            ["unit", "restarting"] => self.down(Active::Activating, "auto-restart", "exit-code"),
+            ["unit", "exits", status] => {
+                self.unit.exit_status = status.parse().ok();
+                self.down(Active::Activating, "auto-restart", "exit-code");
+                self.log(Line::EndedByItself);
+            }
+            ["unit", "ends"] => {
+                self.down(Active::Inactive, "dead", "success");
+                self.log(Line::EndedByItself);
+            }
             ["requests", word] => self.rising = *word == "rising",
             ["restarts", word] => self.cures = *word == "cure",
             ["systemd", word] => self.answers = *word == "answers",
@@ -273,7 +366,7 @@ impl World {
                 self.unit.sub = "failed".into();
                 self.unit.result = "signal".into();
                 self.unit.main_pid = 0;
-                self.unit.since = boot(self.at);
+                self.unit.since = self.boot();
                 self.log(Line::EndedByItself);
             }
             ["unit", "stopped"] => {
@@ -281,7 +374,7 @@ impl World {
                 self.unit.active = Active::Inactive;
                 self.unit.sub = "dead".into();
                 self.unit.main_pid = 0;
-                self.unit.since = boot(self.at);
+                self.unit.since = self.boot();
             }
             ["unit", "restarted"] => self.new_life(),
             ["job", "start"] => self.unit.job = Some(Job::Start),
@@ -296,8 +389,24 @@ impl World {
                 let text = "Unauthorized: Invalid tunnel secret".into();
                 self.log(Line::Refused { unauthorized: true, text });
             }
+            ["log", "refused"] => {
+                self.log(Line::Refused { unauthorized: false, text: "server busy".into() });
+            }
+            ["log", "config-invalid"] => self.log(Line::ConfigInvalid("no last rule".into())),
+            ["log", "credentials-unusable"] => self.log(Line::CredentialsUnusable("no token".into())),
+            ["log", "clock-wrong"] => self.log(Line::ClockWrong("not yet valid".into())),
+            ["log", "no-ingress"] => self.log(Line::NoIngress),
+            ["log", "fell-back"] => self.log(Line::FellBack),
+            ["log", "registered", word] => {
+                let transport = if *word == "quic" { Transport::Quic } else { Transport::Http2 };
+                self.log(Line::Registered(Some(transport)));
+            }
             ["log", "origin-down"] => self.log(Line::OriginDown),
             ["log", "attempt"] => self.log(Line::Attempt),
+            ["policy", "start_stopped"] => {
+                let policy = Policy { start_stopped: true, ..Policy::shipped() };
+                self.tell(Event::Policy(Box::new(policy)));
+            }
             ["mode", "observe"] => {
                 let policy = Policy { observe_only: true, ..Policy::shipped() };
                 self.tell(Event::Policy(Box::new(policy)));
@@ -327,6 +436,8 @@ impl World {
             ["cause", wanted] if cause == *wanted => return Ok(()),
             ["hold", wanted] if holds.contains(wanted) => return Ok(()),
             ["no", "hold", wanted] if !holds.contains(wanted) => return Ok(()),
+            ["unknown"] if cause == "Unknown" => return Ok(()),
+            ["says", wanted @ ..] if tunnel.explanation.contains(&wanted.join(" ")) => return Ok(()),
             ["acts"] if self.acts.is_empty() => return Ok(()),
             ["acts", wanted @ ..] if self.acts == *wanted => return Ok(()),
             ["closed", wanted] if self.closed.last() == Some(wanted) => return Ok(()),

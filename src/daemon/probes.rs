@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::sync::{Semaphore, mpsc, watch};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::discover::Found;
 use super::event_loop::Signal;
@@ -26,12 +26,16 @@ use crate::report::snapshot::About;
 use crate::sense::journal::{Listeners, Told, listen};
 use crate::sense::polling::{Pace, Periods, poll};
 use crate::sense::{edge, effective, files, host, public, ready, unit};
-use crate::warden::evidence::{Blind, Finding, HostFinding};
+use crate::warden::evidence::{Blind, Finding, HostFinding, Ready};
 use crate::warden::machine::Event;
 
 /// Looks at public names that run at once.
 const LOOKS_AT_ONCE: usize = 16;
 const HOST_PROBES: usize = 3;
+/// In calm, the unit is read this often besides systemd's signals.
+const UNIT_REREAD: Duration = Duration::from_secs(60);
+/// In calm, the counters come with each third look.
+const COUNTERS_EACH: u32 = 3;
 const READY_LIMIT: Duration = Duration::from_secs(2);
 const EDGE_LIMIT: Duration = Duration::from_secs(5);
 const FILES_PERIOD: Duration = Duration::from_secs(60);
@@ -195,20 +199,36 @@ impl Senses {
         let effective_told = told.clone();
         let (systemd, unit_name, port) = (Arc::clone(&self.systemd), found.unit.clone(), found.port.clone());
         let (tell, blind) = (send(), send());
+        let pace_now = rx.clone();
+        let (mut unit_seen, mut well, mut turn) = (None::<(Instant, Option<String>, bool)>, false, 0_u32);
         tokio::spawn(poll(
             periods,
             rx.clone(),
             async move |limit| {
-                let seen = unit::look(&systemd, &unit_name).await;
-                let life = seen.as_ref().ok().and_then(|unit| unit.invocation).map(|life| life.to_string());
-                let up = seen.as_ref().is_ok_and(|unit| unit.main_pid != 0);
-                tell(Finding::Unit(seen)).await;
+                // systemd's signals tell of every change; in calm the unit itself is read anew now and then only.
+                let calm = well && !pace_now.borrow().hurry;
+                let known = unit_seen.take().filter(|(at, _, _)| calm && at.elapsed() < UNIT_REREAD);
+                let (at, life, up) = match known {
+                    Some(known) => known,
+                    None => {
+                        let seen = unit::look(&systemd, &unit_name).await;
+                        let unit = seen.as_ref().ok();
+                        let life = unit.and_then(|unit| unit.invocation).map(|life| life.to_string());
+                        let up = unit.is_some_and(|unit| unit.main_pid != 0);
+                        tell(Finding::Unit(seen)).await;
+                        (Instant::now(), life, up)
+                    }
+                };
+                turn = turn.wrapping_add(1);
+                let counters = !calm || turn % COUNTERS_EACH == 0;
                 let told = told.borrow().clone();
                 let sight = if up {
-                    ready::look(&port, &told, life.as_deref(), limit.min(READY_LIMIT)).await
+                    ready::look(&port, &told, life.as_deref(), counters, limit.min(READY_LIMIT)).await
                 } else {
                     Err(Blind::NotFound)
                 };
+                well = sight.as_ref().is_ok_and(|sight| matches!(sight.ready, Ready::Connections(1..)));
+                unit_seen = Some((at, life, up));
                 tell(Finding::Ready(sight)).await;
             },
             async move || blind(Finding::Ready(Err(Blind::TimedOut))).await,

@@ -9,6 +9,7 @@ use crate::clock::rfc3339;
 use crate::warden::cause::Cause;
 use crate::warden::diagnosis::Health;
 use crate::warden::evidence::{Reach, Ready, Sense};
+use crate::warden::explain::explain;
 use crate::warden::explain::span;
 use crate::warden::history::{DAY, HOUR};
 use crate::warden::machine::Warden;
@@ -170,7 +171,9 @@ fn one(warden: &Warden, tunnel: &Tunnel, about: &About, now: Now) -> TunnelStatu
         verdict: tunnel.verdict.health.name().into(),
         cause: tunnel.verdict.cause.map(|cause| cause.name().into()),
         since: time(tunnel.since),
-        explanation: tunnel.explanation.clone(),
+        explanation: warden
+            .facts(&tunnel.unit, now)
+            .map_or_else(|| tunnel.explanation.clone(), |facts| explain(tunnel.verdict, &facts)),
         advice: tunnel.verdict.cause.map_or("", Cause::advice).into(),
         connector: Connector {
             id: ready.and_then(|sight| sight.connector.clone()),

@@ -19,18 +19,24 @@ pub struct Where {
     pub uid: u32,
 }
 
-/// Looks once. `invocation` is the unit's present life as systemd names it.
-pub async fn look(place: &Where, told: &Told, invocation: Option<&str>, limit: Duration) -> Seen<ReadySight> {
+/// Looks once. `invocation` is the unit's present life as systemd names it; the counters cost a second question.
+pub async fn look(
+    place: &Where,
+    told: &Told,
+    invocation: Option<&str>,
+    counters: bool,
+    limit: Duration,
+) -> Seen<ReadySight> {
     let of_this_life = told.invocation.is_some() && told.invocation.as_deref() == invocation;
     let named = told.metrics.as_deref().filter(|_| of_this_life).and_then(address);
     if let Some(addr) = named.or(place.configured) {
-        return ask(place, told, addr, named.is_some(), limit).await;
+        return ask(place, told, addr, named.is_some(), counters, limit).await;
     }
     // The journal does not name it (lost, or not readable): the usual ports, matched by the connector's id.
     for port in cloudflared::PORTS {
         let addr = SocketAddr::from(([127, 0, 0, 1], port));
         let each = limit / 5;
-        let Ok(sight) = ask(place, told, addr, false, each).await else { continue };
+        let Ok(sight) = ask(place, told, addr, false, counters, each).await else { continue };
         let known = told.connector.as_deref().filter(|_| of_this_life);
         let matches = known.is_none() || sight.connector.as_deref() == known;
         if matches && matches!(sight.ready, Ready::Connections(_)) {
@@ -45,6 +51,7 @@ async fn ask(
     told: &Told,
     addr: SocketAddr,
     of_this_life: bool,
+    counters: bool,
     limit: Duration,
 ) -> Seen<ReadySight> {
     let sight =
@@ -67,13 +74,15 @@ async fn ask(
     if expected.is_some() && answer.connector_id.is_some() && expected != answer.connector_id.as_deref() {
         return Err(Blind::Garbled);
     }
-    let counters =
+    let counted = async {
         timeout(limit, cloudflared::counters(addr)).await.ok().and_then(Result::ok).map(|seen| Counters {
             total_requests: seen.total_requests,
             request_errors: seen.request_errors,
             register_success: seen.register_success,
             register_fail: seen.register_fail,
-        });
+        })
+    };
+    let counters = if counters { counted.await } else { None };
     let connector = answer.connector_id;
     Ok(ReadySight {
         ready: Ready::Connections(answer.connections),

@@ -4,8 +4,11 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// Most of a table that is read. The kernel lists listening sockets first.
+/// Most of a table that is read.
 const TABLE_LIMIT: u64 = 1024 * 1024;
+/// A line of the table. Reading no more at a time keeps the kernel from walking all its connections (some 4 ms on a
+/// host with much memory) when what we look for is among the listening sockets, which it lists first.
+const LINE: usize = 150;
 /// What the kernel shows for a user that our own user namespace does not map.
 const OVERFLOW: u32 = 65_534;
 
@@ -42,7 +45,13 @@ impl SocketOwner {
 /// # Errors
 /// Nobody does, or no table can be read.
 pub fn socket_owner(address: SocketAddr) -> Result<SocketOwner, SocketError> {
-    let (four, six) = (read("/proc/net/tcp"), read("/proc/net/tcp6"));
+    let four = read("/proc/net/tcp", address);
+    if let Ok(four) = &four
+        && let Some(exact) = four.iter().find(|listener| listener.address == address)
+    {
+        return Ok(exact.owner);
+    }
+    let six = read("/proc/net/tcp6", address);
     let listeners = match (four, six) {
         (Ok(four), Ok(six)) => [four, six].concat(),
         // A host without IPv6 has no table of it.
@@ -58,12 +67,20 @@ struct Listener {
     owner: SocketOwner,
 }
 
-fn read(path: &'static str) -> Result<Vec<Listener>, SocketError> {
+/// Listening sockets, up to the one that is bound to just `wanted`, if there is one.
+fn read(path: &'static str, wanted: SocketAddr) -> Result<Vec<Listener>, SocketError> {
     let failed = |source| SocketError::Table { path, source };
     let file = File::open(path).map_err(failed)?;
     let mut found = Vec::new();
-    for line in BufReader::new(file.take(TABLE_LIMIT)).lines() {
-        found.extend(listener(&line.map_err(failed)?));
+    let lines = BufReader::with_capacity(LINE, file.take(TABLE_LIMIT)).lines();
+    // The first line names the columns.
+    for line in lines.skip(1) {
+        let line = line.map_err(failed)?;
+        let Some(listener) = listener(&line) else { break };
+        found.push(listener);
+        if listener.address == wanted {
+            break;
+        }
     }
     Ok(found)
 }

@@ -85,7 +85,7 @@ impl Ingress {
                 })
             })
             .collect();
-        let config = json!({ "ingress": rules, "warp-routing": { "connectTimeout": 5, "tcpKeepAlive": 30 }, "originRequest": origin });
+        let config = json!({ "ingress": rules, "warp-routing": {}, "originRequest": origin });
         json!({ "version": self.version, "config": config })
     }
 }
