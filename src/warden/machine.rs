@@ -359,6 +359,7 @@ fn judge(tunnel: &mut Tunnel, around: &Around<'_>, now: Now, out: &mut Vec<Comma
     }
 
     set_verdict(tunnel, verdict, now, out);
+    dirty |= verdict.cause == Some(Cause::CredentialsRejected) && tunnel.latch(now);
     tunnel.holds = holds;
     dirty |= follow_health(tunnel, policy, now);
     let order = follow_phase(tunnel, wanted, now, out);

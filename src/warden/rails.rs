@@ -332,15 +332,18 @@ fn patience(case: &Case<'_>) -> Option<Held> {
 }
 
 fn credentials_latched(case: &Case<'_>) -> Option<Held> {
-    let latch = case.history.latch?;
+    let held = || Some(Held::because(Hold::CredentialsLatched, "until a registration or a newer file"));
+    let Some(latch) = case.history.latch else {
+        // Concluded this very moment; the latch comes with it.
+        return if case.cause == Cause::CredentialsRejected { held() } else { None };
+    };
     let changed = case.facts.files.and_then(|files| files.changed);
     let newer = match (changed, latch.files) {
         (Some(changed), Some(then)) => then < changed,
         (Some(changed), None) => case.facts.now.wall_of(latch.at) < changed,
         (None, _) => false,
     };
-    (!newer || latch.tried)
-        .then(|| Held::because(Hold::CredentialsLatched, "until a registration or a newer file"))
+    if !newer || latch.tried { held() } else { None }
 }
 
 fn start_would_fail(case: &Case<'_>) -> Option<Held> {

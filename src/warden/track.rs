@@ -169,9 +169,9 @@ impl Track {
             }
         }
         self.counters = Some(counters);
-        // The baseline is the first sample after the names began to fail: an earlier one would count the last good
-        // requests as if they had come after.
-        let began = self.names_bad_since;
+        // The baseline is the first sample after the names began to fail, or R became 0: an earlier one would count the
+        // last good requests as if they had come after.
+        let began = self.names_bad_since.or(self.zero_since);
         let stands = self.baseline.as_ref().is_some_and(|baseline| {
             baseline.connector.as_deref() == connector && began.is_some_and(|began| began < baseline.at)
         });
@@ -181,7 +181,7 @@ impl Track {
         }
     }
 
-    /// Requests reached the connector since the names began to fail. `None` where the counters do not say.
+    /// Requests reached the connector since the names began to fail or R became 0. `None` where the counters do not say.
     pub fn requests_rising(&self) -> Option<bool> {
         let baseline = self.baseline.as_ref()?;
         let counters = self.counters?;

@@ -225,6 +225,16 @@ impl Tunnel {
         dirty | self.follow_latch(now)
     }
 
+    /// Remembers refused credentials that only the counters told of. True if that is new.
+    pub(super) fn latch(&mut self, now: Now) -> bool {
+        let new = self.history.latch.is_none();
+        if new {
+            let files = self.evidence.files.as_ref().and_then(|files| files.changed);
+            self.history.latch = Some(Latch { at: now.boot, files, tried: false });
+        }
+        new
+    }
+
     fn follow_latch(&mut self, now: Now) -> bool {
         let log = &self.evidence.log;
         let refused = log.unauthorized.as_ref().map(|(at, _)| *at);
