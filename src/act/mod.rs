@@ -73,7 +73,7 @@ impl Hands {
                     "sent a second SIGTERM to a process that waits out its grace period"
                 ),
                 Err(error) => {
-                    tracing::warn!(unit_name = unit, error = %chain(&error), "the second SIGTERM failed")
+                    tracing::warn!(unit_name = unit, "the second SIGTERM failed: {}", chain(&error))
                 }
             }
         }

@@ -19,7 +19,7 @@ pub(super) fn main() -> Exit {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            tracing::error!(%error, "cannot start");
+            tracing::error!("cannot start: {error:#}");
             return Exit::Blind;
         }
     };

@@ -39,6 +39,8 @@ pub(super) struct Executor {
     origins: BTreeMap<String, crate::warden::evidence::Invocation>,
     /// The last charge is on disk (or in the runtime directory); without that nothing is done.
     remembered: bool,
+    /// Where the state went instead of its usual place, if it did.
+    elsewhere: Option<String>,
 }
 
 impl Executor {
@@ -61,6 +63,7 @@ impl Executor {
             hurried: BTreeMap::new(),
             origins: BTreeMap::new(),
             remembered: true,
+            elsewhere: None,
         }
     }
 
@@ -115,7 +118,7 @@ impl Executor {
             Command::Record { unit, incident } => {
                 let tunnel = name_of(&self.about, &unit);
                 if let Err(error) = self.keeper.record(tunnel, &unit, &incident) {
-                    tracing::warn!(error = %error, "cannot append to the incident log");
+                    tracing::warn!("cannot append to the incident log: {error}");
                 }
             }
         }
@@ -153,10 +156,14 @@ impl Executor {
 
     fn persist(&mut self, warden: &Warden) {
         match self.keeper.write(&warden.histories(), warden.paused_until(), clock::now()) {
-            Ok(None) => self.remembered = true,
-            Ok(Some(elsewhere)) => {
+            Ok(place) => {
                 self.remembered = true;
-                tracing::warn!(%elsewhere, "the state directory cannot be written, the charge is kept elsewhere");
+                if let Some(elsewhere) = place.as_ref().filter(|_| place != self.elsewhere) {
+                    tracing::warn!(
+                        "the state directory cannot be written, what must survive is kept in {elsewhere}"
+                    );
+                }
+                self.elsewhere = place;
             }
             Err(error) => {
                 self.remembered = false;
@@ -188,7 +195,7 @@ impl Executor {
     /// Writes everything down once more before we go.
     pub(super) fn leave(&mut self, warden: &Warden) {
         if let Err(error) = self.keeper.write(&warden.histories(), warden.paused_until(), clock::now()) {
-            tracing::error!(error = %error, "cannot write the state file");
+            tracing::error!("cannot write the state file: {error}");
         }
     }
 

@@ -115,7 +115,7 @@ impl Senses {
             count: Box::new(move |unit, meaning| metrics.journal_line(name_of(&about, unit), meaning)),
             keep: Box::new(move |cursor| {
                 if let Err(error) = crate::store::write_cursor(&cursor_path, cursor) {
-                    tracing::warn!(error = %error, "cannot keep the place in the journal");
+                    tracing::warn!("cannot keep the place in the journal: {error}");
                 }
             }),
         };

@@ -54,7 +54,7 @@ pub async fn serve(listener: TcpListener, asks: mpsc::Sender<Ask>) {
             Ok((stream, _)) => stream,
             Err(error) => {
                 // Out of file descriptors, most likely: give others time to close theirs.
-                tracing::warn!(%error, "cannot accept a connection on the metrics port");
+                tracing::warn!("cannot accept a connection on the metrics port: {error}");
                 tokio::time::sleep(Duration::from_secs(1)).await;
                 continue;
             }

@@ -10,6 +10,7 @@ use prometheus::{
 };
 
 use super::snapshot::About;
+use crate::client::cloudflared_log::LABELS;
 use crate::warden::cause::Cause;
 use crate::warden::diagnosis::Health;
 use crate::warden::evidence::{Active, Answer, Reach, Sense};
@@ -292,6 +293,9 @@ impl Metrics {
             for closing in Closing::ALL {
                 self.incidents.with_label_values(&[tunnel, cause.label(), closing.label()]);
             }
+        }
+        for meaning in LABELS {
+            self.journal_lines.with_label_values(&[tunnel, meaning]);
         }
         for remedy in Remedy::ALL {
             for ending in Ending::ALL {

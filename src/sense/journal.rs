@@ -193,7 +193,7 @@ pub async fn listen(mut journal: mpsc::Receiver<JournalEvent>, mut listeners: Li
             }
             JournalEvent::CaughtUp | JournalEvent::Sees => all(&units, &Finding::Journal(Ok(()))),
             JournalEvent::Gap { unit, suppressed } => {
-                tracing::warn!(unit_name = %unit, suppressed, "the journal lost lines");
+                tracing::warn!(unit_name = %unit, "the journal lost {suppressed} lines of {unit}");
                 vec![(unit.to_string(), Finding::JournalGap)]
             }
             JournalEvent::CursorLost => all(&units, &Finding::JournalGap),

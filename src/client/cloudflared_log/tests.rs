@@ -200,3 +200,13 @@ proptest! {
         prop_assert_eq!(parsed.conn_index(), Some(3));
     }
 }
+
+#[test]
+fn every_word_for_a_meaning_is_in_the_list() {
+    let words = LINES.lines().chain(SYSTEMD_LINES.lines()).filter_map(|line| line.split('\t').next());
+    let words: Vec<_> = words.filter(|word| !word.is_empty() && !word.starts_with('#')).collect();
+    assert!(50 < words.len());
+    for word in words {
+        assert!(LABELS.contains(&word), "{word}");
+    }
+}
