@@ -99,7 +99,6 @@ fn ready_answers(lab: &Lab) -> Result<()> {
         ("a huge number", answer(r#"{"status":200,"readyConnections":1e99,"connectorId":7}"#)),
         ("ten megabytes", answer(&"x".repeat(10_000_000))),
         ("no HTTP", "220 mail.example.com ESMTP\r\n".to_owned()),
-        ("a torn head", "HTTP/1.1 200 OK\r\nContent-Le".to_owned()),
     ];
     for (name, bytes) in answers {
         lab.write("/run/ready-answer", &bytes)?;
@@ -113,7 +112,11 @@ fn ready_answers(lab: &Lab) -> Result<()> {
             Ok(lab.metric("tunnelwarden_sense_blind{sense=\"ready\",tunnel=\"cloudflared.service\"}")? == 0.0)
         })?;
     }
-    Ok(())
+    // A connection that ends too soon is a port to be found again.
+    lab.write("/run/ready-answer", "HTTP/1.1 200 OK\r\nContent-Le")?;
+    sleep(seconds(20));
+    untouched(lab, "a torn head")?;
+    lab.sh("rm /run/ready-answer").map(drop)
 }
 
 fn pages(lab: &Lab) -> Result<()> {

@@ -1,0 +1,143 @@
+//! A seeded world in virtual time, and the judge in it: no seed may make it break one of its rules. Then the same worlds with
+//! what people use instead.
+//!
+//! `cargo test --profile sim --test sim` plays 100,000 incidents; `-- --incidents N`, `-- --soak` (a million) and
+//! `-- --seed N` (one, told step by step) are there for people; `-- --policies` prints the comparison.
+#![expect(
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    reason = "a program of its own that measures itself"
+)]
+
+mod driver;
+mod incidents;
+mod rivals;
+mod rng;
+mod world;
+
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use driver::{Course, play};
+use incidents::{Faults, Incident, befall};
+use rng::Rng;
+use world::World;
+
+/// Without an option; few enough for a debug build, which a plain `cargo test` makes.
+const PLAIN: u64 = if cfg!(debug_assertions) { 2_000 } else { 100_000 };
+const SOAK: u64 = 1_000_000;
+
+/// World, incident and faults of a seed.
+fn seeded(seed: u64) -> (World, Incident, Faults) {
+    let mut world = World::new(Rng::new(seed));
+    let incident = befall(&mut world);
+    let faults = Faults::of(&mut world.rng);
+    (world, incident, faults)
+}
+
+fn one(seed: u64, talk: bool) -> (Incident, Faults, Course) {
+    let (world, incident, faults) = seeded(seed);
+    let course = play(world, &incident, faults, talk);
+    (incident, faults, course)
+}
+
+#[derive(Default)]
+struct Sum {
+    handles: u64,
+    violations: u64,
+    /// By what was violated: how often, and the first seed.
+    kinds: BTreeMap<String, (u64, u64)>,
+    acts: u64,
+}
+
+fn play_all(incidents: u64) -> Sum {
+    let next = AtomicU64::new(0);
+    let total = Mutex::new(Sum::default());
+    let threads = std::thread::available_parallelism().map_or(2, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                let mut sum = Sum::default();
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if incidents <= seed {
+                        break;
+                    }
+                    let (incident, _, course) = one(seed, false);
+                    sum.handles += course.handles;
+                    sum.acts += course.acts.len() as u64;
+                    for violation in course.violations {
+                        sum.violations += 1;
+                        let what =
+                            violation.split(':').next().unwrap_or("").split(" by ").next().unwrap_or("");
+                        let known =
+                            sum.kinds.entry(format!("{}: {what}", incident.name)).or_insert((0, seed));
+                        known.0 += 1;
+                    }
+                }
+                if let Ok(mut total) = total.lock() {
+                    total.handles += sum.handles;
+                    total.violations += sum.violations;
+                    total.acts += sum.acts;
+                    for (kind, (count, seed)) in sum.kinds {
+                        let known = total.kinds.entry(kind).or_insert((0, seed));
+                        (known.0, known.1) = (known.0 + count, known.1.min(seed));
+                    }
+                }
+            });
+        }
+    });
+    total.into_inner().unwrap_or_default()
+}
+
+fn tell(seed: u64) -> bool {
+    let (incident, faults, course) = one(seed, true);
+    println!("# seed {seed}: {}, {:?}, {faults:?}", incident.name, incident.cure);
+    for line in &course.timeline {
+        println!("{line}");
+    }
+    for violation in &course.violations {
+        println!("# violated: {violation}");
+    }
+    course.violations.is_empty()
+}
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let number = |name: &str| {
+        let at = args.iter().position(|arg| arg == name)?;
+        args.get(at + 1)?.parse::<u64>().ok()
+    };
+    if let Some(seed) = number("--seed") {
+        return if tell(seed) { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    }
+    let has = |name: &str| args.iter().any(|arg| arg == name);
+    let incidents = number("--incidents").unwrap_or(if has("--soak") { SOAK } else { PLAIN });
+    if has("--policies") {
+        rivals::compare(number("--incidents").unwrap_or(22_000));
+        return ExitCode::SUCCESS;
+    }
+    let began = Instant::now();
+    let sum = play_all(incidents);
+    let took = began.elapsed().as_secs_f64();
+    for (kind, (count, seed)) in &sum.kinds {
+        println!("{kind}: {count} times; first with --seed {seed}");
+    }
+    if let Some((_, seed)) = sum.kinds.values().next() {
+        tell(*seed);
+    }
+    println!(
+        "sim: {incidents} incidents, {} remedies, {} events judged in {took:.1} s ({:.2} us each), {} violations",
+        sum.acts,
+        sum.handles,
+        took * 1e6 * std::thread::available_parallelism().map_or(1.0, |n| n.get() as f64)
+            / sum.handles.max(1) as f64,
+        sum.violations
+    );
+    let word = if sum.violations == 0 { "1 passed, 0 failed" } else { "0 passed, 1 failed" };
+    println!("test result: {word}");
+    if sum.violations == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}

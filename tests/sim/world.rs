@@ -1,0 +1,532 @@
+//! The world as it is: cloudflared, systemd, edge and network, after the measured timings of the real ones. Times are seconds.
+
+use tunnelwarden::warden::evidence::{
+    Active, Answer, Invocation, Job, Line, Load, Reach, Ready, Transport, UnitSight,
+};
+
+use crate::rng::Rng;
+
+pub(crate) const BOOT: f64 = 100_000.0;
+pub(crate) const NEVER: f64 = f64::INFINITY;
+/// How long the stock unit lets a start take, and pauses before the next.
+const START_LIMIT: f64 = 15.0;
+const RESTART_PAUSE: f64 = 5.0;
+const GRACE: f64 = 30.0;
+
+/// A way through the network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    Open,
+    Refused,
+    Lost,
+    /// Connects and never answers.
+    Mute,
+}
+
+/// What the edge says to a registration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Door {
+    Open,
+    Unauthorized,
+    Busy,
+}
+
+/// What happens to the world, at its time.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Turn {
+    Tcp(Way),
+    Udp(Way),
+    Dns(bool),
+    Link(bool),
+    Door(Door),
+    Origin(bool),
+    /// The edge closes all connections.
+    Drop,
+    /// Peers die, their TCP stays; the edge knows at once, http2 never.
+    Zombie,
+    /// The edge forgets the route, the connections stay.
+    Forget,
+    Freeze,
+    Kill,
+    Misroute(bool),
+    EdgeErr(bool),
+    BreakConfig,
+    Replica(bool),
+    OperatorStop,
+    OperatorStart,
+    OperatorRestart,
+}
+
+/// What is to come after a stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum After {
+    Rest,
+    Start,
+    AutoRestart,
+}
+
+pub(crate) struct World {
+    pub(crate) rng: Rng,
+    pub(crate) now: f64,
+    pub(crate) quic: bool,
+    pub(crate) endless: bool,
+    pub(crate) restarts: bool,
+    pub(crate) tcp: Way,
+    pub(crate) udp: Way,
+    pub(crate) dns: bool,
+    pub(crate) link: bool,
+    pub(crate) door: Door,
+    pub(crate) origin: bool,
+    pub(crate) misrouted: bool,
+    pub(crate) edge_errs: bool,
+    pub(crate) config_ok: bool,
+    pub(crate) replica: bool,
+    pub(crate) operator_stopped: bool,
+    pub(crate) unit: UnitSight,
+    pub(crate) frozen: bool,
+    /// What cloudflared believes.
+    pub(crate) held: u8,
+    /// What the edge knows.
+    pub(crate) routed: bool,
+    pub(crate) requests: u64,
+    pub(crate) refused: u64,
+    pub(crate) said: Vec<Line>,
+    pub(crate) job_done_at: Option<f64>,
+    pub(crate) starts: Vec<f64>,
+    peers_dead: bool,
+    sleeping: bool,
+    tries: u32,
+    attempt_at: f64,
+    notice_at: f64,
+    edge_notice_at: f64,
+    end_at: f64,
+    start_limit_at: f64,
+    auto_restart_at: f64,
+    after: After,
+    quic_worked: bool,
+    lives: u128,
+}
+
+fn boot(at: f64) -> std::time::Duration {
+    std::time::Duration::from_secs_f64(BOOT + at)
+}
+
+impl World {
+    pub(crate) fn new(mut rng: Rng) -> Self {
+        let (quic, endless) = (rng.chance(0.5), rng.chance(0.25));
+        let secs = std::time::Duration::from_secs;
+        let unit = UnitSight {
+            load: Load::Loaded,
+            disabled: false,
+            active: Active::Active,
+            sub: "running".into(),
+            result: "success".into(),
+            exit_status: None,
+            main_pid: 100,
+            invocation: Some(Invocation(1)),
+            n_restarts: 0,
+            job: None,
+            frozen: false,
+            since: boot(-7_200.0),
+            started: Some(boot(-7_200.0)),
+            was_active: true,
+            start_limit: if endless { None } else { Some(secs(15)) },
+            stop_limit: Some(secs(90)),
+            start_rate: Some((5, secs(10))),
+        };
+        Self {
+            rng,
+            now: 0.0,
+            quic,
+            endless,
+            restarts: true,
+            tcp: Way::Open,
+            udp: Way::Open,
+            dns: true,
+            link: true,
+            door: Door::Open,
+            origin: true,
+            misrouted: false,
+            edge_errs: false,
+            config_ok: true,
+            replica: false,
+            operator_stopped: false,
+            unit,
+            frozen: false,
+            held: 4,
+            routed: true,
+            requests: 0,
+            refused: 0,
+            said: Vec::new(),
+            job_done_at: None,
+            starts: Vec::new(),
+            peers_dead: false,
+            sleeping: false,
+            tries: 0,
+            attempt_at: NEVER,
+            notice_at: NEVER,
+            edge_notice_at: NEVER,
+            end_at: NEVER,
+            start_limit_at: NEVER,
+            auto_restart_at: NEVER,
+            after: After::Rest,
+            quic_worked: quic,
+            lives: 1,
+        }
+    }
+
+    fn way(&self) -> Way {
+        match (self.link, self.quic) {
+            (false, _) => Way::Lost,
+            (true, true) => self.udp,
+            (true, false) => self.tcp,
+        }
+    }
+
+    /// A new process would be connected soon.
+    pub(crate) fn could_come_up(&self) -> bool {
+        self.way() == Way::Open && self.dns && self.door == Door::Open && self.config_ok
+    }
+
+    /// Visitors get their answer from the origin.
+    pub(crate) fn served(&self) -> bool {
+        ((self.routed && !self.frozen) || self.replica) && self.origin && !self.misrouted && !self.edge_errs
+    }
+
+    /// This connector carries visitors.
+    pub(crate) fn carries(&self) -> bool {
+        self.routed && !self.misrouted && !self.frozen
+    }
+
+    pub(crate) fn next(&self) -> f64 {
+        let job = self.job_done_at.unwrap_or(NEVER);
+        [
+            self.attempt_at,
+            self.notice_at,
+            self.edge_notice_at,
+            self.end_at,
+            self.start_limit_at,
+            self.auto_restart_at,
+            job,
+        ]
+        .into_iter()
+        .fold(NEVER, f64::min)
+    }
+
+    /// What is due at `now` happens. True if the unit has changed.
+    pub(crate) fn pass(&mut self, now: f64) -> bool {
+        self.now = now;
+        let before = (self.unit.active, self.unit.main_pid, self.unit.job, self.unit.sub.clone());
+        if self.edge_notice_at <= now {
+            self.edge_notice_at = NEVER;
+            self.routed = false;
+        }
+        if self.notice_at <= now {
+            self.notice_at = NEVER;
+            self.lose();
+        }
+        if self.attempt_at <= now {
+            self.attempt_at = NEVER;
+            self.attempt();
+        }
+        if self.start_limit_at <= now {
+            self.start_limit_at = NEVER;
+            self.said.push(Line::EndedByItself);
+            self.ended("timeout");
+        }
+        if self.end_at <= now {
+            self.end_at = NEVER;
+            let result = self.unit.result.clone();
+            self.ended(&result);
+        }
+        if self.auto_restart_at <= now {
+            self.auto_restart_at = NEVER;
+            self.unit.n_restarts += 1;
+            self.start();
+        }
+        before != (self.unit.active, self.unit.main_pid, self.unit.job, self.unit.sub.clone())
+    }
+
+    fn state(&mut self, active: Active, sub: &str) {
+        self.unit.active = active;
+        sub.clone_into(&mut self.unit.sub);
+        self.unit.since = boot(self.now);
+    }
+
+    fn start(&mut self) {
+        self.lives += 1;
+        self.unit.invocation = Some(Invocation(self.lives));
+        self.unit.main_pid = 100 + u32::try_from(self.lives % 30_000).unwrap_or(0);
+        self.unit.started = Some(boot(self.now));
+        self.unit.result = "success".into();
+        self.starts.push(self.now);
+        (self.held, self.routed, self.frozen, self.peers_dead, self.sleeping) =
+            (0, false, false, false, false);
+        (self.tries, self.requests, self.refused, self.quic_worked) = (0, 0, 0, false);
+        self.said.push(Line::StartJob);
+        self.state(Active::Activating, "start");
+        if !self.config_ok {
+            self.said.push(Line::ConfigInvalid("the last ingress rule must match all URLs".into()));
+            self.unit.exit_status = Some(1);
+            self.unit.result = "exit-code".into();
+            self.after = After::AutoRestart;
+            self.end_at = self.now + 0.1;
+            return;
+        }
+        self.unit.exit_status = None;
+        self.start_limit_at = if self.endless { NEVER } else { self.now + START_LIMIT };
+        let dns = if self.dns { 0.3 } else { 10.0 };
+        self.attempt_at = self.now + dns;
+    }
+
+    fn attempt(&mut self) {
+        self.sleeping = false;
+        self.said.push(Line::Attempt);
+        let transport = if self.quic { Transport::Quic } else { Transport::Http2 };
+        let starting = self.unit.active == Active::Activating;
+        if self.way() != Way::Open || (starting && !self.dns) {
+            self.said.push(Line::DialFailed(Some(transport)));
+            return self.retry();
+        }
+        match self.door {
+            Door::Open => {
+                (self.held, self.routed, self.tries, self.peers_dead) = (4, true, 0, false);
+                self.quic_worked |= self.quic;
+                self.said.push(Line::Registered(Some(transport)));
+                if starting {
+                    self.start_limit_at = NEVER;
+                    self.state(Active::Active, "running");
+                    self.finish_job();
+                }
+            }
+            Door::Unauthorized => {
+                self.refused += 1;
+                if self.quic {
+                    self.said.push(Line::RefusedUnnamed);
+                } else {
+                    let text = "Unauthorized: Invalid tunnel secret".into();
+                    self.said.push(Line::Refused { unauthorized: true, text });
+                }
+                self.retry();
+            }
+            Door::Busy => {
+                self.refused += 1;
+                self.said.push(Line::Refused { unauthorized: false, text: "server busy".into() });
+                self.retry();
+            }
+        }
+    }
+
+    /// The announced wait, and on http2 the supervisor's silent one.
+    fn retry(&mut self) {
+        let announced = self.rng.between(0.0, 2f64.powi(self.tries.min(6) as i32).min(64.0));
+        let silent = 10.0 * 2f64.powi(self.tries.min(5) as i32);
+        let starting = self.unit.active == Active::Activating;
+        let silent = if self.quic || starting { 0.0 } else { self.rng.between(0.0, silent) };
+        self.tries += 1;
+        self.sleeping = !self.quic && !starting;
+        self.attempt_at = self.now + 0.5 + announced + silent;
+    }
+
+    /// cloudflared notices that its connections are gone.
+    fn lose(&mut self) {
+        if self.held == 0 || self.frozen {
+            return;
+        }
+        self.held = 0;
+        self.routed = false;
+        self.said.push(Line::Lost);
+        self.retry();
+    }
+
+    fn ended(&mut self, result: &str) {
+        self.unit.main_pid = 0;
+        self.unit.result = result.to_owned();
+        (self.held, self.routed, self.frozen) = (0, false, false);
+        (self.attempt_at, self.notice_at, self.edge_notice_at) = (NEVER, NEVER, NEVER);
+        (self.end_at, self.start_limit_at) = (NEVER, NEVER);
+        match std::mem::replace(&mut self.after, After::Rest) {
+            After::Start => self.start(),
+            After::Rest if self.operator_stopped => {
+                self.state(Active::Inactive, "dead");
+                self.finish_job();
+            }
+            After::Rest | After::AutoRestart => {
+                self.said.push(Line::EndedByItself);
+                if self.restarts {
+                    self.state(Active::Activating, "auto-restart");
+                    self.auto_restart_at = self.now + RESTART_PAUSE;
+                } else {
+                    self.state(Active::Failed, "failed");
+                }
+                self.finish_job();
+            }
+        }
+    }
+
+    fn finish_job(&mut self) {
+        if self.unit.job.take().is_some() {
+            self.job_done_at = Some(self.now);
+        }
+    }
+
+    /// SIGTERM: how long it takes to end.
+    fn stop(&mut self, after: After) {
+        self.after = after;
+        (self.auto_restart_at, self.start_limit_at) = (NEVER, NEVER);
+        if self.unit.main_pid == 0 {
+            self.ended("success");
+            return;
+        }
+        let slow =
+            !self.frozen && (self.peers_dead || (self.sleeping && !self.quic) || self.way() != Way::Open);
+        let takes = if slow { GRACE } else { 0.2 };
+        self.unit.result = "success".into();
+        self.said.push(Line::GracefulStop);
+        self.state(Active::Deactivating, "stop-sigterm");
+        (self.attempt_at, self.notice_at) = (NEVER, NEVER);
+        self.routed &= !self.peers_dead;
+        self.end_at = self.now + takes;
+    }
+
+    /// `systemctl restart`, whoever gives it.
+    pub(crate) fn restart(&mut self, swift: bool) {
+        self.unit.job = Some(Job::Restart);
+        self.stop(After::Start);
+        if swift && self.now + 1.0 < self.end_at {
+            self.end_at = self.now + 1.05;
+        }
+    }
+
+    /// `systemctl reset-failed; systemctl start`.
+    pub(crate) fn start_order(&mut self) {
+        self.unit.job = Some(Job::Start);
+        if self.unit.main_pid == 0 {
+            self.auto_restart_at = NEVER;
+            self.start();
+        } else {
+            self.finish_job();
+        }
+    }
+
+    pub(crate) fn turn(&mut self, turn: Turn) {
+        match turn {
+            Turn::Tcp(way) => {
+                self.tcp = way;
+                self.path_changed(!self.quic, way);
+            }
+            Turn::Udp(way) => {
+                self.udp = way;
+                self.path_changed(self.quic, way);
+            }
+            Turn::Dns(ok) => self.dns = ok,
+            Turn::Link(up) => {
+                self.link = up;
+                if up {
+                    if self.held > 0 && !self.routed {
+                        let notice = if self.quic { 1.0 } else { self.rng.between(8.0, 11.0) };
+                        self.notice_at = self.now + notice;
+                    }
+                } else if self.held > 0 {
+                    self.edge_notice_at = self.now + self.rng.between(2.0, 10.0);
+                    if self.quic {
+                        self.notice_at = self.now + self.rng.between(1.0, 2.0);
+                    }
+                }
+            }
+            Turn::Door(door) => self.door = door,
+            Turn::Origin(ok) => self.origin = ok,
+            Turn::Drop => self.lose(),
+            Turn::Zombie if self.held > 0 => {
+                (self.routed, self.peers_dead) = (false, true);
+                if self.quic {
+                    self.notice_at = self.now + 6.0;
+                }
+            }
+            Turn::Forget => self.routed = false,
+            Turn::Freeze if self.unit.main_pid != 0 => {
+                self.frozen = true;
+                (self.attempt_at, self.notice_at) = (NEVER, NEVER);
+                self.edge_notice_at = self.now + self.rng.between(5.0, 30.0);
+            }
+            Turn::Kill if self.unit.main_pid != 0 => {
+                self.after = After::AutoRestart;
+                self.ended("signal");
+            }
+            Turn::Zombie | Turn::Freeze | Turn::Kill => (),
+            Turn::Misroute(wrong) => self.misrouted = wrong,
+            Turn::EdgeErr(errs) => self.edge_errs = errs,
+            Turn::BreakConfig => self.config_ok = false,
+            Turn::Replica(there) => self.replica = there,
+            Turn::OperatorStop => {
+                self.operator_stopped = true;
+                self.said.push(Line::StopJob);
+                self.unit.job = Some(Job::Stop);
+                self.stop(After::Rest);
+            }
+            Turn::OperatorStart => {
+                self.operator_stopped = false;
+                self.start_order();
+            }
+            Turn::OperatorRestart => self.restart(false),
+        }
+    }
+
+    fn path_changed(&mut self, ours: bool, way: Way) {
+        if !ours || self.held == 0 {
+            return;
+        }
+        match way {
+            Way::Open | Way::Mute => (),
+            Way::Refused => self.notice_at = self.now + 0.2,
+            Way::Lost => {
+                self.edge_notice_at = self.now + self.rng.between(2.0, 15.0);
+                let notice =
+                    if self.quic { self.rng.between(5.0, 6.0) } else { self.rng.between(149.0, 152.0) };
+                self.notice_at = self.now + notice;
+            }
+        }
+    }
+
+    /// What a probe of a public name finds from this host.
+    pub(crate) fn answer(&mut self) -> (Answer, Option<u16>, Option<u16>) {
+        if !self.link || !self.dns {
+            return (Answer::Blind, None, None);
+        }
+        if self.edge_errs {
+            return (Answer::EdgeError, Some(520), None);
+        }
+        if self.misrouted || !(self.routed || self.replica) {
+            return (Answer::TunnelError, Some(530), Some(1033));
+        }
+        if self.frozen && !self.replica {
+            return (Answer::Blind, None, None);
+        }
+        self.requests += u64::from(self.routed);
+        if self.origin {
+            (Answer::Served, Some(200), None)
+        } else {
+            self.said.push(Line::OriginDown);
+            (Answer::OriginError, Some(502), None)
+        }
+    }
+
+    pub(crate) fn ready(&self) -> Ready {
+        match (self.unit.main_pid, self.frozen) {
+            (0, _) => Ready::Refused,
+            (_, true) => Ready::Silent,
+            (_, false) if self.unit.active == Active::Deactivating => Ready::Connections(0),
+            (_, false) => Ready::Connections(self.held),
+        }
+    }
+
+    pub(crate) fn reach(&self, way: Way) -> Reach {
+        match (self.link, way) {
+            (false, _) => Reach::Unreachable,
+            (true, Way::Open) => Reach::Reachable,
+            (true, Way::Refused) => Reach::Refused,
+            (true, Way::Lost) => Reach::TimedOut,
+            (true, Way::Mute) => Reach::Silent,
+        }
+    }
+}
