@@ -96,3 +96,15 @@ fn the_top_level_is_clean() {
         assert!(known, "{name} does not belong here");
     }
 }
+
+#[test]
+fn the_runbook_has_a_section_for_every_cause_and_a_line_for_every_hold() {
+    let text = std::fs::read_to_string(root().join("packaging/runbook.md")).unwrap();
+    for cause in tunnelwarden::warden::cause::Cause::all() {
+        assert!(text.contains(&format!("\n## {}\n", cause.name())), "{}", cause.name());
+        assert!(text.contains(cause.known_by()), "{}", cause.name());
+    }
+    for hold in tunnelwarden::warden::rails::Hold::ALL {
+        assert!(text.contains(&format!("| {} |", hold.name())), "{}", hold.name());
+    }
+}

@@ -2,7 +2,7 @@
 //! becomes of the world then, or what is expected of the warden by then.
 #![expect(clippy::unwrap_used, reason = "a test")]
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tunnelwarden::warden::cause::Cause;
@@ -13,7 +13,7 @@ use tunnelwarden::warden::evidence::{
 };
 use tunnelwarden::warden::machine::{Command, Event, Memory, Warden};
 use tunnelwarden::warden::note::Happening;
-use tunnelwarden::warden::policy::Policy;
+use tunnelwarden::warden::policy::{KnockOut, Policy};
 use tunnelwarden::warden::rails::Hold;
 use tunnelwarden::warden::remedy::Outcome;
 use tunnelwarden::warden::time::Now;
@@ -26,6 +26,7 @@ const LOOKS_EVERY: Duration = Duration::from_secs(5);
 /// The world as it is, and what the warden did in it.
 struct World {
     warden: Warden,
+    knocked_out: Option<KnockOut>,
     /// Age of this boot when the story begins.
     base: Duration,
     at: Duration,
@@ -64,7 +65,7 @@ struct World {
 const LONG_AFTER_BOOT: Duration = Duration::from_secs(100_000);
 
 impl World {
-    fn new() -> Self {
+    fn new(knocked_out: Option<KnockOut>) -> Self {
         let unit = UnitSight {
             load: Load::Loaded,
             disabled: false,
@@ -85,7 +86,8 @@ impl World {
             start_rate: Some((5, Duration::from_secs(10))),
         };
         let mut world = Self {
-            warden: Warden::new(Policy::shipped(), Memory::default()),
+            warden: Warden::new(Policy { knocked_out, ..Policy::shipped() }, Memory::default()),
+            knocked_out,
             base: LONG_AFTER_BOOT,
             at: Duration::ZERO,
             wall_off: Duration::ZERO,
@@ -119,6 +121,10 @@ impl World {
         };
         world.appear();
         world
+    }
+
+    fn policy(&self) -> Policy {
+        Policy { knocked_out: self.knocked_out, ..Policy::shipped() }
     }
 
     fn appear(&mut self) {
@@ -315,7 +321,7 @@ impl World {
                 // A story of its own: nothing was seen in this boot before.
                 self.base = Duration::from_secs(5);
                 (self.unit.since, self.unit.started) = (self.base, Some(self.base));
-                self.warden = Warden::new(Policy::shipped(), Memory::default());
+                self.warden = Warden::new(self.policy(), Memory::default());
                 self.appear();
             }
             ["host", "upgrading"] => self.host.upgrading = true,
@@ -326,7 +332,7 @@ impl World {
             ["paused", "for", span] => {
                 let paused_until = Some(self.boot() + seconds(span));
                 let histories = self.warden.histories();
-                self.warden = Warden::new(Policy::shipped(), Memory { histories, lost: None, paused_until });
+                self.warden = Warden::new(self.policy(), Memory { histories, lost: None, paused_until });
                 self.appear();
             }
             ["journal", "blind"] => self.journal = Err(Blind::Forbidden),
@@ -417,22 +423,22 @@ impl World {
             ["log", "origin-down"] => self.log(Line::OriginDown),
             ["log", "attempt"] => self.log(Line::Attempt),
             ["policy", "start_stopped"] => {
-                let policy = Policy { start_stopped: true, ..Policy::shipped() };
+                let policy = Policy { start_stopped: true, ..self.policy() };
                 self.tell(Event::Policy(Box::new(policy)));
             }
             ["mode", "observe"] => {
-                let policy = Policy { observe_only: true, ..Policy::shipped() };
+                let policy = Policy { observe_only: true, ..self.policy() };
                 self.tell(Event::Policy(Box::new(policy)));
             }
             ["memory", "lost"] => {
                 let lost = Some("state.toml is broken".into());
-                self.warden = Warden::new(Policy::shipped(), Memory { lost, ..Memory::default() });
+                self.warden = Warden::new(self.policy(), Memory { lost, ..Memory::default() });
                 self.appear();
             }
             ["warden", "crashes"] => {
                 // What was on disk is all that is left.
                 let memory = Memory { histories: self.warden.histories(), ..Memory::default() };
-                self.warden = Warden::new(Policy::shipped(), memory);
+                self.warden = Warden::new(self.policy(), memory);
                 self.appear();
             }
             other => panic!("no such thing in the world: {other:?}"),
@@ -474,8 +480,8 @@ fn seconds(word: &str) -> Duration {
     Duration::from_secs_f64(digits.parse::<f64>().unwrap() * unit)
 }
 
-fn play(path: &Path) -> Result<(), String> {
-    let mut world = World::new();
+fn play(path: &Path, knocked_out: Option<KnockOut>) -> Result<(), String> {
+    let mut world = World::new(knocked_out);
     for (number, line) in std::fs::read_to_string(path).unwrap().lines().enumerate() {
         let line = line.split('#').next().unwrap_or("").trim();
         let Some((time, rest)) = line.split_once(char::is_whitespace) else { continue };
@@ -492,13 +498,18 @@ fn play(path: &Path) -> Result<(), String> {
     Ok(())
 }
 
-#[test]
-fn every_story_goes_as_it_is_told() {
+fn stories() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scenarios");
     let mut stories: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     stories.sort();
-    assert!(15 <= stories.len(), "stories are missing");
-    let wrong: Vec<_> = stories.iter().filter_map(|story| play(story).err()).collect();
+    stories
+}
+
+#[test]
+fn every_story_goes_as_it_is_told() {
+    let stories = stories();
+    assert!(60 <= stories.len(), "stories are missing");
+    let wrong: Vec<_> = stories.iter().filter_map(|story| play(story, None).err()).collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
@@ -507,11 +518,7 @@ const LATER: [Hold; 1] = [Hold::FleetSlot];
 
 #[test]
 fn every_cause_and_every_hold_occurs_in_a_story() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scenarios");
-    let text: String = std::fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| std::fs::read_to_string(entry.unwrap().path()).unwrap())
-        .collect();
+    let text: String = stories().iter().map(|story| std::fs::read_to_string(story).unwrap()).collect();
     let told = |wanted: &str| text.lines().any(|line| line.trim_end().ends_with(wanted));
     let causes = Cause::all().filter(|cause| !told(&format!("=> cause {}", cause.name()))).map(Cause::name);
     let holds = Hold::ALL.iter().filter(|hold| {
@@ -521,4 +528,17 @@ fn every_cause_and_every_hold_occurs_in_a_story() {
     });
     let missing: Vec<_> = causes.chain(holds.map(|hold| hold.name())).collect();
     assert!(missing.is_empty(), "no story has {missing:?}");
+}
+
+/// Without any one rule or rail, some story has to go wrong: else nothing would notice its loss.
+#[test]
+fn every_rule_and_every_rail_is_missed_when_it_is_gone() {
+    let stories = stories();
+    let rules = Cause::all().map(KnockOut::Rule);
+    let rails = Hold::ALL.into_iter().filter(|hold| !LATER.contains(hold)).map(KnockOut::Rail);
+    let unmissed: Vec<_> = rules
+        .chain(rails)
+        .filter(|gone| stories.iter().all(|story| play(story, Some(*gone)).is_ok()))
+        .collect();
+    assert!(unmissed.is_empty(), "nobody misses {unmissed:?}");
 }

@@ -170,6 +170,8 @@ fn policy(settings: &Settings, powerless: Option<String>) -> Policy {
         name_age: probe.period * 2 + probe.timeout + grace,
         ready_age: ready.period * 3 + grace,
         edge_age: edge.period * 2 + grace * 2,
+        #[cfg(debug_assertions)]
+        knocked_out: None,
     }
 }
 

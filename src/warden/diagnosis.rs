@@ -106,7 +106,8 @@ pub fn diagnose(facts: &Facts<'_>) -> Verdict {
     if facts.unit.is_none() {
         return Verdict::UNKNOWN;
     }
-    let Some(rule) = RULES.iter().find(|rule| (rule.holds)(facts)) else {
+    let Some(rule) = RULES.iter().find(|rule| (rule.holds)(facts) && facts.policy.rule_stands(rule.cause))
+    else {
         return Verdict::UNKNOWN;
     };
     if rule.cause.remedy().is_some() && facts.doubt().is_some() {

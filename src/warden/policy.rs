@@ -32,6 +32,17 @@ pub struct Policy {
     pub ready_age: Duration,
     /// A dial of ours, or the control probe, is fresh for this long.
     pub edge_age: Duration,
+    /// Leaves out a rule or a rail, to prove that something notices. Release builds know no such thing.
+    #[cfg(debug_assertions)]
+    pub knocked_out: Option<KnockOut>,
+}
+
+/// What a test leaves out.
+#[cfg(debug_assertions)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KnockOut {
+    Rule(super::cause::Cause),
+    Rail(super::rails::Hold),
 }
 
 impl Policy {
@@ -57,6 +68,26 @@ impl Policy {
             name_age: Duration::from_secs(40),
             ready_age: Duration::from_secs(20),
             edge_age: Duration::from_secs(130),
+            #[cfg(debug_assertions)]
+            knocked_out: None,
         }
+    }
+
+    pub(super) fn rule_stands(&self, cause: super::cause::Cause) -> bool {
+        #[cfg(debug_assertions)]
+        if self.knocked_out == Some(KnockOut::Rule(cause)) {
+            return false;
+        }
+        let _: super::cause::Cause = cause;
+        true
+    }
+
+    pub(super) fn rail_stands(&self, hold: super::rails::Hold) -> bool {
+        #[cfg(debug_assertions)]
+        if self.knocked_out == Some(KnockOut::Rail(hold)) {
+            return false;
+        }
+        let _: super::rails::Hold = hold;
+        true
     }
 }

@@ -183,7 +183,8 @@ const RAILS: [Rail; 21] = [
 
 /// Every objection to the remedy of `case`; none means: act.
 pub fn objections(case: &Case<'_>) -> Vec<Held> {
-    RAILS.iter().filter_map(|rail| rail(case)).collect()
+    let stands = |held: &Held| case.facts.policy.rail_stands(held.hold);
+    RAILS.iter().filter_map(|rail| rail(case)).filter(stands).collect()
 }
 
 const ANOTHERS_GRACE: Duration = Duration::from_secs(90);
