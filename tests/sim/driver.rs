@@ -36,6 +36,7 @@ struct Run<'a> {
     incident: &'a Incident,
     faults: Faults,
     warden: Warden,
+    policy: Policy,
     kept: Histories,
     hurry: bool,
     wall_off: f64,
@@ -53,13 +54,14 @@ struct Run<'a> {
 }
 
 /// Plays one incident.
-pub(crate) fn play(world: World, incident: &Incident, faults: Faults, talk: bool) -> Course {
+pub(crate) fn play(world: World, incident: &Incident, faults: Faults, policy: &Policy, talk: bool) -> Course {
     let memory = Memory { lost: faults.memory_lost.then(|| "broken".to_owned()), ..Memory::default() };
     let mut run = Run {
         world,
         incident,
         faults,
-        warden: Warden::new(Policy::shipped(), memory),
+        warden: Warden::new(policy.clone(), memory),
+        policy: policy.clone(),
         kept: Histories::default(),
         hurry: false,
         wall_off: 0.0,
@@ -133,7 +135,7 @@ impl Run<'_> {
     fn come_back(&mut self) {
         self.say("our daemon is back");
         let memory = Memory { histories: self.kept.clone(), ..Memory::default() };
-        self.warden = Warden::new(Policy::shipped(), memory);
+        self.warden = Warden::new(self.policy.clone(), memory);
         (self.hurry, self.look_at, self.acting_until) = (false, NEVER, None);
         self.appear();
         (self.name_at, self.ready_at, self.edge_at) = (self.world.now, self.world.now, self.world.now);

@@ -2,7 +2,8 @@
 //! what people use instead.
 //!
 //! `cargo test --profile sim --test sim` plays 100,000 incidents; `-- --incidents N`, `-- --soak` (a million) and
-//! `-- --seed N` (one, told step by step) are there for people; `-- --policies` prints the comparison.
+//! `-- --seed N` (one, told step by step) are there for people; `-- --policies` prints the comparison, `-- --curves` what other
+//! defaults would do.
 #![expect(
     clippy::disallowed_methods,
     clippy::print_stdout,
@@ -24,6 +25,7 @@ use std::time::Instant;
 use driver::{Course, play};
 use incidents::{Faults, Incident, befall};
 use rng::Rng;
+use tunnelwarden::warden::policy::Policy;
 use world::World;
 
 /// Without an option; few enough for a debug build, which a plain `cargo test` makes.
@@ -40,7 +42,7 @@ fn seeded(seed: u64) -> (World, Incident, Faults) {
 
 fn one(seed: u64, talk: bool) -> (Incident, Faults, Course) {
     let (world, incident, faults) = seeded(seed);
-    let course = play(world, &incident, faults, talk);
+    let course = play(world, &incident, faults, &Policy::shipped(), talk);
     (incident, faults, course)
 }
 
@@ -118,6 +120,10 @@ fn main() -> ExitCode {
     let incidents = number("--incidents").unwrap_or(if has("--soak") { SOAK } else { PLAIN });
     if has("--policies") {
         rivals::compare(number("--incidents").unwrap_or(22_000));
+        return ExitCode::SUCCESS;
+    }
+    if has("--curves") {
+        rivals::curves(number("--incidents").unwrap_or(11_000));
         return ExitCode::SUCCESS;
     }
     let began = Instant::now();

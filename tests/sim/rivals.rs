@@ -6,10 +6,11 @@ use crate::incidents::{Cure, Incident};
 use crate::seeded;
 use crate::world::{NEVER, World};
 use tunnelwarden::warden::evidence::{Answer, Ready};
+use tunnelwarden::warden::policy::Policy;
 
 /// A way to watch cloudflared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Policy {
+enum Rival {
     Nothing,
     SystemdAlone,
     CronCurl,
@@ -21,16 +22,16 @@ enum Policy {
     Oracle,
 }
 
-const ALL: [(Policy, &str); 9] = [
-    (Policy::Nothing, "nothing (no Restart=)"),
-    (Policy::SystemdAlone, "systemd alone"),
-    (Policy::CronCurl, "cron, curl each minute"),
-    (Policy::LivenessProbe, "liveness on /ready, 10 s"),
-    (Policy::Monit, "monit, 2 cycles of 30 s"),
-    (Policy::ReadyLoop, "24 x 5 s on /ready"),
-    (Policy::HomeMade, "2 fails, 120 s apart"),
-    (Policy::Tunnelwarden, "tunnelwarden"),
-    (Policy::Oracle, "oracle"),
+const ALL: [(Rival, &str); 9] = [
+    (Rival::Nothing, "nothing (no Restart=)"),
+    (Rival::SystemdAlone, "systemd alone"),
+    (Rival::CronCurl, "cron, curl each minute"),
+    (Rival::LivenessProbe, "liveness on /ready, 10 s"),
+    (Rival::Monit, "monit, 2 cycles of 30 s"),
+    (Rival::ReadyLoop, "24 x 5 s on /ready"),
+    (Rival::HomeMade, "2 fails, 120 s apart"),
+    (Rival::Tunnelwarden, "tunnelwarden"),
+    (Rival::Oracle, "oracle"),
 ];
 
 /// Columns of downtime.
@@ -51,6 +52,7 @@ fn class(name: &str) -> usize {
 #[derive(Default)]
 struct Row {
     down: [f64; 4],
+    restarts: u64,
     useless: u64,
     harmful: u64,
     storm: u64,
@@ -58,61 +60,96 @@ struct Row {
 
 /// Prints the table.
 pub(crate) fn compare(incidents: u64) {
-    println!(
-        "downtime in hours per 1,000 incidents, restarts per 1,000 incidents, most restarts in one incident"
-    );
-    println!(
-        "{:<26} {:>8} {:>8} {:>8} {:>8} {:>8} {:>8} {:>6}",
-        "policy", CLASSES[0], CLASSES[1], CLASSES[2], CLASSES[3], "useless", "harmful", "storm"
-    );
-    for (policy, name) in ALL {
+    head();
+    for (rival, name) in ALL {
         let mut row = Row::default();
         for seed in 0..incidents {
             let (mut world, incident, _) = seeded(seed);
-            let (down, useless, harmful, acts) = if policy == Policy::Tunnelwarden {
-                let course = play(world, &incident, Faults::default(), false);
-                (course.down, course.useless, course.harmful, course.acts.len() as u64)
-            } else {
-                if policy == Policy::Nothing {
-                    world.restarts = false;
-                }
-                watch(policy, world, &incident)
-            };
-            row.down[class(incident.name)] += down;
-            row.useless += u64::from(useless);
-            row.harmful += u64::from(harmful);
-            row.storm = row.storm.max(acts);
+            if rival == Rival::Tunnelwarden {
+                let course = play(world, &incident, Faults::default(), &Policy::shipped(), false);
+                row.add(incident.name, course.down, course.useless, course.harmful, course.acts.len() as u64);
+                continue;
+            }
+            if rival == Rival::Nothing {
+                world.restarts = false;
+            }
+            let (down, useless, harmful, acts) = watch(rival, world, &incident);
+            row.add(incident.name, down, useless, harmful, acts);
         }
+        row.print(name, incidents);
+    }
+}
+
+/// Prints what other numbers of ours would do.
+pub(crate) fn curves(incidents: u64) {
+    let secs = std::time::Duration::from_secs;
+    let patience = [5, 10, 20, 30, 45, 60]
+        .map(|n| (format!("patience {n} s"), Policy { patience: secs(n), ..Policy::shipped() }));
+    let sustained = [0, 5, 10, 20, 30]
+        .map(|n| (format!("sustained {n} s"), Policy { sustained: secs(n), ..Policy::shipped() }));
+    let grace = [20, 60, 120]
+        .map(|n| (format!("start_grace {n} s"), Policy { start_grace: secs(n), ..Policy::shipped() }));
+    head();
+    for (name, policy) in patience.into_iter().chain(sustained).chain(grace) {
+        let mut row = Row::default();
+        for seed in 0..incidents {
+            let (world, incident, _) = seeded(seed);
+            let course = play(world, &incident, Faults::default(), &policy, false);
+            row.add(incident.name, course.down, course.useless, course.harmful, course.acts.len() as u64);
+        }
+        row.print(&name, incidents);
+    }
+}
+
+fn head() {
+    println!("downtime in hours, and restarts, per 1,000 incidents; most restarts in one incident");
+    println!(
+        "{:<26} {:>8} {:>8} {:>8} {:>8} {:>8} {:>8} {:>8} {:>6}",
+        "policy", CLASSES[0], CLASSES[1], CLASSES[2], CLASSES[3], "restarts", "useless", "harmful", "storm"
+    );
+}
+
+impl Row {
+    fn add(&mut self, incident: &str, down: f64, useless: u32, harmful: u32, acts: u64) {
+        self.down[class(incident)] += down;
+        self.useless += u64::from(useless);
+        self.harmful += u64::from(harmful);
+        self.restarts += acts;
+        self.storm = self.storm.max(acts);
+    }
+
+    fn print(&self, name: &str, incidents: u64) {
         let per = 1_000.0 / incidents as f64;
-        let hours = row.down.map(|down| down / 3_600.0 * per);
+        let hours = self.down.map(|down| down / 3_600.0 * per);
         println!(
-            "{name:<26} {:>8.2} {:>8.2} {:>8.2} {:>8.2} {:>8.1} {:>8.1} {:>6}",
+            "{name:<26} {:>8.2} {:>8.2} {:>8.2} {:>8.2} {:>8.1} {:>8.1} {:>8.1} {:>6}",
             hours[0],
             hours[1],
             hours[2],
             hours[3],
-            row.useless as f64 * per,
-            row.harmful as f64 * per,
-            row.storm
+            self.restarts as f64 * per,
+            self.useless as f64 * per,
+            self.harmful as f64 * per,
+            self.storm
         );
     }
 }
 
-fn period(policy: Policy) -> f64 {
-    match policy {
-        Policy::Nothing | Policy::SystemdAlone => NEVER,
-        Policy::CronCurl => 60.0,
-        Policy::LivenessProbe => 10.0,
-        Policy::Monit => 30.0,
-        Policy::ReadyLoop | Policy::HomeMade => 5.0,
-        Policy::Tunnelwarden | Policy::Oracle => 1.0,
+fn period(rival: Rival) -> f64 {
+    match rival {
+        Rival::Nothing | Rival::SystemdAlone => NEVER,
+        Rival::CronCurl => 60.0,
+        Rival::LivenessProbe => 10.0,
+        Rival::Monit => 30.0,
+        Rival::ReadyLoop | Rival::HomeMade => 5.0,
+        Rival::Tunnelwarden | Rival::Oracle => 1.0,
     }
 }
 
 /// Downtime, useless and harmful restarts, all restarts.
-fn watch(policy: Policy, mut world: World, incident: &Incident) -> (f64, u32, u32, u64) {
+fn watch(rival: Rival, mut world: World, incident: &Incident) -> (f64, u32, u32, u64) {
     let (mut down, mut useless, mut harmful, mut acts) = (0.0, 0, 0, 0);
-    let every = period(policy);
+    let every = period(rival);
     let mut tick = if every == NEVER { NEVER } else { world.rng.between(0.0, every) };
     let (mut fails, mut last) = (0_u32, -NEVER);
     let mut turns = incident.turns.iter().copied().peekable();
@@ -134,12 +171,12 @@ fn watch(policy: Policy, mut world: World, incident: &Incident) -> (f64, u32, u3
             tick = now + every;
             let curl_ok = matches!(world.answer().0, Answer::Served);
             let ready_ok = matches!(world.ready(), Ready::Connections(1..));
-            let failed = match policy {
-                Policy::CronCurl | Policy::Monit | Policy::HomeMade => !curl_ok,
-                Policy::LivenessProbe | Policy::ReadyLoop => !ready_ok,
-                Policy::Nothing | Policy::SystemdAlone | Policy::Tunnelwarden => false,
+            let failed = match rival {
+                Rival::CronCurl | Rival::Monit | Rival::HomeMade => !curl_ok,
+                Rival::LivenessProbe | Rival::ReadyLoop => !ready_ok,
+                Rival::Nothing | Rival::SystemdAlone | Rival::Tunnelwarden => false,
                 // Sees what a probe sees, and knows the cause.
-                Policy::Oracle => {
+                Rival::Oracle => {
                     let curable = incident.curable_from + 1.0 <= now && incident.cure != Cure::Never;
                     curable
                         && !curl_ok
@@ -149,16 +186,16 @@ fn watch(policy: Policy, mut world: World, incident: &Incident) -> (f64, u32, u3
                 }
             };
             fails = if failed { fails + 1 } else { 0 };
-            let (needed, apart) = match policy {
-                Policy::Monit => (2, 0.0),
-                Policy::ReadyLoop => (24, 0.0),
-                Policy::HomeMade => (2, 120.0),
-                Policy::Oracle => (2, 30.0),
-                Policy::Nothing
-                | Policy::SystemdAlone
-                | Policy::CronCurl
-                | Policy::LivenessProbe
-                | Policy::Tunnelwarden => (1, 0.0),
+            let (needed, apart) = match rival {
+                Rival::Monit => (2, 0.0),
+                Rival::ReadyLoop => (24, 0.0),
+                Rival::HomeMade => (2, 120.0),
+                Rival::Oracle => (2, 30.0),
+                Rival::Nothing
+                | Rival::SystemdAlone
+                | Rival::CronCurl
+                | Rival::LivenessProbe
+                | Rival::Tunnelwarden => (1, 0.0),
             };
             if needed <= fails && last + apart <= now {
                 (fails, last) = (0, now);
@@ -170,7 +207,7 @@ fn watch(policy: Policy, mut world: World, incident: &Incident) -> (f64, u32, u3
                     useless += 1;
                 }
                 world.operator_stopped = false;
-                world.restart(policy == Policy::Oracle);
+                world.restart(rival == Rival::Oracle);
             }
         }
     }
