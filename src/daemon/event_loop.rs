@@ -8,6 +8,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::executor::Executor;
 use crate::clock;
+use crate::config::Settings;
 use crate::report::http::{Ask, Health};
 use crate::report::notify;
 use crate::report::snapshot::{About, Status};
@@ -25,7 +26,16 @@ pub(super) enum Signal {
         id: Option<String>,
         version: Option<String>,
     },
+    /// Everything has to begin anew, under these settings.
+    Anew(Box<Settings>),
     Stop,
+}
+
+/// Why the loop ended.
+#[derive(Debug)]
+pub(super) enum Ended {
+    Stop,
+    Anew(Box<Settings>),
 }
 
 /// Turns until told to stop.
@@ -36,7 +46,7 @@ pub(super) async fn turn(
     mut events: mpsc::Receiver<Event>,
     mut asks: mpsc::Receiver<Ask>,
     mut signals: mpsc::Receiver<Signal>,
-) {
+) -> Ended {
     let watchdog = notify::watchdog_period().unwrap_or(Duration::MAX);
     let mut fed = Instant::now();
     let mut line = String::new();
@@ -58,11 +68,12 @@ pub(super) async fn turn(
                     }
                     Event::Woke
                 }
-                Some(Signal::Stop) | None => return,
+                Some(Signal::Anew(settings)) => return Ended::Anew(settings),
+                Some(Signal::Stop) | None => return Ended::Stop,
             },
             event = events.recv() => match event {
                 Some(event) => event,
-                None => return,
+                None => return Ended::Stop,
             },
             ask = asks.recv() => {
                 if let Some(ask) = ask {
@@ -76,7 +87,7 @@ pub(super) async fn turn(
         let commands = warden.handle(event, clock::now());
         for command in commands {
             if executor.start(warden, command) == ControlFlow::Break(()) {
-                return;
+                return Ended::Stop;
             }
         }
         if watchdog / 2 <= fed.elapsed() {

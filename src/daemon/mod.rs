@@ -26,14 +26,15 @@ use crate::report::snapshot::{About, AboutTunnel};
 use crate::warden::machine::{Event, Warden};
 use crate::warden::policy::Policy;
 use discover::Found;
-use event_loop::Signal;
+use event_loop::{Ended, Signal};
 use executor::Executor;
 use memory::{Keeper, Places};
 
 /// Events on their way to the loop. Senses wait when it is full; nothing is thrown away.
 const EVENTS: usize = 256;
 
-/// Runs until told to stop.
+/// Runs until told to stop. Settings that shape the senses, and units that come or go, begin everything anew; what must
+/// survive goes through the state file, as it does over a restart.
 ///
 /// # Errors
 /// If the bus, TLS or the listening address cannot be had.
@@ -41,7 +42,18 @@ pub async fn run(loaded: Loaded) -> anyhow::Result<()> {
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
-    let settings = loaded.settings;
+    let mut settings = loaded.settings;
+    let mut first = true;
+    while let Ended::Anew(new) = live(settings, first).await? {
+        (settings, first) = (*new, false);
+    }
+    notify::stopping();
+    told::daemon(told::STOPPED, Weight::Notice, "tunnelwarden stopped");
+    Ok(())
+}
+
+/// One life under the same settings and units.
+async fn live(settings: Settings, first: bool) -> anyhow::Result<Ended> {
     let systemd = Arc::new(Systemd::connect().await.context("cannot reach systemd over the system bus")?);
     let found = discover::tunnels(&systemd, &settings).await.context("cannot ask systemd for its units")?;
     let listener = TcpListener::bind(settings.http.listen)
@@ -78,7 +90,7 @@ pub async fn run(loaded: Loaded) -> anyhow::Result<()> {
         let event = Event::Tunnel { unit: tunnel.unit.clone(), names: tunnel.names.clone() };
         for command in warden.handle(event, clock::now()) {
             if executor.start(&warden, command).is_break() {
-                return Ok(());
+                return Ok(Ended::Stop);
             }
         }
         let told = journal.told.remove(&tunnel.unit).unwrap_or_else(|| watch::channel(Default::default()).1);
@@ -87,22 +99,24 @@ pub async fn run(loaded: Loaded) -> anyhow::Result<()> {
     let (units_tx, units_rx) = watch::channel(units);
     let (changed, changed_rx) = mpsc::channel(1);
     tokio::spawn(crate::sense::unit::watch(Arc::clone(&systemd), units_rx, events.clone(), changed));
-    tokio::spawn(crate::report::http::serve(listener, asks));
-    tokio::spawn(listen(signals, events.clone(), metrics, systemd, found, powerless, changed_rx));
+    let serving = tokio::spawn(crate::report::http::serve(listener, asks));
+    let ear = Ear { signals, events: events.clone(), metrics, systemd, found, powerless, settings };
+    tokio::spawn(ear.listen(changed_rx));
 
     let line = format!("watching {}", names(&about));
-    told::daemon(
-        told::STARTED,
-        Weight::Notice,
-        &format!("tunnelwarden {} started, {line}", env!("CARGO_PKG_VERSION")),
-    );
+    let (id, text) = match first {
+        true => (told::STARTED, format!("tunnelwarden {} started, {line}", env!("CARGO_PKG_VERSION"))),
+        false => (told::CONFIG_RELOADED, format!("Begun anew, {line}.")),
+    };
+    told::daemon(id, Weight::Notice, &text);
     notify::ready(&line);
-    event_loop::turn(&mut warden, &mut executor, about, event_rx, ask_rx, signal_rx).await;
-    notify::stopping();
+    let ended = event_loop::turn(&mut warden, &mut executor, about, event_rx, ask_rx, signal_rx).await;
     drop(units_tx);
     executor.leave(&warden);
-    told::daemon(told::STOPPED, Weight::Notice, "tunnelwarden stopped");
-    Ok(())
+    serving.abort();
+    // The port is free once its task is gone; that it was cut short is what was asked for.
+    let _ = serving.await;
+    Ok(ended)
 }
 
 fn names(about: &About) -> String {
@@ -175,75 +189,96 @@ fn policy(settings: &Settings, powerless: Option<String>) -> Policy {
     }
 }
 
-/// SIGHUP, SIGTERM, SIGINT, and units that come or go.
-async fn listen(
+/// What listens to people and to systemd, and knows what is in force.
+struct Ear {
     signals: mpsc::Sender<Signal>,
     events: mpsc::Sender<Event>,
     metrics: Arc<Metrics>,
     systemd: Arc<Systemd>,
     found: Vec<Found>,
     powerless: Option<String>,
-    mut changed: mpsc::Receiver<()>,
-) {
-    let (Ok(mut hup), Ok(mut term), Ok(mut int)) =
-        (signal(SignalKind::hangup()), signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
-        tracing::error!("cannot listen to signals");
-        return;
-    };
-    loop {
-        tokio::select! {
-            _ = hup.recv() => {
-                notify::reloading();
-                reload(&signals, &events, &metrics, &systemd, &found, powerless.clone()).await;
-                notify::ready("settings reloaded");
-            }
-            Some(()) = changed.recv() => tracing::debug!("systemd read its unit files anew"),
-            _ = term.recv() => break,
-            _ = int.recv() => break,
-        }
-    }
-    // The loop may have ended already.
-    let _ = signals.send(Signal::Stop).await;
+    settings: Settings,
 }
 
-/// New settings replace the running ones only if they are good. Tunnels, names and addresses need a restart of ours,
-/// and that is said.
-async fn reload(
-    signals: &mpsc::Sender<Signal>,
-    events: &mpsc::Sender<Event>,
-    metrics: &Metrics,
-    systemd: &Systemd,
-    found: &[Found],
-    powerless: Option<String>,
-) {
-    let loaded =
-        match crate::config::load(&crate::config::Roots::system(), crate::config::process_environment()) {
-            Ok(loaded) => loaded,
-            Err(errors) => {
-                metrics.reloaded(false);
-                let text =
-                    format!("The new configuration has mistakes, the running settings stay:\n{errors}");
-                told::daemon(told::CONFIG_REJECTED, Weight::Error, &text);
+impl Ear {
+    /// SIGHUP, SIGTERM, SIGINT, and units that come or go.
+    async fn listen(mut self, mut changed: mpsc::Receiver<()>) {
+        let (Ok(mut hup), Ok(mut term), Ok(mut int)) =
+            (signal(SignalKind::hangup()), signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+        else {
+            tracing::error!("cannot listen to signals");
+            return;
+        };
+        loop {
+            let anew = tokio::select! {
+                _ = hup.recv() => {
+                    notify::reloading();
+                    let anew = self.reload().await;
+                    if anew.is_none() {
+                        notify::ready("settings reloaded");
+                    }
+                    anew
+                }
+                Some(()) = changed.recv() => self.units_changed().await,
+                _ = term.recv() => break,
+                _ = int.recv() => break,
+            };
+            if let Some(settings) = anew {
+                // The loop may have ended already.
+                let _ = self.signals.send(Signal::Anew(Box::new(settings))).await;
                 return;
             }
-        };
-    metrics.reloaded(true);
-    let text = match discover::tunnels(systemd, &loaded.settings).await {
-        Ok(new) if same(&new, found) => "New settings are in force.".to_owned(),
-        Ok(_) => {
-            "New settings are in force; the tunnels or names differ, restart tunnelwarden to watch them."
-                .to_owned()
         }
-        Err(error) => format!("New settings are in force; systemd could not be asked for its units: {error}"),
-    };
-    let policy = Box::new(policy(&loaded.settings, powerless));
-    let accepted = Keeper::new(Places::system(), String::new()).loss_accepted();
-    let sent = events.send(Event::Policy(policy)).await.is_ok()
-        && (!accepted || events.send(Event::MemoryAccepted).await.is_ok())
-        && signals.send(Signal::About(about(found))).await.is_ok();
-    if sent {
-        told::daemon(told::CONFIG_RELOADED, Weight::Notice, &text);
+        let _ = self.signals.send(Signal::Stop).await;
+    }
+
+    /// systemd read its unit files anew: are there others to watch?
+    async fn units_changed(&self) -> Option<Settings> {
+        let new = discover::tunnels(&self.systemd, &self.settings).await.ok()?;
+        (!same(&new, &self.found)).then(|| self.settings.clone())
+    }
+
+    /// New settings replace the running ones only if they are good. `Some` if everything has to begin anew for them.
+    async fn reload(&mut self) -> Option<Settings> {
+        let roots = crate::config::Roots::system();
+        let loaded = match crate::config::load(&roots, crate::config::process_environment()) {
+            Ok(loaded) => loaded,
+            Err(errors) => {
+                self.reject(&errors.to_string());
+                return None;
+            }
+        };
+        let new = loaded.settings;
+        if new.http != self.settings.http
+            && let Err(error) = TcpListener::bind(new.http.listen).await
+        {
+            self.reject(&format!("http.listen: cannot listen on {}: {error}", new.http.listen));
+            return None;
+        }
+        self.metrics.reloaded(true);
+        let accepted = Keeper::new(Places::system(), String::new()).loss_accepted();
+        // What the judge goes by takes effect at once; everything else shapes the senses.
+        let Settings { mode, judge, remedy, .. } = self.settings.clone();
+        let shape = Settings { mode, judge, remedy, ..new.clone() };
+        let found = discover::tunnels(&self.systemd, &new).await;
+        if shape != self.settings || found.is_ok_and(|found| !same(&found, &self.found)) {
+            return Some(new);
+        }
+        let policy = Box::new(policy(&new, self.powerless.clone()));
+        let sent = self.events.send(Event::Policy(policy)).await.is_ok()
+            && (!accepted || self.events.send(Event::MemoryAccepted).await.is_ok())
+            && self.signals.send(Signal::About(about(&self.found))).await.is_ok();
+        if sent {
+            told::daemon(told::CONFIG_RELOADED, Weight::Notice, "New settings are in force.");
+        }
+        self.settings = new;
+        None
+    }
+
+    fn reject(&self, why: &str) {
+        self.metrics.reloaded(false);
+        let text = format!("The new configuration has mistakes, the running settings stay:\n{why}");
+        told::daemon(told::CONFIG_REJECTED, Weight::Error, &text);
     }
 }
 

@@ -34,8 +34,8 @@ const LOOKS_AT_ONCE: usize = 16;
 const HOST_PROBES: usize = 3;
 /// In calm, the unit is read this often besides systemd's signals.
 const UNIT_REREAD: Duration = Duration::from_secs(60);
-/// In calm, the counters come with each third look.
-const COUNTERS_EACH: u32 = 3;
+/// In calm, the counters come with each sixth look.
+const COUNTERS_EACH: u32 = 6;
 const READY_LIMIT: Duration = Duration::from_secs(2);
 const EDGE_LIMIT: Duration = Duration::from_secs(5);
 const FILES_PERIOD: Duration = Duration::from_secs(60);
@@ -134,8 +134,9 @@ impl Senses {
             }
         };
         let Settings { probe, edge: edge_settings, .. } = &self.settings;
+        // Served names prove the way out better than the control name does; it is asked often only in trouble.
         let control = Periods {
-            calm: probe.period,
+            calm: edge_settings.period,
             hurried: probe.period_down,
             limit: probe.timeout,
             delay: Duration::ZERO,

@@ -3,7 +3,7 @@
 //!
 //! `cargo test --profile sim --test sim` plays 100,000 incidents; `-- --incidents N`, `-- --soak` (a million) and
 //! `-- --seed N` (one, told step by step) are there for people; `-- --policies` prints the comparison, `-- --curves` what other
-//! defaults would do.
+//! defaults would do, `-- --speed` what an event costs, `-- --knock-outs` what each rule and rail is there for.
 #![expect(
     clippy::disallowed_methods,
     clippy::print_stdout,
@@ -14,6 +14,7 @@ mod driver;
 mod incidents;
 mod rivals;
 mod rng;
+mod speed;
 mod world;
 
 use std::collections::BTreeMap;
@@ -25,7 +26,9 @@ use std::time::Instant;
 use driver::{Course, play};
 use incidents::{Faults, Incident, befall};
 use rng::Rng;
-use tunnelwarden::warden::policy::Policy;
+use tunnelwarden::warden::cause::Cause;
+use tunnelwarden::warden::policy::{KnockOut, Policy};
+use tunnelwarden::warden::rails::Hold;
 use world::World;
 
 /// Without an option; few enough for a debug build, which a plain `cargo test` makes.
@@ -40,9 +43,9 @@ fn seeded(seed: u64) -> (World, Incident, Faults) {
     (world, incident, faults)
 }
 
-fn one(seed: u64, talk: bool) -> (Incident, Faults, Course) {
+fn one(seed: u64, policy: &Policy, talk: bool) -> (Incident, Faults, Course) {
     let (world, incident, faults) = seeded(seed);
-    let course = play(world, &incident, faults, &Policy::shipped(), talk);
+    let course = play(world, &incident, faults, policy, talk);
     (incident, faults, course)
 }
 
@@ -55,7 +58,7 @@ struct Sum {
     acts: u64,
 }
 
-fn play_all(incidents: u64) -> Sum {
+fn play_all(incidents: u64, policy: &Policy) -> Sum {
     let next = AtomicU64::new(0);
     let total = Mutex::new(Sum::default());
     let threads = std::thread::available_parallelism().map_or(2, usize::from);
@@ -68,7 +71,7 @@ fn play_all(incidents: u64) -> Sum {
                     if incidents <= seed {
                         break;
                     }
-                    let (incident, _, course) = one(seed, false);
+                    let (incident, _, course) = one(seed, policy, false);
                     sum.handles += course.handles;
                     sum.acts += course.acts.len() as u64;
                     for violation in course.violations {
@@ -95,8 +98,22 @@ fn play_all(incidents: u64) -> Sum {
     total.into_inner().unwrap_or_default()
 }
 
+/// Without one rule or rail at a time: how often the simulation notices. The stories of `tests/scenarios` notice each of them.
+fn knock_outs(incidents: u64) {
+    let rules = Cause::all().map(KnockOut::Rule);
+    for gone in rules.chain(Hold::ALL.into_iter().map(KnockOut::Rail)) {
+        let sum = play_all(incidents, &Policy { knocked_out: Some(gone), ..Policy::shipped() });
+        let word = if sum.violations == 0 {
+            "not noticed".to_owned()
+        } else {
+            format!("{} violations", sum.violations)
+        };
+        println!("{:<32} {word}", format!("{gone:?}"));
+    }
+}
+
 fn tell(seed: u64) -> bool {
-    let (incident, faults, course) = one(seed, true);
+    let (incident, faults, course) = one(seed, &Policy::shipped(), true);
     println!("# seed {seed}: {}, {:?}, {faults:?}", incident.name, incident.cure);
     for line in &course.timeline {
         println!("{line}");
@@ -122,12 +139,20 @@ fn main() -> ExitCode {
         rivals::compare(number("--incidents").unwrap_or(22_000));
         return ExitCode::SUCCESS;
     }
+    if has("--speed") {
+        speed::measure();
+        return ExitCode::SUCCESS;
+    }
+    if has("--knock-outs") {
+        knock_outs(number("--incidents").unwrap_or(2_000));
+        return ExitCode::SUCCESS;
+    }
     if has("--curves") {
         rivals::curves(number("--incidents").unwrap_or(11_000));
         return ExitCode::SUCCESS;
     }
     let began = Instant::now();
-    let sum = play_all(incidents);
+    let sum = play_all(incidents, &Policy::shipped());
     let took = began.elapsed().as_secs_f64();
     for (kind, (count, seed)) in &sum.kinds {
         println!("{kind}: {count} times; first with --seed {seed}");

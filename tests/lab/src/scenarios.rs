@@ -338,7 +338,11 @@ fn unit_failed(stage: &Stage<'_>) -> Result<()> {
     lab.sh("mkdir -p /run/systemd/system/cloudflared.service.d; \
             printf '[Service]\\nRestart=no\\n' > /run/systemd/system/cloudflared.service.d/z.conf; systemctl daemon-reload")?;
     lab.sh("systemctl kill -s KILL cloudflared")?;
-    one_cure(&lab, "ResetAndStart", "UnitFailed")
+    one_cure(&lab, "ResetAndStart", "UnitFailed")?;
+    // The past can be asked, too.
+    let past = lab.sh("tunnelwarden replay --since 1h --json")?;
+    ensure!(past.contains("UnitFailed"), "{past}");
+    Ok(())
 }
 
 fn package(stage: &Stage<'_>) -> Result<()> {
@@ -451,6 +455,25 @@ fn secrets(stage: &Stage<'_>) -> Result<()> {
     Ok(())
 }
 
+/// New names come with a reload, new units by themselves; the process stays.
+fn other_tunnels_and_names(lab: &Lab) -> Result<()> {
+    let pid = lab.show("tunnelwarden", "MainPID")?;
+    let names = |lab: &Lab| Ok::<_, anyhow::Error>(tunnel(lab)?["names"].as_array().map_or(0, Vec::len));
+    let one = "[[tunnel]]\nunit = \"cloudflared.service\"\nhostnames = [\"app.example.com\"]\n";
+    lab.write("/etc/tunnelwarden/conf.d/names.toml", one)?;
+    lab.sh("systemctl reload tunnelwarden")?;
+    wait("one name is watched", seconds(20), || Ok(names(lab).unwrap_or(0) == 1))?;
+    lab.sh("rm /etc/tunnelwarden/conf.d/names.toml; systemctl reload tunnelwarden")?;
+    wait("two names are watched again", seconds(20), || Ok(names(lab).unwrap_or(0) == 2))?;
+    let tunnels = |lab: &Lab| lab.status().map(|status| status["tunnels"].as_array().map_or(0, Vec::len));
+    lab.sh("cp /etc/systemd/system/cloudflared.service /etc/systemd/system/cloudflared-b.service; systemctl daemon-reload")?;
+    wait("a new unit is found", seconds(20), || Ok(tunnels(lab).unwrap_or(0) == 2))?;
+    lab.sh("rm /etc/systemd/system/cloudflared-b.service; systemctl daemon-reload")?;
+    wait("a unit that went is forgotten", seconds(20), || Ok(tunnels(lab).unwrap_or(0) == 1))?;
+    ensure!(lab.show("tunnelwarden", "MainPID")? == pid, "tunnelwarden was restarted");
+    wait("healthy after all that", seconds(60), || Ok(cause(lab).unwrap_or_default() == "Healthy"))
+}
+
 fn daemon(stage: &Stage<'_>) -> Result<()> {
     let lab = stage.boot(&Wishes::default())?;
     wait("healthy", seconds(60), || Ok(cause(&lab).unwrap_or_default() == "Healthy"))?;
@@ -462,6 +485,7 @@ fn daemon(stage: &Stage<'_>) -> Result<()> {
     ensure!(lab.status()?["mode"] == "observe", "the new mode is not in force");
     lab.sh("rm /etc/tunnelwarden/conf.d/bad.toml; systemctl reload tunnelwarden; sleep 1")?;
     lab.sh("curl -sf http://127.0.0.1:9733/metrics | promtool check metrics")?;
+    other_tunnels_and_names(&lab)?;
     // The page is for this host only.
     let host = "curl -s -o /dev/null -w '%{http_code}' -H 'Host: evil.example' http://127.0.0.1:9733/status";
     ensure!(lab.sh(host)?.trim() == "403", "a foreign Host is answered");
