@@ -19,6 +19,9 @@ use crate::world::{BOOT, NEVER, Turn, World};
 const UNIT: &str = "cloudflared.service";
 const NAME: &str = "app.example.com";
 
+/// The loop wakes at least once a second while anything is under way.
+const LATE: Duration = Duration::from_secs(2);
+
 /// What came of it.
 #[derive(Default)]
 pub(crate) struct Course {
@@ -342,6 +345,10 @@ impl Run<'_> {
         if 3 <= hour {
             self.violate("above the budget of an hour");
         }
+        let pause = [0.0, 300.0, 600.0, 1_200.0][self.course.acts.len().min(3)];
+        if self.course.acts.last().is_some_and(|(at, _, _)| now < at + pause) {
+            self.violate("within the cooldown");
+        }
         if self.world.operator_stopped {
             self.violate("acted against an operator");
         }
@@ -381,10 +388,14 @@ impl Run<'_> {
     }
 
     fn check_phase(&mut self) {
-        let last = self.course.acts.last().map_or(0.0, |(at, _, _)| *at);
-        let busy = self.warden.tunnels().any(|tunnel| !matches!(tunnel.phase, Phase::Watching));
-        // The longest: a job of 330 s, then two minutes of proof, prolonged once.
-        if busy && last + 520.0 < self.world.now {
+        let now = self.now().boot;
+        let late = self.warden.tunnels().any(|tunnel| match tunnel.phase {
+            Phase::Watching => false,
+            Phase::LastLook { give_up, .. } | Phase::Acting { give_up, .. } => give_up + LATE < now,
+            // A cure that has begun to show may be watched for a minute more.
+            Phase::Verifying { give_up, .. } => give_up + LATE + Duration::from_secs(60) < now,
+        });
+        if late {
             self.violate("a phase that does not end");
         }
     }

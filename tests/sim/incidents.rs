@@ -27,7 +27,7 @@ pub(crate) struct Incident {
     pub(crate) until: f64,
 }
 
-pub(crate) const KINDS: usize = 24;
+pub(crate) const KINDS: usize = 25;
 /// Two probe rounds at their calm pace, what must be sustained, and the last look.
 const PHANTOM: u32 = 15 + 12 + 6;
 
@@ -190,6 +190,13 @@ fn of_kind(kind: usize, world: &mut World) -> Incident {
             // From this host alone it looks as a phantom does: one try is allowed.
             incident.name = "record moved away";
             incident.turns.extend([(at, Turn::Misroute(true)), (at + lasts, Turn::Misroute(false))]);
+        }
+        23 if rng.chance(0.2) => {
+            // The edge forgets the route again and again: cooldown and budget are all that stands between us and a storm.
+            incident.name = "relapses for hours";
+            let every = rng.between(90.0, 400.0);
+            incident.turns.extend((0..30).map(|n| (at + f64::from(n) * every, Turn::Forget)));
+            incident.until = at + 30.0 * every;
         }
         _ => {
             incident.name = "healthy";

@@ -177,7 +177,8 @@ fn watch(rival: Rival, mut world: World, incident: &Incident) -> (f64, u32, u32,
                 Rival::Nothing | Rival::SystemdAlone | Rival::Tunnelwarden => false,
                 // Sees what a probe sees, and knows the cause.
                 Rival::Oracle => {
-                    let curable = incident.curable_from + 1.0 <= now && incident.cure != Cure::Never;
+                    let from = if incident.curable_from == NEVER { 0.0 } else { incident.curable_from };
+                    let curable = from + 1.0 <= now && incident.cure != Cure::Never;
                     curable
                         && !curl_ok
                         && world.could_come_up()

@@ -129,7 +129,7 @@ fn pages(lab: &Lab) -> Result<()> {
     // Served, whatever it says.
     let served = [
         ("200 that speaks of 1033", answer("200 OK", "error code: 1033")),
-        ("ten megabytes", answer("200 OK", &"Error 1033 ".repeat(900_000))),
+        ("half a megabyte", answer("200 OK", &"Error 1033 ".repeat(40_000))),
         ("404 that speaks of 1033", answer("404 Not Found", "<title>Error 1033</title>")),
     ];
     for (name, bytes) in served {
