@@ -197,11 +197,11 @@ impl World {
     /// `active/sub result n_restarts main_pid exit_status`
     fn unit(&mut self, row: &Row, at: f64) -> Result<UnitSight, Blind> {
         let words: Vec<_> = row.cell("unit").ok_or(Blind::NotFound)?.split(' ').collect();
-        let &[state, result, n_restarts, main_pid, exit_status] = &words[..] else {
-            return Err(Blind::Garbled);
-        };
+        let word = |place: usize| words.get(place).copied().unwrap_or("");
+        let (state, result, n_restarts, main_pid, exit_status) =
+            (word(0), word(1), word(2), word(3), word(4));
         let (active, sub) = state.split_once('/').ok_or(Blind::Garbled)?;
-        let pid: u32 = main_pid.parse().map_err(|_| Blind::Garbled)?;
+        let pid: u32 = main_pid.parse().unwrap_or(0);
         if self.state.0 != state {
             self.state = (state.to_owned(), at);
         }
@@ -279,16 +279,19 @@ fn control(row: &Row) -> Result<Control, Blind> {
 
 /// `STATUS/CONNECTIONS`, `refused`, `timeout`, `reset`
 fn ready(row: &Row) -> Result<ReadySight, Blind> {
-    let counters = row.number("total_requests").map(|total_requests| Counters {
-        total_requests,
-        register_fail: row.number("register_fail").unwrap_or(0),
+    let (requests, refused) = (row.number("total_requests"), row.number("register_fail"));
+    // Where only one of them was recorded, the other never rises.
+    let counters = (requests.is_some() || refused.is_some()).then(|| Counters {
+        total_requests: requests.unwrap_or(0),
+        register_fail: refused.unwrap_or(0),
         ..Counters::default()
     });
     let cell = row.cell("ready").ok_or(Blind::NotFound)?;
     let ready = match (cell, cell.split_once('/')) {
         (_, Some((_, connections))) => Ready::Connections(connections.parse().map_err(|_| Blind::Garbled)?),
         ("timeout", None) => Ready::Silent,
-        (_, None) => Ready::Refused,
+        ("refused" | "reset", None) => Ready::Refused,
+        (_, None) => return Err(Blind::Garbled),
     };
     Ok(ReadySight { ready, connector: None, port_of_this_life: true, counters })
 }
