@@ -393,7 +393,10 @@ fn polkit(stage: &Stage<'_>) -> Result<()> {
             .is_ok_and(|status| status["powerless"].as_str().is_some_and(|why| why.contains("polkit"))))
     })?;
     ensure!(lab.metric("tunnelwarden_powerless")? == 1.0);
-    Ok(())
+    // A loop that stands still is ended and begun anew by systemd.
+    lab.sh("kill -STOP $(systemctl show -P MainPID tunnelwarden)")?;
+    wait("the watchdog began it anew", seconds(150), || Ok(lab.show("tunnelwarden", "NRestarts")? == "1"))?;
+    wait("it watches again", seconds(30), || Ok(lab.status().is_ok()))
 }
 
 /// A tunnel whose rules come from Cloudflare: no config.yml, nothing configured for us.

@@ -1,0 +1,228 @@
+//! Whatever comes in, in whatever order: the judge does not panic, never wakes in the past, and never breaks a rail.
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+use tunnelwarden::warden::evidence::{
+    Active, Answer, Blind, Control, Counters, EdgeSight, FilesSight, Finding, HostFinding, HostSight,
+    Invocation, Job, Line, Link, Load, LogLine, NameSight, Reach, Ready, ReadySight, Setup, Transport,
+    TunnelSight, UnitSight,
+};
+use tunnelwarden::warden::machine::{Command, Event, Memory, Warden};
+use tunnelwarden::warden::policy::Policy;
+use tunnelwarden::warden::remedy::Outcome;
+use tunnelwarden::warden::time::Now;
+
+const UNIT: &str = "cloudflared.service";
+
+fn seconds() -> impl Strategy<Value = Duration> {
+    prop_oneof![Just(Duration::ZERO), (0_u64..200_000).prop_map(Duration::from_secs), Just(Duration::MAX / 4)]
+}
+
+fn unit() -> impl Strategy<Value = UnitSight> {
+    let active = prop::sample::select(vec![
+        Active::Active,
+        Active::Activating,
+        Active::Deactivating,
+        Active::Inactive,
+        Active::Failed,
+        Active::Other,
+    ]);
+    let load = prop::sample::select(vec![Load::Loaded, Load::NotFound, Load::Masked, Load::Broken]);
+    let job = prop::option::of(prop::sample::select(vec![Job::Start, Job::Stop, Job::Restart, Job::Other]));
+    (
+        active,
+        load,
+        job,
+        any::<(bool, bool, bool)>(),
+        0_u128..4,
+        0_u32..3,
+        seconds(),
+        prop::option::of(seconds()),
+    )
+        .prop_map(|(active, load, job, flags, life, main_pid, since, limit)| UnitSight {
+            load,
+            disabled: flags.0,
+            active,
+            sub: if flags.2 { "auto-restart".into() } else { "running".into() },
+            result: if flags.1 { "exit-code".into() } else { "success".into() },
+            exit_status: Some(255),
+            main_pid,
+            invocation: (life != 0).then_some(Invocation(life)),
+            n_restarts: main_pid,
+            job,
+            frozen: flags.0 && flags.1,
+            since,
+            started: Some(since),
+            was_active: flags.1,
+            start_limit: limit,
+            stop_limit: limit,
+            start_rate: Some((main_pid, since)),
+        })
+}
+
+fn line() -> impl Strategy<Value = Line> {
+    prop::sample::select(vec![
+        Line::Registered(Some(Transport::Quic)),
+        Line::Registered(None),
+        Line::Attempt,
+        Line::DialFailed(Some(Transport::Http2)),
+        Line::Lost,
+        Line::Refused { unauthorized: true, text: "Unauthorized".into() },
+        Line::Refused { unauthorized: false, text: String::new() },
+        Line::RefusedUnnamed,
+        Line::FellBack,
+        Line::ConfigInvalid("x".into()),
+        Line::CredentialsUnusable("x".into()),
+        Line::ClockWrong("x".into()),
+        Line::OriginDown,
+        Line::NoIngress,
+        Line::GracefulStop,
+        Line::StopJob,
+        Line::StartJob,
+        Line::EndedByItself,
+    ])
+}
+
+fn reach() -> impl Strategy<Value = Reach> {
+    prop::sample::select(vec![
+        Reach::Reachable,
+        Reach::Refused,
+        Reach::TimedOut,
+        Reach::Silent,
+        Reach::BrokenOff,
+    ])
+}
+
+fn finding() -> impl Strategy<Value = Finding> {
+    let answer = prop::sample::select(Answer::ALL.to_vec());
+    let name = (answer, 0_u8..2, prop::option::of(any::<u16>())).prop_map(|(answer, name, status)| {
+        let (code, latency, colo, detail) = (status, Duration::MAX, None, String::new());
+        Finding::Name {
+            hostname: format!("{name}.example.com"),
+            sight: NameSight { answer, status, code, latency, colo, detail },
+        }
+    });
+    let ready =
+        prop_oneof![any::<u8>().prop_map(Ready::Connections), Just(Ready::Refused), Just(Ready::Silent)];
+    let ready = (ready, any::<bool>(), prop::option::of(any::<(u64, u64)>())).prop_map(
+        |(ready, port_of_this_life, counted)| {
+            let counters = counted.map(|(total_requests, register_fail)| Counters {
+                total_requests,
+                register_fail,
+                ..Counters::default()
+            });
+            Finding::Ready(Ok(ReadySight { ready, connector: None, port_of_this_life, counters }))
+        },
+    );
+    prop_oneof![
+        4 => name,
+        4 => ready,
+        3 => unit().prop_map(|unit| Finding::Unit(Ok(unit))),
+        1 => Just(Finding::Unit(Err(Blind::Unreachable))),
+        3 => (line(), seconds()).prop_map(|(line, at)| Finding::Log(LogLine { line, at, invocation: Some(Invocation(1)) })),
+        2 => Just(Finding::Journal(Ok(()))),
+        1 => Just(Finding::Journal(Err(Blind::Forbidden))),
+        1 => Just(Finding::JournalGap),
+        1 => prop::option::of(seconds()).prop_map(|changed| Finding::Files(FilesSight { unusable: None, changed })),
+        1 => any::<bool>().prop_map(|private| Finding::Setup(Setup { transport: None, private_network: Some(private) })),
+        1 => (any::<bool>(), prop::option::of(any::<u32>()), prop::option::of(seconds())).prop_map(|(deleted, live, remote_rules_since)| {
+            Finding::Tunnel(Ok(TunnelSight { deleted, live, remote_rules_since }))
+        }),
+    ]
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    let edge =
+        (any::<bool>(), reach(), reach(), any::<bool>()).prop_map(|(resolved, tcp, udp, clock_suspect)| {
+            let link = |transport, reach| Link { region: "region1".into(), transport, reach };
+            let links = vec![link(Transport::Http2, tcp), link(Transport::Quic, udp)];
+            Event::HostObserved(HostFinding::Edge(Ok(EdgeSight { resolved, links, clock_suspect })))
+        });
+    let host = (any::<bool>(), prop::option::of(seconds())).prop_map(|(route, window_shut_until)| {
+        HostSight { route, window_shut_until, ..HostSight::default() }
+    });
+    prop_oneof![
+        12 => finding().prop_map(|finding| Event::Observed { unit: UNIT.into(), finding }),
+        2 => edge,
+        1 => Just(Event::HostObserved(HostFinding::Control(Ok(Control::Answered)))),
+        1 => host.prop_map(|host| Event::HostObserved(HostFinding::Host(Ok(host)))),
+        1 => Just(Event::Looked { unit: UNIT.into() }),
+        1 => Just(Event::RemedyDone { unit: UNIT.into(), outcome: Outcome::Done }),
+        2 => Just(Event::Woke),
+        1 => Just(Event::Gone { unit: "other.service".into() }),
+    ]
+}
+
+/// A connector that hangs, seen long enough for a restart: what the chance events are strewn into, so that remedies happen.
+fn hanging(now: Duration) -> Vec<Event> {
+    let observed = |finding| Event::Observed { unit: UNIT.into(), finding };
+    let secs = Duration::from_secs;
+    let unit = UnitSight {
+        load: Load::Loaded,
+        disabled: false,
+        active: Active::Active,
+        sub: "running".into(),
+        result: "success".into(),
+        exit_status: None,
+        main_pid: 7,
+        invocation: Some(Invocation(1)),
+        n_restarts: 0,
+        job: None,
+        frozen: false,
+        since: now.saturating_sub(secs(900)),
+        started: Some(now.saturating_sub(secs(900))),
+        was_active: true,
+        start_limit: Some(secs(15)),
+        stop_limit: Some(secs(90)),
+        start_rate: Some((5, secs(10))),
+    };
+    let ready = ReadySight { ready: Ready::Silent, connector: None, port_of_this_life: true, counters: None };
+    let link = |transport| Link { region: "region1".into(), transport, reach: Reach::Reachable };
+    let links = vec![link(Transport::Http2), link(Transport::Quic)];
+    vec![
+        observed(Finding::Journal(Ok(()))),
+        observed(Finding::Unit(Ok(unit))),
+        Event::HostObserved(HostFinding::Control(Ok(Control::Answered))),
+        Event::HostObserved(HostFinding::Edge(Ok(EdgeSight { resolved: true, links, clock_suspect: false }))),
+        observed(Finding::Ready(Ok(ready))),
+        Event::Looked { unit: UNIT.into() },
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_order_of_events_breaks_a_rail(
+        chance in prop::collection::vec((event(), 0_u64..9_000), 1..200),
+        lost in any::<bool>(),
+        observe_only in any::<bool>(),
+    ) {
+        let memory = Memory { lost: lost.then(|| "broken".into()), ..Memory::default() };
+        let mut warden = Warden::new(Policy { observe_only, ..Policy::shipped() }, memory);
+        let mut boot = Duration::from_secs(100_000);
+        let mut acts: Vec<Duration> = Vec::new();
+        let mut events = vec![(Event::Tunnel { unit: UNIT.into(), names: vec!["0.example.com".into()] }, 0)];
+        for (place, (event, pause)) in chance.into_iter().enumerate() {
+            events.push((event, pause));
+            events.extend(hanging(boot + Duration::from_secs(5 * place as u64)).into_iter().map(|event| (event, 700)));
+        }
+        for (event, pause) in events {
+            boot += Duration::from_millis(pause);
+            let now = Now { boot, wall: Duration::from_secs(1_800_000_000) + boot };
+            let mut kept = false;
+            for command in warden.handle(event, now) {
+                kept |= command == Command::Persist;
+                if let Command::Apply { .. } = command {
+                    prop_assert!(kept, "acted before the charge was kept");
+                    prop_assert!(!lost && !observe_only, "acted where only watching is allowed");
+                    let hour = acts.iter().filter(|at| boot.saturating_sub(**at) < Duration::from_secs(3_600)).count();
+                    prop_assert!(hour < 3, "above the budget");
+                    acts.push(boot);
+                }
+            }
+            prop_assert!(boot < warden.next_wakeup(now), "a wake-up in the past");
+        }
+    }
+}
