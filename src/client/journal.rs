@@ -21,9 +21,9 @@ use tokio::sync::mpsc;
 pub use entry::{Entry, FromSystemd};
 
 /// Events waiting for the receiver; each holds at most [`BATCH_ENTRIES`] lines.
-const CHANNEL: usize = 8;
+const CHANNEL: usize = 2;
 /// Lines in one event.
-pub const BATCH_ENTRIES: usize = 256;
+pub const BATCH_ENTRIES: usize = 1_000;
 /// A message is cut here, in bytes.
 pub const MESSAGE_LIMIT: usize = 16 * 1024;
 

@@ -14,7 +14,7 @@ use super::entry::{Entry, Memory, Read, read};
 use super::{BATCH_ENTRIES, Blind, Command, JournalEvent, MESSAGE_LIMIT, Options, access};
 
 /// Message bytes in one event.
-const BATCH_BYTES: usize = 64 * 1024;
+const BATCH_BYTES: usize = 256 * 1024;
 /// A cursor at least this often in a backlog.
 const CURSOR_LINES: usize = 1_000;
 /// A cursor at most this often while only others write; also how long one sleep may last.
