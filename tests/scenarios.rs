@@ -13,6 +13,7 @@ use tunnelwarden::warden::evidence::{
 };
 use tunnelwarden::warden::machine::{Command, Event, Memory, Warden};
 use tunnelwarden::warden::note::Happening;
+use tunnelwarden::warden::operator::Pause;
 use tunnelwarden::warden::policy::{KnockOut, Policy};
 use tunnelwarden::warden::rails::Hold;
 use tunnelwarden::warden::remedy::Outcome;
@@ -187,7 +188,10 @@ impl World {
                     | Happening::SenseBlind { .. }
                     | Happening::SenseSees { .. } => (),
                 },
-                Command::Hurry { .. } | Command::Persist | Command::Record { .. } => (),
+                Command::Hurry { .. }
+                | Command::Persist
+                | Command::Record { .. }
+                | Command::Announce { .. } => (),
             }
         }
     }
@@ -330,9 +334,10 @@ impl World {
                 self.host.window_shut_until = Some(self.boot() + seconds(span));
             }
             ["paused", "for", span] => {
-                let paused_until = Some(self.boot() + seconds(span));
+                let until = self.boot() + seconds(span);
+                let paused = Some(Pause { until, reason: "maintenance".into() });
                 let histories = self.warden.histories();
-                self.warden = Warden::new(self.policy(), Memory { histories, lost: None, paused_until });
+                self.warden = Warden::new(self.policy(), Memory { histories, lost: None, paused });
                 self.appear();
             }
             ["journal", "blind"] => self.journal = Err(Blind::Forbidden),

@@ -7,6 +7,9 @@ use clap::{Parser, Subcommand};
 
 mod causes;
 mod config;
+mod daemon;
+mod incidents;
+mod order;
 mod replay;
 mod run;
 mod status;
@@ -20,6 +23,8 @@ pub enum Exit {
     /// Could not look.
     Blind = 2,
     Usage = 64,
+    /// A rail holds it back.
+    Held = 69,
     BadConfig = 78,
 }
 
@@ -44,7 +49,15 @@ enum Verb {
     /// Show every tunnel: verdict, names, connector, holds, incident.
     Status(status::Arguments),
     /// Say in one sentence what is wrong, with proof, what holds a remedy back, and until when.
-    Explain(status::Arguments),
+    Explain(status::Explain),
+    /// List what happened, or draw the timeline of one incident.
+    Incidents(incidents::Arguments),
+    /// Restart nothing for a while; go on watching and reporting.
+    Pause(order::Pause),
+    /// End the pause.
+    Resume,
+    /// Restart a tunnel's unit through the rails, and follow it up as an incident.
+    Restart(order::Restart),
     /// Print what can be concluded, what is done about it, and what can hold that back.
     Causes(causes::Arguments),
     /// Judge a recorded incident, or this host's own past, and say what would have been done.
@@ -70,6 +83,10 @@ pub fn main() -> ExitCode {
         Verb::Run => run::main(),
         Verb::Status(arguments) => status::status(&arguments),
         Verb::Explain(arguments) => status::explain(&arguments),
+        Verb::Incidents(arguments) => incidents::main(&arguments),
+        Verb::Pause(arguments) => order::pause(&arguments),
+        Verb::Resume => order::resume(),
+        Verb::Restart(arguments) => order::restart(&arguments),
         Verb::Causes(arguments) => causes::main(&arguments),
         Verb::Replay(arguments) => replay::main(&arguments),
         Verb::Config(verb) => config::main(&verb),

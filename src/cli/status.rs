@@ -5,44 +5,71 @@ use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-use super::{Exit, out, say};
+use super::{Exit, daemon, out, say};
 use crate::clock;
 use crate::report::snapshot::{Status, TunnelStatus};
 
+/// Which tunnels, and where from.
 #[derive(Debug, clap::Args)]
-pub(super) struct Arguments {
+pub(super) struct Of {
     /// Only this tunnel: its configured name or its unit.
     tunnel: Option<String>,
     /// Print JSON.
     #[arg(long)]
     json: bool,
-    /// Ask the daemon that listens here [default: http.listen of the configuration].
+    /// Ask the daemon that listens here in place of the one on the system bus.
     #[arg(long, value_name = "ADDRESS")]
     address: Option<SocketAddr>,
 }
 
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    of: Of,
+    /// Show it anew every two seconds, until interrupted.
+    #[arg(long, conflicts_with = "json")]
+    watch: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Explain {
+    #[command(flatten)]
+    of: Of,
+}
+
+const WATCH_EVERY: Duration = Duration::from_secs(2);
+
 /// `tunnelwarden status`.
 pub(super) fn status(arguments: &Arguments) -> Exit {
-    let Some(status) = read(arguments) else { return Exit::Blind };
-    if arguments.json {
-        match serde_json::to_string_pretty(&status) {
-            Ok(json) => out(&(json + "\n")),
-            Err(error) => {
-                say(&format!("cannot write JSON: {error}"));
-                return Exit::Blind;
-            }
+    loop {
+        let Some(status) = read(&arguments.of) else { return Exit::Blind };
+        if arguments.watch {
+            // Home, the picture, and whatever is left of the last one away; no flicker.
+            let picture = render(&status).replace('\n', "\x1b[K\n");
+            out(&format!("\x1b[H{picture}\x1b[J"));
+            std::thread::sleep(WATCH_EVERY);
+            continue;
         }
-    } else {
-        out(&render(&status));
+        if arguments.of.json {
+            match serde_json::to_string_pretty(&status) {
+                Ok(json) => out(&(json + "\n")),
+                Err(error) => {
+                    say(&format!("cannot write JSON: {error}"));
+                    return Exit::Blind;
+                }
+            }
+        } else {
+            out(&render(&status));
+        }
+        return verdict(&status);
     }
-    verdict(&status)
 }
 
 /// `tunnelwarden explain`.
-pub(super) fn explain(arguments: &Arguments) -> Exit {
-    let Some(status) = read(arguments) else { return Exit::Blind };
+pub(super) fn explain(arguments: &Explain) -> Exit {
+    let Some(status) = read(&arguments.of) else { return Exit::Blind };
     let wall = clock::now().wall;
-    if arguments.json {
+    if arguments.of.json {
         let all: Vec<_> = status
             .tunnels
             .iter()
@@ -68,6 +95,9 @@ pub(super) fn explain(arguments: &Arguments) -> Exit {
     if let Some(why) = &status.powerless {
         out(&format!("tunnelwarden only watches here: {why}\n"));
     }
+    if let Some(until) = &status.paused_until {
+        out(&format!("tunnelwarden is paused until {until}.\n"));
+    }
     verdict(&status)
 }
 
@@ -75,25 +105,19 @@ fn verdict(status: &Status) -> Exit {
     if status.tunnels.iter().all(TunnelStatus::healthy) { Exit::Fine } else { Exit::Wrong }
 }
 
-fn read(arguments: &Arguments) -> Option<Status> {
-    let address = match arguments.address {
-        Some(address) => address,
-        None => match crate::config::load(&super::roots(None), crate::config::process_environment()) {
-            Ok(loaded) => loaded.settings.http.listen,
-            Err(errors) => {
-                say(&format!(
-                    "the configuration has mistakes, so where the daemon listens is not known:\n{errors}"
-                ));
-                return None;
-            }
-        },
-    };
-    let mut status = match fetch(address) {
-        Ok(status) => status,
-        Err(error) => {
-            say(&format!(
+fn read(arguments: &Of) -> Option<Status> {
+    let read = match arguments.address {
+        None => daemon::status().map_err(|refused| refused.why),
+        Some(address) => fetch(address).map_err(|error| {
+            format!(
                 "cannot ask the daemon at {address}: {error}\nIs it running? systemctl status tunnelwarden"
-            ));
+            )
+        }),
+    };
+    let mut status = match read {
+        Ok(status) => status,
+        Err(why) => {
+            say(&why);
             return None;
         }
     };
@@ -137,6 +161,9 @@ fn render(status: &Status) -> String {
         Some(why) => format!("{}, but only watching: {why}", status.mode),
         None => status.mode.clone(),
     };
+    if let Some(until) = &status.paused_until {
+        text.push_str(&format!("paused until {until}: nothing is restarted\n"));
+    }
     text.push_str(&format!("tunnelwarden {}, mode {mode}, since {}\n", status.version, status.since));
     text
 }
@@ -175,7 +202,7 @@ fn one(text: &mut String, tunnel: &TunnelStatus) -> std::fmt::Result {
     }
     for hold in &tunnel.holds {
         let until = hold.until.as_deref().map(|until| format!(" until {until}")).unwrap_or_default();
-        writeln!(text, "  held by    {}{until}: {}", hold.hold, hold.reason)?;
+        row(text, "held by", &format!("{}{until}: {}", hold.hold, hold.reason))?;
     }
     writeln!(
         text,
@@ -186,7 +213,15 @@ fn one(text: &mut String, tunnel: &TunnelStatus) -> std::fmt::Result {
         writeln!(text, "  incident   {} since {}", incident.id, incident.opened)?;
     }
     for sense in tunnel.senses.iter().filter(|sense| sense.blind.is_some()) {
-        writeln!(text, "  blind      {}: {}", sense.sense, sense.blind.as_deref().unwrap_or(""))?;
+        row(text, "blind", &format!("{}: {}", sense.sense, sense.blind.as_deref().unwrap_or("")))?;
+    }
+    Ok(())
+}
+
+/// One labelled row, in as many lines as it needs.
+fn row(text: &mut String, label: &str, words: &str) -> std::fmt::Result {
+    for (at, line) in wrap(words, 67).iter().enumerate() {
+        writeln!(text, "  {:<10} {line}", if at == 0 { label } else { "" })?;
     }
     Ok(())
 }

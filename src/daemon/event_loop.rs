@@ -3,17 +3,21 @@
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
 use super::executor::Executor;
 use crate::clock;
 use crate::config::Settings;
-use crate::report::http::{Ask, Health};
+use crate::report::ask::{Ask, Health, Order, Refusal};
+use crate::report::dbus::Picture;
 use crate::report::notify;
 use crate::report::snapshot::{About, Status};
 use crate::warden::evidence::Sense;
 use crate::warden::machine::{Event, Warden};
+use crate::warden::operator::{Pause, Request};
+use crate::warden::rails::Held;
+use crate::warden::time::Now;
 
 /// What comes to the loop from outside the senses.
 #[derive(Debug)]
@@ -46,6 +50,7 @@ pub(super) async fn turn(
     mut events: mpsc::Receiver<Event>,
     mut asks: mpsc::Receiver<Ask>,
     mut signals: mpsc::Receiver<Signal>,
+    picture: watch::Sender<Picture>,
 ) -> Ended {
     let watchdog = notify::watchdog_period().unwrap_or(Duration::MAX);
     let mut fed = Instant::now();
@@ -75,21 +80,34 @@ pub(super) async fn turn(
                 Some(event) => event,
                 None => return Ended::Stop,
             },
+            // Before those who ask: however many they are, they keep nobody from deciding.
+            () = sleep_until(wakeup) => Event::Woke,
             ask = asks.recv() => {
-                if let Some(ask) = ask {
-                    answer(warden, executor, &about, ask);
+                match ask {
+                    Some(Ask::Order(order, reply)) => {
+                        let (event, answer) = take_order(warden, &about, order);
+                        if let Some(event) = event
+                            && carry_out(warden, executor, event).is_break()
+                        {
+                            return Ended::Stop;
+                        }
+                        let answer = answer.map(|unit| incident_of(warden, unit.as_deref()));
+                        if reply.send(answer).is_err() {
+                            tracing::debug!("somebody ordered and did not wait for the answer");
+                        }
+                        show(&picture, warden, &about);
+                    }
+                    Some(ask) => answer(warden, executor, &about, ask),
+                    None => (),
                 }
                 continue;
             }
-            () = sleep_until(wakeup) => Event::Woke,
         };
         executor.saw(&event);
-        let commands = warden.handle(event, clock::now());
-        for command in commands {
-            if executor.start(warden, command) == ControlFlow::Break(()) {
-                return Ended::Stop;
-            }
+        if carry_out(warden, executor, event).is_break() {
+            return Ended::Stop;
         }
+        show(&picture, warden, &about);
         if watchdog / 2 <= fed.elapsed() {
             fed = Instant::now();
             notify::watchdog();
@@ -102,12 +120,83 @@ pub(super) async fn turn(
     }
 }
 
+/// Passes on what the bus shows, if it changed.
+fn show(picture: &watch::Sender<Picture>, warden: &Warden, about: &About) {
+    let new = Picture::of(warden, about, clock::now());
+    picture.send_if_modified(|old| {
+        let changed = *old != new;
+        *old = new;
+        changed
+    });
+}
+
+fn carry_out(warden: &mut Warden, executor: &mut Executor, event: Event) -> ControlFlow<()> {
+    for command in warden.handle(event, clock::now()) {
+        executor.start(warden, command)?;
+    }
+    ControlFlow::Continue(())
+}
+
+/// Longer pauses are forgotten ones.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// What an order comes to: an event for the warden, and the unit whose incident is the answer.
+fn take_order(
+    warden: &Warden,
+    about: &About,
+    order: Order,
+) -> (Option<Event>, Result<Option<String>, Refusal>) {
+    let now = clock::now();
+    match order {
+        Order::Pause { until, reason, by } => {
+            let left = until.saturating_sub(now.wall);
+            if left.is_zero() || LONGEST_PAUSE < left {
+                let why = "a pause ends in the future, at most 30 days from now".into();
+                return (None, Err(Refusal::Invalid(why)));
+            }
+            let pause = Pause { until: now.boot + left, reason: format!("by {by}: {reason}") };
+            (Some(Event::Paused(pause)), Ok(None))
+        }
+        Order::Resume { by } => (Some(Event::Resumed { by }), Ok(None)),
+        Order::Restart { tunnel, reason, by } => {
+            let Some(unit) = unit_of(warden, about, &tunnel) else {
+                return (None, Err(Refusal::UnknownTunnel(tunnel)));
+            };
+            let refusal = warden.refusal(&unit, now);
+            if !refusal.is_empty() {
+                return (None, Err(Refusal::Held(refusal.iter().map(|held| held_line(held, now)).collect())));
+            }
+            (Some(Event::Requested(Request { unit: unit.clone(), reason, by })), Ok(Some(unit)))
+        }
+    }
+}
+
+fn unit_of(warden: &Warden, about: &About, wanted: &str) -> Option<String> {
+    let named = about.tunnels.iter().find(|tunnel| tunnel.name == wanted);
+    let unit = named.map_or(wanted, |tunnel| tunnel.unit.as_str());
+    warden.tunnels().find(|tunnel| tunnel.unit == unit).map(|tunnel| tunnel.unit.clone())
+}
+
+fn held_line(held: &Held, now: Now) -> String {
+    let until = held.until.map(|until| format!(" until {}", clock::rfc3339(now.wall_of(until))));
+    let detail = if held.detail.is_empty() { String::new() } else { format!(" ({})", held.detail) };
+    format!("{}{}: {}{detail}\n", held.hold.name(), until.unwrap_or_default(), held.hold.reason())
+}
+
+fn incident_of(warden: &Warden, unit: Option<&str>) -> String {
+    let tunnel = unit.and_then(|unit| warden.tunnels().find(|tunnel| tunnel.unit == unit));
+    let incident = tunnel.and_then(|tunnel| tunnel.history.incident.as_ref());
+    incident.map(|incident| incident.id.clone()).unwrap_or_default()
+}
+
 fn answer(warden: &Warden, executor: &Executor, about: &About, ask: Ask) {
     // Whoever asked may be gone by now; that is their choice.
     let heard = match ask {
         Ask::Metrics(tx) => tx.send(executor.metrics().scrape(warden, about, clock::now())).is_ok(),
         Ask::Status(tx) => tx.send(Box::new(Status::new(warden, about, clock::now()))).is_ok(),
         Ask::Health(tx) => tx.send(health(warden)).is_ok(),
+        // Taken by the loop itself, which may change the warden.
+        Ask::Order(..) => true,
     };
     if !heard {
         tracing::debug!("somebody asked and did not wait for the answer");

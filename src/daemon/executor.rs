@@ -10,12 +10,14 @@ use tokio::sync::{mpsc, watch};
 use super::memory::Keeper;
 use crate::act::Hands;
 use crate::clock;
+use crate::report::dbus::Signal;
 use crate::report::journal::{self, Weight};
 use crate::report::metrics::{By, Metrics, name_of};
 use crate::report::snapshot::About;
 use crate::sense::polling::{Look, Pace};
 use crate::warden::evidence::{Answer, Finding};
 use crate::warden::machine::{Command, Event, Warden};
+use crate::warden::note::HostHappening;
 use crate::warden::remedy::{Failure, Outcome, Remedy};
 use crate::warden::track::Origin;
 
@@ -35,6 +37,7 @@ pub(super) struct Executor {
     pub(super) host: Reins,
     pub(super) tunnels: BTreeMap<String, Reins>,
     pub(super) about: About,
+    to_bus: mpsc::Sender<Signal>,
     hurried: BTreeMap<String, bool>,
     origins: BTreeMap<String, crate::warden::evidence::Invocation>,
     /// The last charge is on disk (or in the runtime directory); without that nothing is done.
@@ -51,6 +54,7 @@ impl Executor {
         metrics: Arc<Metrics>,
         host: Reins,
         about: About,
+        to_bus: mpsc::Sender<Signal>,
     ) -> Self {
         Self {
             events,
@@ -60,6 +64,7 @@ impl Executor {
             host,
             tunnels: BTreeMap::new(),
             about,
+            to_bus,
             hurried: BTreeMap::new(),
             origins: BTreeMap::new(),
             remembered: true,
@@ -114,6 +119,18 @@ impl Executor {
                 let tunnel = name_of(&self.about, &note.unit);
                 self.metrics.count(tunnel, &note);
                 journal::write(&note, tunnel);
+                if let Some(signal) = Signal::of(&note, tunnel)
+                    && self.to_bus.try_send(signal).is_err()
+                {
+                    tracing::debug!("nobody takes signals to the bus");
+                }
+            }
+            Command::Announce { what, text } => {
+                let id = match what {
+                    HostHappening::Paused => journal::PAUSED,
+                    HostHappening::Resumed => journal::RESUMED,
+                };
+                journal::daemon(id, Weight::Notice, &text);
             }
             Command::Record { unit, incident } => {
                 let tunnel = name_of(&self.about, &unit);
@@ -155,7 +172,7 @@ impl Executor {
     }
 
     fn persist(&mut self, warden: &Warden) {
-        match self.keeper.write(&warden.histories(), warden.paused_until(), clock::now()) {
+        match self.keeper.write(&warden.histories(), warden.paused(), clock::now()) {
             Ok(place) => {
                 self.remembered = true;
                 if let Some(elsewhere) = place.as_ref().filter(|_| place != self.elsewhere) {
@@ -194,7 +211,7 @@ impl Executor {
 
     /// Writes everything down once more before we go.
     pub(super) fn leave(&mut self, warden: &Warden) {
-        if let Err(error) = self.keeper.write(&warden.histories(), warden.paused_until(), clock::now()) {
+        if let Err(error) = self.keeper.write(&warden.histories(), warden.paused(), clock::now()) {
             tracing::error!("cannot write the state file: {error}");
         }
     }

@@ -9,6 +9,7 @@ use crate::warden::evidence::Invocation;
 use crate::warden::history::{Charge, Histories, History, InFlight, KnownLife, Latch};
 use crate::warden::incident::{Incident, Step};
 use crate::warden::machine::Memory;
+use crate::warden::operator::Pause;
 use crate::warden::remedy::Remedy;
 use crate::warden::time::Now;
 
@@ -70,9 +71,11 @@ impl Keeper {
             store::Memory::Kept(state) => {
                 let histories =
                     state.tunnel.iter().map(|(unit, tunnel)| (unit.clone(), self.history(tunnel, now)));
-                let paused =
-                    state.paused_until_wall.map(|wall| now.boot + millis(wall).saturating_sub(now.wall));
-                Memory { histories: histories.collect(), lost: unresolved, paused_until: paused }
+                let paused = state.paused_until_wall.map(|wall| Pause {
+                    until: now.boot + millis(wall).saturating_sub(now.wall),
+                    reason: state.paused_reason.clone().unwrap_or_default(),
+                });
+                Memory { histories: histories.collect(), lost: unresolved, paused }
             }
             store::Memory::Lost { reason, kept_aside } => {
                 let aside = kept_aside.map_or(String::new(), |aside| {
@@ -95,15 +98,15 @@ impl Keeper {
     pub(super) fn write(
         &self,
         histories: &Histories,
-        paused_until: Option<Duration>,
+        paused: Option<&Pause>,
         now: Now,
     ) -> Result<Option<String>, store::StoreError> {
         let state = State {
             boot_id: self.boot_id.clone(),
             boot: ms(now.boot),
             wall: ms(now.wall),
-            paused_until_wall: paused_until.map(|until| ms(now.wall_of(until))),
-            paused_reason: None,
+            paused_until_wall: paused.map(|pause| ms(now.wall_of(pause.until))),
+            paused_reason: paused.map(|pause| pause.reason.clone()),
             memory_lost: None,
             tunnel: histories
                 .iter()

@@ -19,6 +19,7 @@ use crate::act::Hands;
 use crate::client::systemd::{Permission, Systemd};
 use crate::clock;
 use crate::config::{Loaded, Mode, Settings};
+use crate::report::dbus::{self, Picture};
 use crate::report::journal::{self as told, Weight};
 use crate::report::metrics::Metrics;
 use crate::report::notify;
@@ -32,6 +33,8 @@ use memory::{Keeper, Places};
 
 /// Events on their way to the loop. Senses wait when it is full; nothing is thrown away.
 const EVENTS: usize = 256;
+/// Signals on their way to the bus; more than these in one go are lost, and the journal has them.
+const BUS_SIGNALS: usize = 64;
 
 /// Runs until told to stop. Settings that shape the senses, and units that come or go, begin everything anew; what must
 /// survive goes through the state file, as it does over a restart.
@@ -78,8 +81,9 @@ async fn live(settings: Settings, first: bool) -> anyhow::Result<Ended> {
     let senses = probes::Senses::new(&settings, Arc::clone(&systemd), events.clone(), signals.clone())?;
     let host = senses.host();
     let hands = Hands::new(Arc::clone(&systemd));
+    let (to_bus, bus_signals) = mpsc::channel(BUS_SIGNALS);
     let mut executor =
-        Executor::new(events.clone(), hands, keeper, Arc::clone(&metrics), host, about.clone());
+        Executor::new(events.clone(), hands, keeper, Arc::clone(&metrics), host, about.clone(), to_bus);
     let units: Vec<_> = found.iter().map(|tunnel| tunnel.unit.clone()).collect();
     let mut journal =
         senses.journal(&units, executor.keeper.cursor(), executor.keeper.cursor_path(), &metrics, &about)?;
@@ -99,7 +103,9 @@ async fn live(settings: Settings, first: bool) -> anyhow::Result<Ended> {
     let (units_tx, units_rx) = watch::channel(units);
     let (changed, changed_rx) = mpsc::channel(1);
     tokio::spawn(crate::sense::unit::watch(Arc::clone(&systemd), units_rx, events.clone(), changed));
-    let serving = tokio::spawn(crate::report::http::serve(listener, asks));
+    let serving = tokio::spawn(crate::report::http::serve(listener, asks.clone()));
+    let (picture, shown) = watch::channel(Picture::of(&warden, &about, clock::now()));
+    let on_bus = tokio::spawn(dbus::serve(asks, shown, bus_signals));
     let ear = Ear { signals, events: events.clone(), metrics, systemd, found, powerless, settings };
     tokio::spawn(ear.listen(changed_rx));
 
@@ -110,12 +116,15 @@ async fn live(settings: Settings, first: bool) -> anyhow::Result<Ended> {
     };
     told::daemon(id, Weight::Notice, &text);
     notify::ready(&line);
-    let ended = event_loop::turn(&mut warden, &mut executor, about, event_rx, ask_rx, signal_rx).await;
+    let ended =
+        event_loop::turn(&mut warden, &mut executor, about, event_rx, ask_rx, signal_rx, picture).await;
     drop(units_tx);
     executor.leave(&warden);
-    serving.abort();
-    // The port is free once its task is gone; that it was cut short is what was asked for.
-    let _ = serving.await;
+    for task in [serving, on_bus] {
+        task.abort();
+        // Port and name are free once their tasks are gone; that they were cut short is what was asked for.
+        let _ = task.await;
+    }
     Ok(ended)
 }
 

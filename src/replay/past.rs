@@ -312,7 +312,10 @@ impl Past {
                     self.tell(Event::RemedyDone { unit, outcome: Outcome::Done });
                 }
                 Command::Tell(note) => self.transcript.take(at, &note),
-                Command::Hurry { .. } | Command::Persist | Command::Record { .. } => (),
+                Command::Hurry { .. }
+                | Command::Persist
+                | Command::Record { .. }
+                | Command::Announce { .. } => (),
             }
         }
     }

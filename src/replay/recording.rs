@@ -158,7 +158,10 @@ impl World {
                     self.tell(Event::RemedyDone { unit, outcome: Outcome::Done }, at, row);
                 }
                 Command::Tell(note) => self.transcript.take(at, &note),
-                Command::Hurry { .. } | Command::Persist | Command::Record { .. } => (),
+                Command::Hurry { .. }
+                | Command::Persist
+                | Command::Record { .. }
+                | Command::Announce { .. } => (),
             }
         }
     }

@@ -15,34 +15,15 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc};
 
-use super::snapshot::Status;
-
-/// A question to the loop that owns the warden.
-#[derive(Debug)]
-pub enum Ask {
-    Metrics(oneshot::Sender<String>),
-    Status(oneshot::Sender<Box<Status>>),
-    Health(oneshot::Sender<Health>),
-}
-
-/// The answer of `/healthz`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Health {
-    Deciding,
-    /// The loop turns, and every sense is blind.
-    AllBlind,
-}
+use super::ask::{Ask, Health, ask};
 
 /// At most this many connections at once; more wait in the kernel's queue.
 const CONNECTIONS: usize = 16;
 const HEADER_LIMIT: Duration = Duration::from_secs(5);
 /// A whole connection, so that one held open harms nobody.
 const CONNECTION_LIMIT: Duration = Duration::from_secs(60);
-/// The loop turns in milliseconds; one that does not answer in this time does not turn.
-const ANSWER_LIMIT: Duration = Duration::from_secs(2);
-
 /// Serves until the loop is gone.
 pub async fn serve(listener: TcpListener, asks: mpsc::Sender<Ask>) {
     let slots = Arc::new(Semaphore::new(CONNECTIONS));
@@ -132,16 +113,6 @@ fn host_allowed(host: &str, local: Option<SocketAddr>) -> bool {
     let bare = name.trim_start_matches('[').trim_end_matches(']');
     name.eq_ignore_ascii_case("localhost")
         || bare.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
-}
-
-async fn ask<T>(asks: &mpsc::Sender<Ask>, question: impl FnOnce(oneshot::Sender<T>) -> Ask) -> Option<T> {
-    let (tx, rx) = oneshot::channel();
-    tokio::time::timeout(ANSWER_LIMIT, async {
-        asks.send(question(tx)).await.ok()?;
-        rx.await.ok()
-    })
-    .await
-    .ok()?
 }
 
 fn stuck() -> Response<Full<Bytes>> {

@@ -1,7 +1,10 @@
-//! What others see of us; reads, never steers.
+//! What others see of us, and the door through which operators order. Nothing here decides.
 
 pub mod snapshot;
 
+pub mod ask;
+
+pub mod dbus;
 pub mod http;
 pub mod journal;
 pub mod metrics;

@@ -146,7 +146,7 @@ impl Status {
             mode: if policy.observe_only { "observe" } else { "remedy" }.into(),
             powerless: policy.powerless.clone(),
             since: rfc3339(about.started),
-            paused_until: warden.paused_until().map(|until| rfc3339(now.wall_of(until))),
+            paused_until: warden.paused().map(|pause| rfc3339(now.wall_of(pause.until))),
             tunnels: warden.tunnels().map(|tunnel| one(warden, tunnel, about, now)).collect(),
         }
     }

@@ -62,23 +62,12 @@ fn open_incident(
     out: &mut Vec<Command>,
 ) {
     let began_wall = now.wall_of(since);
-    let stem = tunnel.unit.trim_end_matches(".service");
     let reopened = tunnel.history.incident.take().filter(|incident| {
         let lately = incident.closed.is_some_and(|(at, _)| now.since(at) < policy.healthy_after);
         lately && incident.cured && tunnel.history.step != 0
     });
     let relapse = reopened.is_some();
-    let mut incident = reopened.unwrap_or_else(|| Incident {
-        id: format!("{stem}-{}", began_wall.as_secs()),
-        began: since,
-        began_wall,
-        cause,
-        steps: Vec::new(),
-        remedies: 0,
-        cured: false,
-        escalated: false,
-        closed: None,
-    });
+    let mut incident = reopened.unwrap_or_else(|| begin(&tunnel.unit, cause, since, began_wall));
     incident.closed = None;
     incident.cured = false;
     incident.cause = cause;
@@ -90,10 +79,34 @@ fn open_incident(
     tell(tunnel, Happening::IncidentOpened { cause, after: now.since(since) }, text, out);
 }
 
+/// An incident for what a person ordered, if none is open.
+pub(super) fn open_for(tunnel: &mut Tunnel, cause: Cause, text: &str, now: Now, out: &mut Vec<Command>) {
+    if tunnel.history.incident.as_ref().is_some_and(Incident::open) {
+        return;
+    }
+    tunnel.history.incident = Some(begin(&tunnel.unit, cause, now.boot, now.wall));
+    let happening = Happening::IncidentOpened { cause, after: Duration::ZERO };
+    tell(tunnel, happening, text.to_owned(), out);
+}
+
+fn begin(unit: &str, cause: Cause, began: Duration, began_wall: Duration) -> Incident {
+    Incident {
+        id: format!("{}-{}", unit.trim_end_matches(".service"), began_wall.as_secs()),
+        began,
+        began_wall,
+        cause,
+        steps: Vec::new(),
+        remedies: 0,
+        cured: false,
+        escalated: false,
+        closed: None,
+    }
+}
+
 fn close_incident(tunnel: &mut Tunnel, resolved: bool, now: Now, out: &mut Vec<Command>) {
     let good = tunnel.good_since.unwrap_or(now.boot);
     let Some(incident) = &mut tunnel.history.incident else { return };
-    let closing = match (resolved, incident.cured) {
+    let closing = match (resolved || incident.cause == Cause::PlannedRestart, incident.cured) {
         (true, _) => Closing::Resolved,
         (false, true) => Closing::Cured,
         (false, false) => Closing::RecoveredAlone,

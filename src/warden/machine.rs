@@ -11,9 +11,11 @@ use super::explain::{explain, span};
 use super::facts::{Facts, Shaken};
 use super::history::{Histories, History};
 use super::incident::Incident;
-use super::note::{Happening, Note};
+use super::note::{Happening, HostHappening, Note};
+use super::operator::{self, Pause, Request};
+use super::order::{VERIFY_FOR, order_remedy, remedy_done, verified};
 use super::policy::Policy;
-use super::rails::{Case, objections};
+use super::rails::{Case, Held, objections};
 use super::remedy::{Ending, Outcome, Remedy};
 use super::telling::{tell, tell_blindness, tell_holds};
 use super::time::Now;
@@ -49,6 +51,12 @@ pub enum Event {
     Policy(Box<Policy>),
     /// Somebody accepts that the memory is lost.
     MemoryAccepted,
+    Paused(Pause),
+    Resumed {
+        by: String,
+    },
+    /// A person wants the unit restarted; ignored if [`Warden::refusal`] objects.
+    Requested(Request),
     Woke,
 }
 
@@ -74,6 +82,11 @@ pub enum Command {
         deadline: Duration,
     },
     Tell(Note),
+    /// Say what concerns the whole host.
+    Announce {
+        what: HostHappening,
+        text: String,
+    },
     /// An incident is over: keep its record.
     Record {
         unit: String,
@@ -91,7 +104,7 @@ pub struct Warden {
     host: HostEvidence,
     edge_track: EdgeTrack,
     memory_lost: Option<String>,
-    paused_until: Option<Duration>,
+    paused: Option<Pause>,
     /// Finished decision cycles.
     cycles: u64,
     /// The clocks at the last event, and when we said we would be woken at the latest.
@@ -105,7 +118,7 @@ pub struct Memory {
     pub histories: Histories,
     /// Why it was lost, if it was.
     pub lost: Option<String>,
-    pub paused_until: Option<Duration>,
+    pub paused: Option<Pause>,
 }
 
 const LOOK_LIMIT: Duration = Duration::from_secs(2);
@@ -113,7 +126,6 @@ const LOOK_MARGIN: Duration = Duration::from_millis(1500);
 const LOOK_PAUSE: Duration = Duration::from_secs(5);
 /// Spreads the acts of hosts that see the same outage.
 const JITTER_MS: u64 = 1500;
-const VERIFY_FOR: Duration = Duration::from_secs(120);
 const VERIFY_MORE: Duration = Duration::from_secs(60);
 /// Woken this much later than asked for: what was seen before says nothing about now.
 const STOOD_STILL: Duration = Duration::from_secs(10);
@@ -127,7 +139,7 @@ const TROUBLE_WAKEUP: Duration = Duration::from_secs(1);
 impl Warden {
     /// A warden with what was remembered.
     pub fn new(policy: Policy, memory: Memory) -> Self {
-        let Memory { histories, lost, paused_until } = memory;
+        let Memory { histories, lost, paused } = memory;
         Self {
             policy,
             tunnels: BTreeMap::new(),
@@ -135,7 +147,7 @@ impl Warden {
             host: HostEvidence::default(),
             edge_track: EdgeTrack::default(),
             memory_lost: lost,
-            paused_until,
+            paused,
             cycles: 0,
             last: None,
             shaken: None,
@@ -147,16 +159,17 @@ impl Warden {
     pub fn handle(&mut self, event: Event, now: Now) -> Vec<Command> {
         let mut out = Vec::new();
         self.check_footing(now);
+        self.end_pause(now, &mut out);
         let concerned = self.take(event, now, &mut out);
         let host_charges = self.host_charges();
-        let Self { policy, tunnels, host, edge_track, memory_lost, paused_until, shaken, .. } = self;
+        let Self { policy, tunnels, host, edge_track, memory_lost, paused, shaken, .. } = self;
         let around = Around {
             policy,
             host,
             edge_track,
             host_charges: &host_charges,
             memory_lost: memory_lost.as_deref(),
-            paused_until: *paused_until,
+            paused: paused.as_ref(),
             shaken: *shaken,
         };
         match concerned {
@@ -228,8 +241,50 @@ impl Warden {
         self.memory_lost.as_deref()
     }
 
-    pub fn paused_until(&self) -> Option<Duration> {
-        self.paused_until
+    pub fn paused(&self) -> Option<&Pause> {
+        self.paused.as_ref()
+    }
+
+    /// Why a restart that a person asks for would not be ordered now; nothing means that it would.
+    pub fn refusal(&self, unit: &str, now: Now) -> Vec<Held> {
+        let Some(tunnel) = self.tunnels.get(unit) else { return Vec::new() };
+        let host_charges = self.host_charges();
+        let facts = tunnel.facts(now, &self.policy, &self.host, &self.edge_track, self.shaken);
+        let case = Case {
+            facts: &facts,
+            cause: Cause::PlannedRestart,
+            remedy: operator::remedy_for(&facts),
+            history: &tunnel.history,
+            host_charges: &host_charges,
+            memory_lost: self.memory_lost.as_deref(),
+            paused: self.paused.as_ref(),
+            look_again: None,
+        };
+        let rails = objections(&case).into_iter().filter(|held| operator::binds(held.hold));
+        operator::busy(tunnel).into_iter().chain(rails).collect()
+    }
+
+    fn end_pause(&mut self, now: Now, out: &mut Vec<Command>) {
+        if self.paused.as_ref().is_some_and(|pause| pause.until <= now.boot) {
+            self.paused = None;
+            let text = "The pause is over, remedies are possible again.".into();
+            operator::announce(HostHappening::Resumed, text, out);
+        }
+    }
+
+    fn request(&mut self, request: &Request, now: Now, out: &mut Vec<Command>) {
+        if !self.refusal(&request.unit, now).is_empty() {
+            return;
+        }
+        let Self { policy, tunnels, host, edge_track, shaken, .. } = self;
+        let Some(tunnel) = tunnels.get_mut(&request.unit) else { return };
+        let facts = tunnel.facts(now, policy, host, edge_track, *shaken);
+        let remedy = operator::remedy_for(&facts);
+        let (stop, start) = facts.unit.map(|unit| (unit.stop_limit, unit.start_limit)).unwrap_or_default();
+        let before = facts.unit.and_then(|unit| unit.invocation);
+        let deadline = remedy.deadline(stop, start);
+        operator::note_request(tunnel, request, now, out);
+        order_remedy(tunnel, policy, (remedy, Cause::PlannedRestart), deadline, before, now, out);
     }
 
     pub fn cycles(&self) -> u64 {
@@ -280,6 +335,22 @@ impl Warden {
             }
             Event::Policy(policy) => self.policy = *policy,
             Event::MemoryAccepted => self.memory_lost = None,
+            Event::Paused(pause) => {
+                let left = span(pause.until.saturating_sub(now.boot));
+                let text = format!("Paused for {left}, {}. Nothing is restarted until then.", pause.reason);
+                self.paused = Some(pause);
+                operator::announce(HostHappening::Paused, text, out);
+            }
+            Event::Resumed { by } => {
+                if self.paused.take().is_some() {
+                    let text = format!("The pause was ended by {by}, remedies are possible again.");
+                    operator::announce(HostHappening::Resumed, text, out);
+                }
+            }
+            Event::Requested(request) => {
+                self.request(&request, now, out);
+                return Concerned::One(request.unit);
+            }
             Event::Woke => (),
         }
         Concerned::All
@@ -316,7 +387,7 @@ struct Around<'a> {
     edge_track: &'a EdgeTrack,
     host_charges: &'a [Duration],
     memory_lost: Option<&'a str>,
-    paused_until: Option<Duration>,
+    paused: Option<&'a Pause>,
     shaken: Option<Shaken>,
 }
 
@@ -338,7 +409,7 @@ fn judge(tunnel: &mut Tunnel, around: &Around<'_>, now: Now, out: &mut Vec<Comma
             history: &tunnel.history,
             host_charges: around.host_charges,
             memory_lost: around.memory_lost,
-            paused_until: around.paused_until,
+            paused: around.paused,
             look_again: tunnel.look_again,
         })
     });
@@ -411,7 +482,9 @@ fn set_verdict(tunnel: &mut Tunnel, verdict: Verdict, now: Now, out: &mut Vec<Co
         return;
     };
     incident.note(now.wall, cause.name(), text.clone());
-    if cause.is_incident() && cause != incident.cause {
+    // What is seen while an operator's restart runs is that restart.
+    let asked_for = incident.cause == Cause::PlannedRestart && !matches!(tunnel.phase, Phase::Watching);
+    if cause.is_incident() && cause != incident.cause && !asked_for {
         incident.cause = cause;
         tell(tunnel, Happening::CauseChanged { cause }, text, out);
     }
@@ -516,88 +589,6 @@ fn ask(tunnel: &mut Tunnel, now: Now, out: &mut Vec<Command>) {
         *asked = true;
         out.push(Command::Look { unit, limit: LOOK_LIMIT });
     }
-}
-
-/// Charge, persist, then act.
-fn order_remedy(
-    tunnel: &mut Tunnel,
-    policy: &Policy,
-    (remedy, cause): (Remedy, Cause),
-    deadline: Duration,
-    before: Option<super::evidence::Invocation>,
-    now: Now,
-    out: &mut Vec<Command>,
-) {
-    tunnel.history.charge(now, remedy, before, policy);
-    if let Some(latch) = &mut tunnel.history.latch {
-        latch.tried = true;
-    }
-    let text = format!("{} ordered. {}", remedy.name(), tunnel.explanation);
-    if let Some(incident) = &mut tunnel.history.incident {
-        incident.remedies += 1;
-        incident.note(now.wall, "ordered", text.clone());
-    }
-    tell(tunnel, Happening::RemedyOrdered { remedy, cause }, text, out);
-    out.push(Command::Persist);
-    out.push(Command::Apply { unit: tunnel.unit.clone(), remedy, deadline });
-    let give_up = now.boot + deadline + Duration::from_secs(5);
-    tunnel.phase = Phase::Acting { remedy, cause, since: now.boot, give_up };
-    tunnel.holds.clear();
-    tunnel.look_again = None;
-}
-
-/// The hands are done (or have given up); what remains is proof.
-fn remedy_done(tunnel: &mut Tunnel, outcome: Outcome, now: Now, out: &mut Vec<Command>) {
-    let Phase::Acting { remedy, cause, since, .. } = tunnel.phase.clone() else { return };
-    let took = span(now.since(since));
-    match outcome {
-        Outcome::Done | Outcome::Pending => {
-            let word = if outcome == Outcome::Done { "done" } else { "pending" };
-            if let Some(incident) = &mut tunnel.history.incident {
-                incident.note(now.wall, word, format!("{} {word} after {took}", remedy.name()));
-            }
-            tunnel.phase =
-                Phase::Verifying { remedy, cause, since: now.boot, give_up: now.boot + VERIFY_FOR };
-        }
-        Outcome::Failed { kind, detail } => {
-            let text = format!("{} failed: {} ({detail})", remedy.name(), kind.words());
-            finished(tunnel, remedy, Ending::Failed, text, now, out);
-        }
-    }
-    out.push(Command::Persist);
-}
-
-fn verified(tunnel: &mut Tunnel, remedy: Remedy, ending: Ending, now: Now, out: &mut Vec<Command>) {
-    let text = match ending {
-        Ending::Cured => format!("{} cured it: {}", remedy.name(), tunnel.explanation),
-        Ending::NotCured | Ending::Failed => {
-            format!("{} did not cure it: {}", remedy.name(), tunnel.explanation)
-        }
-    };
-    finished(tunnel, remedy, ending, text, now, out);
-    out.push(Command::Persist);
-}
-
-fn finished(
-    tunnel: &mut Tunnel,
-    remedy: Remedy,
-    ending: Ending,
-    text: String,
-    now: Now,
-    out: &mut Vec<Command>,
-) {
-    tunnel.phase = Phase::Watching;
-    tunnel.history.in_flight = None;
-    match ending {
-        Ending::Cured => tunnel.history.not_cured = 0,
-        Ending::NotCured => tunnel.history.not_cured += 1,
-        Ending::Failed => (),
-    }
-    if let Some(incident) = &mut tunnel.history.incident {
-        incident.cured |= ending == Ending::Cured;
-        incident.note(now.wall, ending.name(), text.clone());
-    }
-    tell(tunnel, Happening::RemedyFinished { remedy, ending }, text, out);
 }
 
 fn wants_hurry(tunnel: &Tunnel, now: Now) -> bool {

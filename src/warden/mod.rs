@@ -25,5 +25,7 @@ pub mod incident;
 mod course;
 pub mod machine;
 pub mod note;
+pub mod operator;
+mod order;
 mod telling;
 pub mod tunnel;

@@ -22,6 +22,13 @@ pub enum Happening {
     SenseSees { sense: Sense },
 }
 
+/// What happens to the host as a whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HostHappening {
+    Paused,
+    Resumed,
+}
+
 /// An event, with whom it concerns and a sentence for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Note {

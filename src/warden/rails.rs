@@ -6,6 +6,7 @@ use super::cause::Cause;
 use super::evidence::{Active, Job, Reach, Transport};
 use super::facts::{FALLBACK_OVER, Facts};
 use super::history::{DAY, HOUR, History, full_until};
+use super::operator::Pause;
 use super::remedy::Remedy;
 use super::track::Origin;
 
@@ -150,7 +151,7 @@ pub struct Case<'a> {
     /// Charges of every tunnel on this host.
     pub host_charges: &'a [Duration],
     pub memory_lost: Option<&'a str>,
-    pub paused_until: Option<Duration>,
+    pub paused: Option<&'a Pause>,
     /// A last look that judged otherwise; no new one before this.
     pub look_again: Option<Duration>,
 }
@@ -209,8 +210,9 @@ fn observe_only(case: &Case<'_>) -> Option<Held> {
 }
 
 fn paused(case: &Case<'_>) -> Option<Held> {
-    let until = case.paused_until?;
-    (case.facts.now.boot < until).then(|| Held::until(Hold::Paused, until))
+    let pause = case.paused?;
+    let held = Held { hold: Hold::Paused, until: Some(pause.until), detail: pause.reason.clone() };
+    (case.facts.now.boot < pause.until).then_some(held)
 }
 
 fn outside_window(case: &Case<'_>) -> Option<Held> {

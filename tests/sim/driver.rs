@@ -304,7 +304,7 @@ impl Run<'_> {
                         self.say(&format!("told: {:?}", note.happening));
                     }
                 }
-                Command::Record { .. } => (),
+                Command::Record { .. } | Command::Announce { .. } => (),
             }
         }
     }

@@ -1,0 +1,177 @@
+//! `incidents`: what happened on this host, from the incident log and, for the open one, from the daemon.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::{Exit, daemon, out, say, wrapped};
+use crate::clock::rfc3339;
+use crate::report::snapshot::{Status, TunnelStatus};
+use crate::store::{IncidentLog, IncidentRecord, Step};
+use crate::warden::explain::span;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// Draw the timeline of this one; the beginning of its id is enough.
+    id: Option<String>,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+    /// Read this log.
+    #[arg(long, value_name = "FILE", default_value = "/var/lib/tunnelwarden/incidents.jsonl")]
+    log: std::path::PathBuf,
+}
+
+/// One incident, over or not.
+struct Shown {
+    record: IncidentRecord,
+    open: bool,
+}
+
+/// `tunnelwarden incidents [ID]`.
+pub(super) fn main(arguments: &Arguments) -> Exit {
+    let read = match IncidentLog::new(arguments.log.clone()).read() {
+        Ok(read) => read,
+        Err(error) => {
+            say(&format!("{error}\nThe log belongs to the user tunnelwarden: try with sudo."));
+            return Exit::Blind;
+        }
+    };
+    for line in &read.passed_over {
+        say(&format!("passed over: {line}"));
+    }
+    let mut all: Vec<Shown> =
+        read.incidents.into_iter().map(|record| Shown { record, open: false }).collect();
+    match daemon::status() {
+        Ok(status) => all.extend(open_ones(&status)),
+        Err(refused) => say(&format!("only what is over, because {}", refused.why)),
+    }
+    match &arguments.id {
+        Some(id) => one(&all, id, arguments.json),
+        None => table(&all, arguments.json),
+    }
+}
+
+fn open_ones(status: &Status) -> impl Iterator<Item = Shown> {
+    status.tunnels.iter().filter_map(open_one)
+}
+
+fn open_one(tunnel: &TunnelStatus) -> Option<Shown> {
+    let incident = tunnel.incident.as_ref()?;
+    let steps = incident.steps.iter().map(|step| Step {
+        wall: millis(&step.at),
+        what: step.what.clone(),
+        detail: step.detail.clone(),
+    });
+    let record = IncidentRecord {
+        id: incident.id.clone(),
+        tunnel: tunnel.name.clone(),
+        cause: incident.cause.clone(),
+        outcome: "open".into(),
+        opened_wall: millis(&incident.opened),
+        closed_wall: crate::clock::now().wall.as_millis().try_into().unwrap_or(u64::MAX),
+        steps: steps.collect(),
+    };
+    Some(Shown { record, open: true })
+}
+
+fn millis(rfc3339: &str) -> u64 {
+    let at = rfc3339.parse::<jiff::Timestamp>().map(jiff::Timestamp::as_millisecond).unwrap_or(0);
+    u64::try_from(at).unwrap_or(0)
+}
+
+fn table(all: &[Shown], json: bool) -> Exit {
+    if json {
+        let list: Vec<_> = all.iter().map(as_json).collect();
+        out(&format!("{}\n", serde_json::Value::from(list)));
+        return Exit::Fine;
+    }
+    if all.is_empty() {
+        out("No incident is on record.\n");
+        return Exit::Fine;
+    }
+    let width = all.iter().map(|shown| shown.record.id.chars().count()).max().unwrap_or(2).max(2);
+    let mut text =
+        format!("{:<20}  {:<width$}  {:<19}  {:<14}  {}\n", "OPENED", "ID", "CAUSE", "OUTCOME", "LASTED");
+    for Shown { record, .. } in all.iter().rev() {
+        let lasted = Duration::from_millis(record.closed_wall.saturating_sub(record.opened_wall));
+        let opened = seconds(record.opened_wall);
+        let line = format!(
+            "{opened:<20}  {:<width$}  {:<19}  {:<14}  {}",
+            record.id,
+            record.cause,
+            record.outcome,
+            span(lasted)
+        );
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    out(&text);
+    Exit::Fine
+}
+
+fn one(all: &[Shown], id: &str, json: bool) -> Exit {
+    // A relapse keeps its id: the last one is the whole story.
+    let exact = all.iter().rev().find(|shown| shown.record.id == id);
+    let Some(shown) = exact.or_else(|| all.iter().rev().find(|shown| shown.record.id.starts_with(id))) else {
+        say(&format!("no incident on record is called {id:?}; `tunnelwarden incidents` lists them"));
+        return Exit::Usage;
+    };
+    if json {
+        out(&format!("{:#}\n", as_json(shown)));
+    } else {
+        out(&timeline(shown).unwrap_or_default());
+    }
+    Exit::Fine
+}
+
+/// The story of one incident, drawn in 80 columns.
+fn timeline(shown: &Shown) -> Result<String, std::fmt::Error> {
+    let Shown { record, open } = shown;
+    let mut text = String::new();
+    let lasted = span(Duration::from_millis(record.closed_wall.saturating_sub(record.opened_wall)));
+    writeln!(text, "{}  {}", record.id, record.tunnel)?;
+    let so_far = if *open { "open for" } else { "lasted" };
+    let outcome = if *open { String::new() } else { format!(", {}", record.outcome) };
+    writeln!(text, "{}{outcome}, {so_far} {lasted}", record.cause)?;
+    writeln!(text, "began {}\n", seconds(record.opened_wall))?;
+    for (at, step) in record.steps.iter().enumerate() {
+        let since = step.wall.saturating_sub(record.opened_wall);
+        let last = at + 1 == record.steps.len();
+        let (mark, bar) = if last { ('\u{2514}', ' ') } else { ('\u{251c}', '\u{2502}') };
+        let after = format!("+{}", span(Duration::from_millis(since)));
+        writeln!(text, "{after:>11} {mark}\u{2500} {}", step.what)?;
+        if !step.detail.is_empty() {
+            for line in wrapped(&step.detail, 62, 0).lines() {
+                writeln!(text, "{:>11} {bar}  {line}", "")?;
+            }
+        }
+    }
+    if *open {
+        writeln!(text, "\nIt is open still. tunnelwarden explain says what comes next.")?;
+    }
+    Ok(text)
+}
+
+fn as_json(shown: &Shown) -> serde_json::Value {
+    let Shown { record, open } = shown;
+    let time = |ms: u64| rfc3339(Duration::from_millis(ms));
+    let steps: Vec<_> = record
+        .steps
+        .iter()
+        .map(|step| json!({ "at": time(step.wall), "what": step.what, "detail": step.detail }))
+        .collect();
+    json!({
+        "id": record.id, "tunnel": record.tunnel, "cause": record.cause,
+        "outcome": if *open { None } else { Some(&record.outcome) },
+        "opened": time(record.opened_wall),
+        "closed": if *open { None } else { Some(time(record.closed_wall)) },
+        "steps": steps,
+    })
+}
+
+/// To the second.
+fn seconds(ms: u64) -> String {
+    rfc3339(Duration::from_secs(ms / 1000))
+}
