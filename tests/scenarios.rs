@@ -13,7 +13,7 @@ use tunnelwarden::warden::evidence::{
 };
 use tunnelwarden::warden::machine::{Command, Event, Memory, Warden};
 use tunnelwarden::warden::note::Happening;
-use tunnelwarden::warden::operator::Pause;
+use tunnelwarden::warden::operator::{Pause, Request};
 use tunnelwarden::warden::policy::{KnockOut, Policy};
 use tunnelwarden::warden::rails::Hold;
 use tunnelwarden::warden::remedy::Outcome;
@@ -57,6 +57,8 @@ struct World {
     done: Option<(Duration, Outcome)>,
     acts: Vec<String>,
     holds_told: Vec<&'static str>,
+    /// Why a person's wish was not granted.
+    refused: Vec<&'static str>,
     closed: Vec<&'static str>,
     opened: usize,
     escalated: usize,
@@ -116,6 +118,7 @@ impl World {
             done: None,
             acts: Vec::new(),
             holds_told: Vec::new(),
+            refused: Vec::new(),
             closed: Vec::new(),
             opened: 0,
             escalated: 0,
@@ -340,6 +343,18 @@ impl World {
                 self.warden = Warden::new(self.policy(), Memory { histories, lost: None, paused });
                 self.appear();
             }
+            ["operator", "pauses", "for", span] => {
+                let until = self.boot() + seconds(span);
+                self.tell(Event::Paused(Pause { until, reason: "by uid 0: work".into() }));
+            }
+            ["operator", "resumes"] => self.tell(Event::Resumed { by: "uid 0".into() }),
+            ["operator", "asks", "to", "restart"] => {
+                let now = self.now();
+                let refusal = self.warden.refusal(UNIT, now);
+                self.refused = refusal.iter().map(|held| held.hold.name()).collect();
+                let reason = "new binary".into();
+                self.tell(Event::Requested(Request { unit: UNIT.into(), reason, by: "uid 0".into() }));
+            }
             ["journal", "blind"] => self.journal = Err(Blind::Forbidden),
             ["journal", "readable"] => self.journal = Ok(()),
             ["journal", "gap"] => self.observed(Finding::JournalGap),
@@ -467,6 +482,7 @@ impl World {
             ["closed", wanted] if self.closed.last() == Some(wanted) => return Ok(()),
             ["opened", n] if self.opened == n.parse::<usize>().unwrap() => return Ok(()),
             ["escalated", n] if self.escalated == n.parse::<usize>().unwrap() => return Ok(()),
+            ["refused", wanted @ ..] if self.refused == *wanted => return Ok(()),
             ["told", wanted] if self.holds_told.contains(wanted) => return Ok(()),
             _ => (cause, holds, &self.acts, &self.closed, self.opened, self.escalated, &tunnel.explanation),
         };

@@ -53,6 +53,8 @@ pub(super) fn remedy_done(tunnel: &mut Tunnel, outcome: Outcome, now: Now, out: 
             if let Some(incident) = &mut tunnel.history.incident {
                 incident.note(now.wall, word, format!("{} {word} after {took}", remedy.name()));
             }
+            // Health from before proves nothing about the new process.
+            tunnel.good_since = None;
             tunnel.phase =
                 Phase::Verifying { remedy, cause, since: now.boot, give_up: now.boot + VERIFY_FOR };
         }

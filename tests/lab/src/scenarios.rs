@@ -52,6 +52,7 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "secrets", play: secrets },
     Scenario { name: "daemon", play: daemon },
     Scenario { name: "disk-full", play: disk_full },
+    Scenario { name: "orders", play: orders },
 ];
 
 pub(crate) const UNIT: &str = "cloudflared.service";
@@ -147,6 +148,87 @@ fn healthy(stage: &Stage<'_>) -> Result<()> {
     ensure!(lab.metric("tunnelwarden_connector_connections{")? == 4.0);
     ensure!(lab.sh("curl -sf http://127.0.0.1:9733/healthz")?.trim() == "ok");
     ensure!(lab.sh("tunnelwarden explain")?.contains("Healthy"));
+    Ok(())
+}
+
+const PAUSED: &str = "293c362868d79a69866130c4cfbfb767";
+const RESUMED: &str = "d9c69f48a843ef4959d04ea9abc38b8a";
+const WARDEN: &str = "org.tunnelwarden.Warden1 /org/tunnelwarden/Warden1";
+
+/// What people and their programs order and hear over the system bus.
+fn orders(stage: &Stage<'_>) -> Result<()> {
+    let lab = stage.boot(&Wishes::default())?;
+    settle(&lab)?;
+    // Reads, by anybody.
+    let nobody = "setpriv --reuid=65534 --regid=65534 --clear-groups";
+    let tunnels =
+        lab.sh(&format!("{nobody} busctl get-property {WARDEN} org.tunnelwarden.Warden1 Tunnels"))?;
+    ensure!(tunnels.contains("\"cloudflared.service\" \"Healthy\" \"Healthy\" 4"), "{tunnels}");
+    let status = lab.sh(&format!("{nobody} tunnelwarden status"))?;
+    ensure!(status.contains("cloudflared.service: Healthy"), "{status}");
+    let shown = lab.sh(&format!("busctl introspect {WARDEN} org.tunnelwarden.Warden1"))?;
+    ensure!(shown.contains(".PausedUntil"), "{shown}");
+    // Orders, not by anybody.
+    let refused = lab.sh(&format!("{nobody} tunnelwarden restart --reason mischief 2>&1; echo exit $?"))?;
+    ensure!(refused.contains("org.tunnelwarden.restart") && refused.contains("exit 2"), "{refused}");
+    let refused =
+        lab.sh(&format!("{nobody} tunnelwarden pause --for 1h --reason mischief 2>&1; echo exit $?"))?;
+    ensure!(refused.contains("org.tunnelwarden.pause") && refused.contains("exit 2"), "{refused}");
+    ensure!(lab.events(PAUSED)?.is_empty(), "paused by somebody who may not");
+    // A member of the group needs no password.
+    lab.sh("useradd --system --groups tunnelwarden-admin helper")?;
+    let before = invocation(&lab)?;
+    lab.sh("busctl monitor --json=short org.tunnelwarden.Warden1 > /run/heard 2>&1 & sleep 1")?;
+    let said = lab.sh(
+        "setpriv --reuid=helper --regid=helper --init-groups tunnelwarden restart --reason 'new binary'",
+    )?;
+    ensure!(said.contains("incident cloudflared-"), "{said}");
+    wait("a new process", seconds(60), || Ok(invocation(&lab)? != before))?;
+    wait("the incident is closed", seconds(150), || Ok(!lab.events(CLOSED)?.is_empty()))?;
+    let closed = lab.events(CLOSED)?;
+    ensure!(closed[0]["TUNNELWARDEN_OUTCOME"] == "Resolved", "{}", closed[0]["MESSAGE"]);
+    let list = lab.sh("tunnelwarden incidents")?;
+    ensure!(list.contains("PlannedRestart") && list.contains("Resolved"), "{list}");
+    let story = lab.sh("tunnelwarden incidents cloudflared-")?;
+    ensure!(story.contains("new binary") && story.contains("requested"), "{story}");
+    let wide = story.lines().chain(list.lines()).find(|line| 80 < line.chars().count());
+    ensure!(wide.is_none(), "wider than 80 columns: {}", wide.unwrap_or(""));
+    let heard = lab.sh("cat /run/heard")?;
+    for signal in ["IncidentOpened", "RemedyOrdered", "IncidentClosed", "PropertiesChanged"] {
+        ensure!(heard.contains(&format!("\"{signal}\"")), "the bus did not hear {signal}");
+    }
+    // The budget binds people too.
+    let held = lab.sh("tunnelwarden restart --reason again 2>&1; echo exit $?")?;
+    ensure!(held.contains("Cooldown until ") && held.contains("exit 69"), "{held}");
+    // A pause holds, is remembered over a restart of ours, and ends.
+    lab.sh("tunnelwarden pause --for 2h --reason maintenance")?;
+    ensure!(lab.events(PAUSED)?.len() == 1, "not said in the journal");
+    lab.sh("systemctl restart tunnelwarden")?;
+    let status = lab.sh("tunnelwarden status")?;
+    ensure!(status.contains("paused until"), "forgot the pause: {status}");
+    lab.sh("kill -STOP $(systemctl show -P MainPID cloudflared)")?;
+    wait("held by the pause", seconds(90), || Ok(lab.explain()?.contains("Held by Paused")))?;
+    ensure!(lab.explain()?.contains("maintenance"), "{}", lab.explain()?);
+    let status = lab.sh("tunnelwarden status || true")?;
+    let wide = status.lines().find(|line| 80 < line.chars().count());
+    ensure!(wide.is_none(), "wider than 80 columns: {}", wide.unwrap_or(""));
+    lab.sh("tunnelwarden resume")?;
+    ensure!(lab.events(RESUMED)?.len() == 1, "not said in the journal");
+    ensure!(!lab.explain()?.contains("Held by Paused"), "still held");
+    // The bus goes away and comes back; a flood does no harm.
+    lab.sh("systemctl restart dbus")?;
+    wait("on the bus again", seconds(30), || {
+        Ok(lab.sh("tunnelwarden status >/dev/null 2>&1; [ $? -lt 2 ]").is_ok())
+    })?;
+    lab.sh(&format!(
+        "for n in 1 2 3 4; do (for m in $(seq 200); do busctl call {WARDEN} org.tunnelwarden.Warden1 Status \
+         >/dev/null || true; done) & done; wait"
+    ))?;
+    ensure!(lab.show("tunnelwarden.service", "NRestarts")? == "0", "the flood ended us");
+    ensure!(lab.sh("curl -sf http://127.0.0.1:9733/healthz")?.trim() == "ok");
+    // journalctl -x explains every event.
+    let explained = lab.sh(&format!("journalctl -q -x MESSAGE_ID={PAUSED}"))?;
+    ensure!(explained.contains("Subject: tunnelwarden is paused"), "{explained}");
     Ok(())
 }
 
