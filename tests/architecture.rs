@@ -77,6 +77,34 @@ fn files_stay_readable_and_are_named_by_a_noun() {
     }
 }
 
+/// Every alert leads to a section that is there, and names causes that exist and that no restart cures.
+#[test]
+fn the_alerts_lead_somewhere() {
+    use tunnelwarden::warden::cause::Cause;
+    let alerts = std::fs::read_to_string(root().join("packaging/prometheus/tunnelwarden.yml")).unwrap();
+    let runbook = std::fs::read_to_string(root().join("packaging/runbook.md")).unwrap();
+    let headings = runbook.lines().filter(|line| line.starts_with('#'));
+    let anchors: Vec<_> =
+        headings.map(|line| line.trim_start_matches('#').trim().to_lowercase().replace(' ', "-")).collect();
+    let links: Vec<_> = alerts.lines().filter_map(|line| line.split("runbook.md#").nth(1)).collect();
+    assert_eq!(links.len(), alerts.matches("- alert:").count(), "an alert without a runbook");
+    for link in links.iter().map(|link| link.trim_end_matches('\'')).filter(|link| !link.contains("{{")) {
+        assert!(anchors.iter().any(|anchor| anchor == link), "no section for {link}");
+    }
+    let list = alerts.split("cause=~\"").nth(1).unwrap().split('"').next().unwrap();
+    for label in list.split('|') {
+        let cause = Cause::all().find(|cause| cause.label() == label);
+        let cause = cause.unwrap_or_else(|| panic!("no cause has the label {label}"));
+        assert!(anchors.contains(&label.replace('_', "")), "no section for {label}");
+        let by_person = cause == Cause::StoppedFromOutside;
+        assert!(cause.remedy().is_none() || by_person || cause == Cause::CredentialsRejected, "{label}");
+    }
+    for cause in Cause::all().filter(|cause| cause.is_incident() && cause.remedy().is_none()) {
+        let told = list.split('|').any(|label| label == cause.label());
+        assert!(told || cause == Cause::PartlyConnected, "nobody is told of {}", cause.name());
+    }
+}
+
 #[test]
 fn the_top_level_is_clean() {
     let allowed = [

@@ -91,20 +91,19 @@ fn table(all: &[Shown], json: bool) -> Exit {
         out("No incident is on record.\n");
         return Exit::Fine;
     }
-    let width = all.iter().map(|shown| shown.record.id.chars().count()).max().unwrap_or(2).max(2);
-    let mut text =
-        format!("{:<20}  {:<width$}  {:<19}  {:<14}  {}\n", "OPENED", "ID", "CAUSE", "OUTCOME", "LASTED");
-    for Shown { record, .. } in all.iter().rev() {
+    let mut rows = vec![["ID", "OPENED", "CAUSE", "OUTCOME", "LASTED"].map(str::to_owned)];
+    rows.extend(all.iter().rev().map(|Shown { record, .. }| {
         let lasted = Duration::from_millis(record.closed_wall.saturating_sub(record.opened_wall));
-        let opened = seconds(record.opened_wall);
-        let line = format!(
-            "{opened:<20}  {:<width$}  {:<19}  {:<14}  {}",
-            record.id,
-            record.cause,
-            record.outcome,
-            span(lasted)
-        );
-        text.push_str(line.trim_end());
+        // Month, day, hour and minute: the whole time is in the timeline and in the JSON.
+        let opened = seconds(record.opened_wall).get(5..16).unwrap_or("").replace('T', " ");
+        [record.id.clone(), opened, record.cause.clone(), record.outcome.clone(), span(lasted)]
+    }));
+    let widths: [usize; 5] =
+        std::array::from_fn(|at| rows.iter().map(|row| row[at].chars().count()).max().unwrap_or(0));
+    let mut text = String::new();
+    for row in &rows {
+        let cells: Vec<_> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        text.push_str(cells.join("  ").trim_end());
         text.push('\n');
     }
     out(&text);

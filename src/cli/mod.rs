@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 mod causes;
+mod completions;
 mod config;
 mod daemon;
 mod incidents;
@@ -65,6 +66,8 @@ enum Verb {
     /// Check, show or derive configuration.
     #[command(subcommand)]
     Config(config::Verb),
+    /// Print completions for a shell.
+    Completions(completions::Arguments),
 }
 
 /// Runs what the command line asks for.
@@ -89,6 +92,7 @@ pub fn main() -> ExitCode {
         Verb::Restart(arguments) => order::restart(&arguments),
         Verb::Causes(arguments) => causes::main(&arguments),
         Verb::Replay(arguments) => replay::main(&arguments),
+        Verb::Completions(arguments) => completions::main(&arguments),
         Verb::Config(verb) => config::main(&verb),
     };
     exit.into()

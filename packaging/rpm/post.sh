@@ -1,0 +1,14 @@
+# $1: how many versions are installed now; 1 = first installation.
+journalctl --update-catalog >/dev/null 2>&1 || :
+if [ -d /run/systemd/system ]; then
+    systemctl daemon-reload || :
+fi
+if [ "$1" -eq 1 ]; then
+    systemctl preset tunnelwarden.service >/dev/null 2>&1 || :
+    if [ -d /run/systemd/system ] && systemctl is-enabled --quiet tunnelwarden.service; then
+        systemctl start tunnelwarden.service || :
+    fi
+elif [ -d /run/systemd/system ]; then
+    systemctl try-restart tunnelwarden.service || :
+fi
+exit 0
