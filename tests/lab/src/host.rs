@@ -19,6 +19,8 @@ pub struct Parts {
     pub tree: PathBuf,
     /// The package under test.
     pub deb: PathBuf,
+    /// The same as an .rpm.
+    pub rpm: Option<PathBuf>,
     /// Where our own programs (`cloudflared`, `edge`, `lab`) lie.
     pub bin: PathBuf,
     /// Where labs are built.

@@ -35,6 +35,9 @@ enum Verb {
         /// Where evidence of failures is kept.
         #[arg(long, default_value = "target/lab-failures")]
         keep: PathBuf,
+        /// Also those that take more than three minutes.
+        #[arg(long)]
+        long: bool,
         filter: Option<String>,
     },
     /// Name the scenarios.
@@ -75,6 +78,9 @@ struct Given {
     /// The package under test.
     #[arg(long)]
     deb: PathBuf,
+    /// The same as an .rpm.
+    #[arg(long)]
+    rpm: Option<PathBuf>,
     /// Root tree of the Debian to boot.
     #[arg(long)]
     tree: PathBuf,
@@ -88,14 +94,15 @@ impl Given {
         let real =
             |path: &Path| path.canonicalize().with_context(|| format!("{} is not there", path.display()));
         std::fs::create_dir_all(&self.scratch)?;
-        Ok(Parts { tree: real(&self.tree)?, deb: real(&self.deb)?, bin, scratch: real(&self.scratch)? })
+        let rpm = self.rpm.as_deref().map(real).transpose()?;
+        Ok(Parts { tree: real(&self.tree)?, deb: real(&self.deb)?, rpm, bin, scratch: real(&self.scratch)? })
     }
 }
 
 fn main() -> ExitCode {
     let result = match Cli::parse().verb {
-        Verb::Run { given, jobs, keep, filter } => {
-            given.parts().map(|parts| play_all(&parts, jobs, &keep, filter.as_deref().unwrap_or("")))
+        Verb::Run { given, jobs, keep, long, filter } => {
+            given.parts().map(|parts| play_all(&parts, jobs, &keep, long, filter.as_deref().unwrap_or("")))
         }
         Verb::List => {
             ALL.iter().for_each(|scenario| println!("{}", scenario.name));
@@ -119,8 +126,11 @@ fn main() -> ExitCode {
     }
 }
 
-fn play_all(parts: &Parts, jobs: usize, keep: &Path, filter: &str) -> bool {
-    let chosen: Vec<&Scenario> = ALL.iter().filter(|scenario| scenario.name.contains(filter)).collect();
+fn play_all(parts: &Parts, jobs: usize, keep: &Path, long: bool, filter: &str) -> bool {
+    let named: Vec<&Scenario> = ALL.iter().filter(|scenario| scenario.name.contains(filter)).collect();
+    // Whoever names a long one wants it.
+    let (chosen, left_out): (Vec<_>, Vec<_>) =
+        named.into_iter().partition(|scenario| long || !scenario.long || scenario.name == filter);
     let next = AtomicUsize::new(0);
     let failed = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
@@ -137,6 +147,9 @@ fn play_all(parts: &Parts, jobs: usize, keep: &Path, filter: &str) -> bool {
         }
     });
     let failed = failed.into_inner().unwrap_or_default();
+    for scenario in left_out {
+        println!("lab: {:<20} left out, it is long (--long)", scenario.name);
+    }
     println!("lab: {} passed, {} failed", chosen.len() - failed.len(), failed.len());
     failed.is_empty() && !chosen.is_empty()
 }
