@@ -13,7 +13,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::act::Hands;
 use crate::client::systemd::{Permission, Systemd};
@@ -35,6 +35,8 @@ use memory::{Keeper, Places};
 const EVENTS: usize = 256;
 /// Signals on their way to the bus; more than these in one go are lost, and the journal has them.
 const BUS_SIGNALS: usize = 64;
+/// For our name on the bus, before we say that we are ready.
+const BUS_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Runs until told to stop. Settings that shape the senses, and units that come or go, begin everything anew; what must
 /// survive goes through the state file, as it does over a restart.
@@ -105,7 +107,8 @@ async fn live(settings: Settings, first: bool) -> anyhow::Result<Ended> {
     tokio::spawn(crate::sense::unit::watch(Arc::clone(&systemd), units_rx, events.clone(), changed));
     let serving = tokio::spawn(crate::report::http::serve(listener, asks.clone()));
     let (picture, shown) = watch::channel(Picture::of(&warden, &about, clock::now()));
-    let on_bus = tokio::spawn(dbus::serve(asks, shown, bus_signals));
+    let (on_bus_tx, on_bus_rx) = oneshot::channel();
+    let on_bus = tokio::spawn(dbus::serve(asks, shown, bus_signals, on_bus_tx));
     let ear = Ear { signals, events: events.clone(), metrics, systemd, found, powerless, settings };
     tokio::spawn(ear.listen(changed_rx));
 
@@ -114,6 +117,8 @@ async fn live(settings: Settings, first: bool) -> anyhow::Result<Ended> {
         true => (told::STARTED, format!("tunnelwarden {} started, {line}", env!("CARGO_PKG_VERSION"))),
         false => (told::CONFIG_RELOADED, format!("Begun anew, {line}.")),
     };
+    // So that `tunnelwarden status` works as soon as systemd says that we run. No bus is no reason not to watch.
+    let _ = tokio::time::timeout(BUS_PATIENCE, on_bus_rx).await;
     told::daemon(id, Weight::Notice, &text);
     notify::ready(&line);
     let ended =

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout};
 use zbus::fdo::DBusProxy;
 use zbus::message::{Flags, Header};
@@ -386,15 +386,19 @@ async fn authorized(action: &str, header: &Header<'_>, bus: &Connection) -> Resu
     }
 }
 
-/// Serves for ever; a lost bus is tried again.
+/// Serves for ever; a lost bus is tried again. `ready` hears of the first try, however it went.
 pub async fn serve(
     asks: mpsc::Sender<Ask>,
     mut picture: watch::Receiver<Picture>,
     mut signals: mpsc::Receiver<Signal>,
+    ready: oneshot::Sender<()>,
 ) {
-    let mut told = false;
+    let (mut told, mut ready) = (false, Some(ready));
     loop {
-        match connect(&asks, &picture).await {
+        let connected = connect(&asks, &picture).await;
+        // Whoever waited long enough has gone on.
+        let _ = ready.take().map(|ready| ready.send(()));
+        match connected {
             Ok(connection) => {
                 told = false;
                 if let Err(error) = show(&connection, &mut picture, &mut signals).await {
