@@ -117,6 +117,7 @@ impl Lab {
             dns: None,
         };
         lab.pid1 = lab.wait_for_boot()?;
+        run("ip", &["netns", "add", &lab.name])?;
         lab.wire()?;
         lab.start_far_side(wishes.names)?;
         lab.sh("update-ca-certificates")?;
@@ -127,6 +128,15 @@ impl Lab {
             lab.install()?;
         }
         Ok(lab)
+    }
+
+    /// Ends every process at once, and boots again from the same disk. The far side stays as it is.
+    pub fn power_cut(&mut self) -> Result<()> {
+        run("kill", &["-KILL", &self.pid1])?;
+        self.nspawn.wait()?;
+        self.nspawn = boot(&self.name, &self.dir, &self.root)?;
+        self.pid1 = self.wait_for_boot()?;
+        self.wire()
     }
 
     /// PID of the lab's own PID 1, as this host counts.
@@ -319,7 +329,6 @@ impl Lab {
     /// A pair of cables between the lab and its far side. Every lab has the same addresses; none sees another.
     fn wire(&self) -> Result<()> {
         let (near, far) = (format!("{}n", self.name), format!("{}f", self.name));
-        run("ip", &["netns", "add", &self.name])?;
         run("ip", &["link", "add", &near, "type", "veth", "peer", "name", &far])?;
         run("ip", &["link", "set", &far, "netns", &self.name])?;
         run("ip", &["link", "set", &near, "netns", &self.pid1])?;
@@ -331,6 +340,7 @@ impl Lab {
         far_ip(&["link", "set", &far, "up"])?;
         far_ip(&["addr", "add", "10.99.0.1/24", "dev", &far])?;
         for address in ADDRESSES {
+            let _ = far_ip(&["addr", "del", &format!("{address}/32"), "dev", "lo"]);
             far_ip(&["addr", "add", &format!("{address}/32"), "dev", "lo"])?;
         }
         self.sh(&format!(

@@ -13,4 +13,6 @@ pub mod wire;
 pub mod host;
 pub mod scenarios;
 pub mod shell;
+mod surfaces;
 pub mod timeline;
+mod upheaval;

@@ -1,0 +1,64 @@
+//! The ground moves: journald begins anew, the host loses its power.
+
+use std::thread::sleep;
+
+use anyhow::{Result, ensure};
+
+use crate::host::{Wishes, wait};
+use crate::scenarios::{
+    FINISHED, OPENED, ORDERED, Stage, cause, invocation, no_remedy, one_cure, seconds, settle, wait_cause,
+};
+
+/// journald restarted, its files rotated and thrown away: lines are still read, and an outage after it is still cured.
+pub(crate) fn journald(stage: &Stage<'_>) -> Result<()> {
+    let lab = stage.boot(&Wishes::default())?;
+    settle(&lab)?;
+    let lines = "tunnelwarden_journal_lines_total{meaning=\"registered\",tunnel=\"cloudflared.service\"}";
+    for upheaval in [
+        "systemctl restart systemd-journald",
+        "journalctl -q --rotate; journalctl -q --vacuum-time=1s",
+        "systemctl kill -s KILL systemd-journald",
+    ] {
+        lab.sh(upheaval)?;
+        sleep(seconds(3));
+        let before = lab.metric(lines)?;
+        // It connects anew, and says so.
+        lab.edge("drop")?;
+        wait(&format!("lines are read after {upheaval:?}"), seconds(30), || {
+            Ok(before + 4.0 <= lab.metric(lines)?)
+        })?;
+    }
+    no_remedy(&lab)?;
+    ensure!(lab.show("tunnelwarden", "NRestarts")? == "0", "tunnelwarden fell over");
+    wait("healthy", seconds(60), || Ok(cause(&lab)? == "Healthy"))?;
+    lab.edge("blackhole")?;
+    one_cure(&lab, "SwiftRestart", "ConnectorPhantom")
+}
+
+/// The power goes in the middle of an incident, right after a remedy: both are known afterwards.
+pub(crate) fn reboot(stage: &Stage<'_>) -> Result<()> {
+    let lab = stage.boot(&Wishes::default())?;
+    settle(&lab)?;
+    lab.edge("blackhole")?;
+    wait("a remedy is ordered", seconds(60), || Ok(!lab.events(ORDERED)?.is_empty()))?;
+    lab.edge("refuse")?;
+    wait_cause(&lab, "EdgeBlocked", 60)?;
+    let status = lab.status()?;
+    let incident = status["tunnels"][0]["incident"]["id"].clone();
+    ensure!(incident.is_string(), "no incident is open: {status}");
+    drop(lab);
+    let lab = stage.power_cut()?;
+    wait("it is up", seconds(30), || Ok(lab.status().is_ok()))?;
+    let status = lab.status()?;
+    let after = &status["tunnels"][0];
+    ensure!(after["incident"]["id"] == incident, "{incident} became {}", after["incident"]);
+    ensure!(after["budget"]["hour"] == 2, "the budget forgot: {}", after["budget"]);
+    ensure!(lab.metric("tunnelwarden_memory_lost")? == 0.0, "the memory is lost");
+    let before = invocation(&lab)?;
+    sleep(seconds(20));
+    lab.edge("accept")?;
+    wait("healthy again", seconds(200), || Ok(cause(&lab).unwrap_or_default() == "Healthy"))?;
+    ensure!(!before.is_empty() && lab.show("tunnelwarden", "NRestarts")? == "0");
+    ensure!(lab.events(OPENED)?.len() <= 1 && lab.events(FINISHED)?.len() <= 1, "told twice");
+    Ok(())
+}
