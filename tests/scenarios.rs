@@ -57,6 +57,7 @@ struct World {
     done: Option<(Duration, Outcome)>,
     acts: Vec<String>,
     holds_told: Vec<&'static str>,
+    closed_as: Option<&'static str>,
     /// Why a person's wish was not granted.
     refused: Vec<&'static str>,
     closed: Vec<&'static str>,
@@ -119,6 +120,7 @@ impl World {
             acts: Vec::new(),
             holds_told: Vec::new(),
             refused: Vec::new(),
+            closed_as: None,
             closed: Vec::new(),
             opened: 0,
             escalated: 0,
@@ -182,7 +184,10 @@ impl World {
                 }
                 Command::Tell(note) => match note.happening {
                     Happening::RemedyHeld { hold, .. } => self.holds_told.push(hold.name()),
-                    Happening::IncidentClosed { closing, .. } => self.closed.push(closing.name()),
+                    Happening::IncidentClosed { closing, cause, .. } => {
+                        self.closed.push(closing.name());
+                        self.closed_as = Some(cause.name());
+                    }
                     Happening::IncidentOpened { .. } => self.opened += 1,
                     Happening::Escalated { .. } => self.escalated += 1,
                     Happening::CauseChanged { .. }
@@ -480,6 +485,11 @@ impl World {
             ["acts"] if self.acts.is_empty() => return Ok(()),
             ["acts", wanted @ ..] if self.acts == *wanted => return Ok(()),
             ["closed", wanted] if self.closed.last() == Some(wanted) => return Ok(()),
+            ["closed", wanted, "as", cause]
+                if self.closed.last() == Some(wanted) && self.closed_as == Some(*cause) =>
+            {
+                return Ok(());
+            }
             ["opened", n] if self.opened == n.parse::<usize>().unwrap() => return Ok(()),
             ["escalated", n] if self.escalated == n.parse::<usize>().unwrap() => return Ok(()),
             ["refused", wanted @ ..] if self.refused == *wanted => return Ok(()),

@@ -2,6 +2,8 @@
 journalctl --update-catalog >/dev/null 2>&1 || :
 if [ -d /run/systemd/system ]; then
     systemctl daemon-reload || :
+    # The bus reads a new policy when it gets to it; the service asks for its name at once.
+    busctl -q call org.freedesktop.DBus /org/freedesktop/DBus org.freedesktop.DBus ReloadConfig || :
 fi
 if [ "$1" -eq 1 ]; then
     systemctl preset tunnelwarden.service >/dev/null 2>&1 || :

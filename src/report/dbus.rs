@@ -36,7 +36,9 @@ const ORDERS_OF_ONE: usize = 2;
 /// For polkit, which may ask a person.
 const POLKIT_LIMIT: Duration = Duration::from_secs(60);
 const BUS_LIMIT: Duration = Duration::from_secs(5);
-/// Pause before a lost bus is tried again.
+/// Pauses before a lost bus is tried again: the first, doubled up to the last. A bus that has just been restarted, or has
+/// not read our policy yet, is there in a moment.
+const SOON: Duration = Duration::from_millis(100);
 const AGAIN: Duration = Duration::from_secs(2);
 const REASON_LIMIT: usize = 200;
 
@@ -386,32 +388,32 @@ async fn authorized(action: &str, header: &Header<'_>, bus: &Connection) -> Resu
     }
 }
 
-/// Serves for ever; a lost bus is tried again. `ready` hears of the first try, however it went.
+/// Serves for ever; a lost bus is tried again. `ready` hears when we are first on it.
 pub async fn serve(
     asks: mpsc::Sender<Ask>,
     mut picture: watch::Receiver<Picture>,
     mut signals: mpsc::Receiver<Signal>,
     ready: oneshot::Sender<()>,
 ) {
-    let (mut told, mut ready) = (false, Some(ready));
+    let (mut told, mut ready, mut pause) = (false, Some(ready), SOON);
     loop {
-        let connected = connect(&asks, &picture).await;
-        // Whoever waited long enough has gone on.
-        let _ = ready.take().map(|ready| ready.send(()));
-        match connected {
+        match connect(&asks, &picture).await {
             Ok(connection) => {
-                told = false;
+                (told, pause) = (false, SOON);
+                // Whoever waited long enough has gone on.
+                let _ = ready.take().map(|ready| ready.send(()));
                 if let Err(error) = show(&connection, &mut picture, &mut signals).await {
                     tracing::debug!("the bus is gone: {error}");
                 }
             }
-            Err(error) if !told => {
+            Err(error) if !told && pause == AGAIN => {
                 told = true;
                 tracing::warn!("cannot offer {NAME} on the system bus, trying again: {error}");
             }
             Err(_) => (),
         }
-        tokio::time::sleep(AGAIN).await;
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(AGAIN);
         // What happened meanwhile nobody could hear.
         while signals.try_recv().is_ok() {}
     }

@@ -482,9 +482,10 @@ fn set_verdict(tunnel: &mut Tunnel, verdict: Verdict, now: Now, out: &mut Vec<Co
         return;
     };
     incident.note(now.wall, cause.name(), text.clone());
-    // What is seen while an operator's restart runs is that restart.
-    let asked_for = incident.cause == Cause::PlannedRestart && !matches!(tunnel.phase, Phase::Watching);
-    if cause.is_incident() && cause != incident.cause && !asked_for {
+    // A restart that we ordered is no news about the cause.
+    let at_it = matches!(tunnel.phase, Phase::Acting { .. } | Phase::Verifying { .. });
+    let our_doing = at_it && (cause == Cause::UnitRestarting || incident.cause == Cause::PlannedRestart);
+    if cause.is_incident() && cause != incident.cause && !our_doing {
         incident.cause = cause;
         tell(tunnel, Happening::CauseChanged { cause }, text, out);
     }

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use tunnelwarden::warden::evidence::{
-    Answer, Blind, Control, Counters, EdgeSight, Finding, HostFinding, HostSight, Line, Link, LogLine,
-    NameSight, Ready, ReadySight, Setup, Transport,
+    Answer, Blind, Control, Counters, EdgeSight, FilesSight, Finding, HostFinding, HostSight, Line, Link,
+    LogLine, NameSight, Ready, ReadySight, Setup, Transport,
 };
 use tunnelwarden::warden::history::Histories;
 use tunnelwarden::warden::machine::{Command, Event, Memory, Warden};
+use tunnelwarden::warden::operator::{Pause, Request};
 use tunnelwarden::warden::policy::Policy;
 use tunnelwarden::warden::remedy::{Outcome, Remedy};
 use tunnelwarden::warden::time::Now;
@@ -54,7 +55,12 @@ struct Run<'a> {
     blocked_since: f64,
     course: Course,
     talk: bool,
+    /// What is ordered now a person asked for.
+    asking: bool,
 }
+
+/// How long a person's pause lasts.
+const PAUSE: f64 = 300.0;
 
 /// Plays one incident.
 pub(crate) fn play(world: World, incident: &Incident, faults: Faults, policy: &Policy, talk: bool) -> Course {
@@ -79,6 +85,7 @@ pub(crate) fn play(world: World, incident: &Incident, faults: Faults, policy: &P
         blocked_since: NEVER,
         course: Course::default(),
         talk,
+        asking: false,
     };
     run.appear();
     run.live();
@@ -90,6 +97,8 @@ impl Run<'_> {
         let mut turns = self.incident.turns.iter().copied().peekable();
         let (mut crash, mut jump) =
             (self.faults.crash_at.unwrap_or(NEVER), self.faults.clock_jump_at.unwrap_or(NEVER));
+        let (mut ask, mut pause) =
+            (self.faults.asked_at.unwrap_or(NEVER), self.faults.paused_at.unwrap_or(NEVER));
         let mut now = 0.0;
         while now < self.incident.until {
             let turn_at = turns.peek().map_or(NEVER, |(at, _)| *at);
@@ -98,7 +107,9 @@ impl Run<'_> {
             } else {
                 self.back_at
             };
-            let next = turn_at.min(self.world.next()).min(eyes).min(crash).min(jump).min(self.incident.until);
+            let persons = ask.min(pause);
+            let next = turn_at.min(self.world.next()).min(eyes).min(crash).min(jump).min(persons);
+            let next = next.min(self.incident.until);
             if !self.world.served() {
                 self.course.down += next - now;
             }
@@ -108,6 +119,9 @@ impl Run<'_> {
                 self.say(&format!("world: {turn:?}"));
                 self.world.turn(turn);
                 changed |= !matches!(turn, Turn::Origin(_) | Turn::Dns(_));
+                if turn == Turn::Reboot {
+                    self.back_at = now + 10.0;
+                }
             }
             let could = self.world.could_come_up();
             self.blocked_since = if could { NEVER } else { self.blocked_since.min(now) };
@@ -125,6 +139,18 @@ impl Run<'_> {
                 self.back_at = NEVER;
                 self.come_back();
             }
+            if pause <= now {
+                pause = NEVER;
+                let until = self.now().boot + Duration::from_secs_f64(PAUSE);
+                if self.back_at == NEVER {
+                    self.say("a person pauses us");
+                    self.tell(Event::Paused(Pause { until, reason: "work".into() }));
+                }
+            }
+            if ask <= now {
+                ask = NEVER;
+                self.person_asks();
+            }
             if self.back_at == NEVER {
                 self.eyes(now, changed);
             } else {
@@ -135,9 +161,27 @@ impl Run<'_> {
         self.check_end();
     }
 
+    fn person_asks(&mut self) {
+        if self.back_at != NEVER {
+            return;
+        }
+        let refused: Vec<_> =
+            self.warden.refusal(UNIT, self.now()).iter().map(|held| held.hold.name()).collect();
+        self.say(&format!("a person asks for a restart; objections: {refused:?}"));
+        let before = self.course.acts.len();
+        self.asking = true;
+        let request = Request { unit: UNIT.into(), reason: "new binary".into(), by: "uid 0".into() };
+        self.tell(Event::Requested(request));
+        self.asking = false;
+        if refused.is_empty() != (before < self.course.acts.len()) {
+            self.violate("a person was told one thing, and another was done");
+        }
+    }
+
     fn come_back(&mut self) {
         self.say("our daemon is back");
-        let memory = Memory { histories: self.kept.clone(), ..Memory::default() };
+        let paused = self.warden.paused().cloned();
+        let memory = Memory { histories: self.kept.clone(), paused, ..Memory::default() };
         self.warden = Warden::new(self.policy.clone(), memory);
         (self.hurry, self.look_at, self.acting_until) = (false, NEVER, None);
         self.appear();
@@ -242,8 +286,10 @@ impl Run<'_> {
         let link = |transport, way| Link { region: "region1".into(), transport, reach: world.reach(way) };
         let links = vec![link(Transport::Http2, world.tcp), link(Transport::Quic, world.udp)];
         let sight = EdgeSight { resolved: world.dns && world.link, links, clock_suspect: false };
-        let host = HostSight { route: world.link, ..HostSight::default() };
+        let host = HostSight { route: world.link, upgrading: world.upgrading, ..HostSight::default() };
+        let changed = world.files_changed.map(|at| Duration::from_secs_f64(1.8e9 + at));
         let blind = self.blind();
+        self.observed(Finding::Files(FilesSight { unusable: None, changed }));
         self.tell(Event::HostObserved(HostFinding::Host(Ok(host))));
         self.tell(Event::HostObserved(HostFinding::Control(if blind {
             Err(Blind::TimedOut)
@@ -315,7 +361,9 @@ impl Run<'_> {
         self.check_act(remedy);
         let carries = self.world.carries() && self.world.held > 0;
         let could = self.world.could_come_up();
-        if carries || self.world.operator_stopped {
+        if self.asking {
+            // A person answers for it.
+        } else if carries || self.world.operator_stopped {
             self.course.harmful += 1;
         } else if !could || self.incident.cure == Cure::Never {
             self.course.useless += 1;
@@ -349,10 +397,19 @@ impl Run<'_> {
         if self.course.acts.last().is_some_and(|(at, _, _)| now < at + pause) {
             self.violate("within the cooldown");
         }
+        if self.asking {
+            return;
+        }
+        if self.warden.paused().is_some_and(|pause| self.now().boot < pause.until) {
+            self.violate("acted while paused");
+        }
+        if self.world.upgrading {
+            self.violate("acted during an upgrade");
+        }
         if self.world.operator_stopped {
             self.violate("acted against an operator");
         }
-        if self.incident.hopeless_from + 30.0 <= now {
+        if self.incident.hopeless_from + 30.0 <= now && now < self.incident.hopeless_until {
             self.violate(&format!("{} for what no restart can mend", remedy.name()));
         }
         if self.blocked_since + 15.0 <= now && 0 < self.dials && self.faults.none() {

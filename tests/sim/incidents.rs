@@ -24,10 +24,12 @@ pub(crate) struct Incident {
     pub(crate) curable_from: f64,
     /// From here on the evidence against a restart is there to be seen.
     pub(crate) hopeless_from: f64,
+    /// And up to here.
+    pub(crate) hopeless_until: f64,
     pub(crate) until: f64,
 }
 
-pub(crate) const KINDS: usize = 25;
+pub(crate) const KINDS: usize = 29;
 /// Two probe rounds at their calm pace, what must be sustained, and the last look.
 const PHANTOM: u32 = 15 + 12 + 6;
 
@@ -47,6 +49,7 @@ fn of_kind(kind: usize, world: &mut World) -> Incident {
         turns: Vec::new(),
         curable_from: NEVER,
         hopeless_from: NEVER,
+        hopeless_until: NEVER,
         until: at + 420.0,
     };
     let both = |way| [Turn::Tcp(way), Turn::Udp(way)];
@@ -198,6 +201,40 @@ fn of_kind(kind: usize, world: &mut World) -> Incident {
             incident.turns.extend((0..30).map(|n| (at + f64::from(n) * every, Turn::Forget)));
             incident.until = at + 30.0 * every;
         }
+        24 => {
+            // Only a new process asks the resolver again.
+            incident.name = "edge renumbered";
+            // It goes on dialling, and each dial is given its time.
+            incident.cure = Cure::Within(45 + 60);
+            incident.turns.push((at, Turn::Renumber));
+            incident.curable_from = at;
+        }
+        25 => {
+            // The file comes later than the edge's new secret: until then no restart can help.
+            incident.name = "credentials rotated";
+            incident.turns.extend([
+                (at, Turn::Rotate),
+                (at + 1.0, Turn::Drop),
+                (at + 330.0 + lasts, Turn::NewFile),
+            ]);
+            incident.hopeless_from = at + if world.quic { 330.0 } else { 70.0 };
+            incident.hopeless_until = at + 330.0 + lasts;
+            incident.until = incident.hopeless_until + 300.0;
+        }
+        26 => {
+            incident.name = "upgrade by package";
+            incident.cure = Cure::Healthy;
+            incident.turns.extend([
+                (at, Turn::Upgrading(true)),
+                (at + 5.0, Turn::OperatorRestart),
+                (at + 40.0, Turn::Upgrading(false)),
+            ]);
+            incident.until = at + 200.0;
+        }
+        27 => {
+            incident.name = "reboot in an outage";
+            incident.turns.extend([(at, Turn::Forget), (at + lasts / 4.0, Turn::Reboot)]);
+        }
         _ => {
             incident.name = "healthy";
             incident.cure = Cure::Healthy;
@@ -217,11 +254,20 @@ pub(crate) struct Faults {
     pub(crate) crash_at: Option<f64>,
     pub(crate) clock_jump_at: Option<f64>,
     pub(crate) memory_lost: bool,
+    /// A person asks for a restart then.
+    pub(crate) asked_at: Option<f64>,
+    /// A person pauses us then, for five minutes.
+    pub(crate) paused_at: Option<f64>,
 }
 
 impl Faults {
     pub(crate) fn none(self) -> bool {
-        self.blind == 0.0 && self.crash_at.is_none() && self.clock_jump_at.is_none() && !self.memory_lost
+        self.blind == 0.0
+            && self.crash_at.is_none()
+            && self.clock_jump_at.is_none()
+            && self.asked_at.is_none()
+            && self.paused_at.is_none()
+            && !self.memory_lost
     }
 
     pub(crate) fn of(rng: &mut Rng) -> Self {
@@ -229,7 +275,9 @@ impl Faults {
         if rng.chance(0.7) {
             return faults;
         }
-        match rng.below(4) {
+        match rng.below(6) {
+            4 => faults.asked_at = Some(rng.between(60.0, 400.0)),
+            5 => faults.paused_at = Some(rng.between(60.0, 200.0)),
             0 => faults.blind = rng.between(0.05, 0.6),
             1 => faults.crash_at = Some(rng.between(60.0, 400.0)),
             2 => faults.clock_jump_at = Some(rng.between(60.0, 300.0)),

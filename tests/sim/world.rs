@@ -55,6 +55,16 @@ pub(crate) enum Turn {
     OperatorStop,
     OperatorStart,
     OperatorRestart,
+    /// The edge's addresses change; a process keeps those that it resolved at its start.
+    Renumber,
+    /// The edge takes another secret; connections stay.
+    Rotate,
+    /// The operator writes the new secret down.
+    NewFile,
+    /// A package manager is at work.
+    Upgrading(bool),
+    /// The host goes down and comes back.
+    Reboot,
 }
 
 /// What is to come after a stop.
@@ -93,6 +103,14 @@ pub(crate) struct World {
     pub(crate) said: Vec<Line>,
     pub(crate) job_done_at: Option<f64>,
     pub(crate) starts: Vec<f64>,
+    pub(crate) upgrading: bool,
+    pub(crate) files_changed: Option<f64>,
+    /// Generations of the edge's addresses and secret, and what process and file hold of them.
+    addresses: u8,
+    known_addresses: u8,
+    secret: u8,
+    file_secret: u8,
+    process_secret: u8,
     peers_dead: bool,
     sleeping: bool,
     tries: u32,
@@ -160,6 +178,13 @@ impl World {
             said: Vec::new(),
             job_done_at: None,
             starts: Vec::new(),
+            upgrading: false,
+            files_changed: None,
+            addresses: 0,
+            known_addresses: 0,
+            secret: 0,
+            file_secret: 0,
+            process_secret: 0,
             peers_dead: false,
             sleeping: false,
             tries: 0,
@@ -185,7 +210,11 @@ impl World {
 
     /// A new process would be connected soon.
     pub(crate) fn could_come_up(&self) -> bool {
-        self.way() == Way::Open && self.dns && self.door == Door::Open && self.config_ok
+        self.way() == Way::Open
+            && self.dns
+            && self.door == Door::Open
+            && self.config_ok
+            && self.file_secret == self.secret
     }
 
     /// Visitors get their answer from the origin.
@@ -263,6 +292,7 @@ impl World {
         (self.held, self.routed, self.frozen, self.peers_dead, self.sleeping) =
             (0, false, false, false, false);
         (self.tries, self.requests, self.refused, self.quic_worked) = (0, 0, 0, false);
+        (self.known_addresses, self.process_secret) = (self.addresses, self.file_secret);
         self.said.push(Line::StartJob);
         self.state(Active::Activating, "start");
         if !self.config_ok {
@@ -284,11 +314,16 @@ impl World {
         self.said.push(Line::Attempt);
         let transport = if self.quic { Transport::Quic } else { Transport::Http2 };
         let starting = self.unit.active == Active::Activating;
-        if self.way() != Way::Open || (starting && !self.dns) {
+        let stale = self.known_addresses != self.addresses;
+        if self.way() != Way::Open || stale || (starting && !self.dns) {
             self.said.push(Line::DialFailed(Some(transport)));
             return self.retry();
         }
-        match self.door {
+        let door = match self.door {
+            Door::Open if self.process_secret != self.secret => Door::Unauthorized,
+            door @ (Door::Open | Door::Unauthorized | Door::Busy) => door,
+        };
+        match door {
             Door::Open => {
                 (self.held, self.routed, self.tries, self.peers_dead) = (4, true, 0, false);
                 self.quic_worked |= self.quic;
@@ -469,6 +504,24 @@ impl World {
                 self.start_order();
             }
             Turn::OperatorRestart => self.restart(false),
+            Turn::Renumber => {
+                self.addresses += 1;
+                self.lose();
+            }
+            Turn::Rotate => self.secret += 1,
+            Turn::NewFile => {
+                self.file_secret = self.secret;
+                self.files_changed = Some(self.now);
+            }
+            Turn::Upgrading(on) => self.upgrading = on,
+            Turn::Reboot => {
+                (self.after, self.operator_stopped) = (After::Rest, true);
+                self.unit.job = None;
+                self.ended("success");
+                self.operator_stopped = false;
+                self.said.clear();
+                self.auto_restart_at = self.now + 8.0;
+            }
         }
     }
 

@@ -12,7 +12,7 @@ use crate::scenarios::{
 /// journald restarted, its files rotated and thrown away: lines are still read, and an outage after it is still cured.
 pub(crate) fn journald(stage: &Stage<'_>) -> Result<()> {
     let lab = stage.boot(&Wishes::default())?;
-    settle(&lab)?;
+    wait("healthy", seconds(60), || Ok(cause(&lab).unwrap_or_default() == "Healthy"))?;
     let lines = "tunnelwarden_journal_lines_total{meaning=\"registered\",tunnel=\"cloudflared.service\"}";
     for upheaval in [
         "systemctl restart systemd-journald",
@@ -30,7 +30,7 @@ pub(crate) fn journald(stage: &Stage<'_>) -> Result<()> {
     }
     no_remedy(&lab)?;
     ensure!(lab.show("tunnelwarden", "NRestarts")? == "0", "tunnelwarden fell over");
-    wait("healthy", seconds(60), || Ok(cause(&lab)? == "Healthy"))?;
+    settle(&lab)?;
     lab.edge("blackhole")?;
     one_cure(&lab, "SwiftRestart", "ConnectorPhantom")
 }
