@@ -2,7 +2,7 @@
 journalctl --update-catalog >/dev/null 2>&1 || :
 if [ -d /run/systemd/system ]; then
     systemctl daemon-reload || :
-    # The bus reads a new policy when it gets to it; the service asks for its name at once.
+    # The bus looks up the user that its policy names once, when it reads the policy: now, before the service starts.
     busctl -q call org.freedesktop.DBus /org/freedesktop/DBus org.freedesktop.DBus ReloadConfig || :
 fi
 if [ "$1" -eq 1 ]; then

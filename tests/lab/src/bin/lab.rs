@@ -1,4 +1,4 @@
-//! The lab's runner: `lab run [--jobs N] [FILTER]`, `lab list`, `lab try [--once]`, `lab clean`, and `lab origin ADDRESS`, the
+//! The lab's runner: `lab run [--jobs N] [FILTER…]`, `lab list`, `lab try [--once]`, `lab clean`, and `lab origin ADDRESS`, the
 //! service behind the tunnel.
 #![expect(clippy::disallowed_methods, reason = "the lab runs in real time")]
 
@@ -26,7 +26,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Verb {
-    /// Play the scenarios whose name holds FILTER.
+    /// Play the scenarios whose name holds one of the FILTERS.
     Run {
         #[command(flatten)]
         given: Given,
@@ -38,7 +38,7 @@ enum Verb {
         /// Also those that take more than three minutes.
         #[arg(long)]
         long: bool,
-        filter: Option<String>,
+        filters: Vec<String>,
     },
     /// Name the scenarios.
     List,
@@ -101,8 +101,8 @@ impl Given {
 
 fn main() -> ExitCode {
     let result = match Cli::parse().verb {
-        Verb::Run { given, jobs, keep, long, filter } => {
-            given.parts().map(|parts| play_all(&parts, jobs, &keep, long, filter.as_deref().unwrap_or("")))
+        Verb::Run { given, jobs, keep, long, filters } => {
+            given.parts().map(|parts| play_all(&parts, jobs, &keep, long, &filters))
         }
         Verb::List => {
             ALL.iter().for_each(|scenario| println!("{}", scenario.name));
@@ -126,11 +126,13 @@ fn main() -> ExitCode {
     }
 }
 
-fn play_all(parts: &Parts, jobs: usize, keep: &Path, long: bool, filter: &str) -> bool {
-    let named: Vec<&Scenario> = ALL.iter().filter(|scenario| scenario.name.contains(filter)).collect();
+fn play_all(parts: &Parts, jobs: usize, keep: &Path, long: bool, filters: &[String]) -> bool {
+    let meant = |name: &str| filters.is_empty() || filters.iter().any(|filter| name.contains(filter));
+    let named: Vec<&Scenario> = ALL.iter().filter(|scenario| meant(scenario.name)).collect();
     // Whoever names a long one wants it.
-    let (chosen, left_out): (Vec<_>, Vec<_>) =
-        named.into_iter().partition(|scenario| long || !scenario.long || scenario.name == filter);
+    let (chosen, left_out): (Vec<_>, Vec<_>) = named
+        .into_iter()
+        .partition(|scenario| long || !scenario.long || filters.iter().any(|filter| filter == scenario.name));
     let next = AtomicUsize::new(0);
     let failed = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
