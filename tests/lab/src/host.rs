@@ -216,8 +216,8 @@ impl Lab {
     /// Drops tcp or udp to port 7844 from now on.
     pub fn block(&self, protocol: &str) -> Result<()> {
         self.far_nft("add table inet lab")?;
-        self.far_nft("add chain inet lab in { type filter hook input priority 0 ; }")?;
-        self.far_nft(&format!("add rule inet lab in {protocol} dport 7844 drop"))
+        self.far_nft("add chain inet lab incoming { type filter hook input priority 0 ; }")?;
+        self.far_nft(&format!("add rule inet lab incoming {protocol} dport 7844 drop"))
     }
 
     /// Drops nothing any more.

@@ -62,6 +62,7 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "healthy", play: healthy, long: false },
     Scenario { name: "package", play: package, long: false },
     Scenario { name: "polkit", play: polkit, long: false },
+    Scenario { name: "watch-only", play: watch_only, long: false },
     Scenario { name: "remote-managed", play: remote_managed, long: false },
     Scenario { name: "secrets", play: secrets, long: false },
     Scenario { name: "daemon", play: daemon, long: false },
@@ -222,7 +223,7 @@ fn edge_blocked(stage: &Stage<'_>) -> Result<()> {
     settle(&lab)?;
     let before = invocation(&lab)?;
     lab.block("tcp")?;
-    lab.far_nft("add rule inet lab in udp dport 7844 drop")?;
+    lab.far_nft("add rule inet lab incoming udp dport 7844 drop")?;
     lab.edge("forget")?;
     wait_cause(&lab, "EdgeBlocked", 60)?;
     sleep(seconds(40));
@@ -416,6 +417,40 @@ fn polkit(stage: &Stage<'_>) -> Result<()> {
     lab.sh("kill -STOP $(systemctl show -P MainPID tunnelwarden)")?;
     wait("the watchdog began it anew", seconds(150), || Ok(lab.show("tunnelwarden", "NRestarts")? == "1"))?;
     wait("it watches again", seconds(30), || Ok(lab.status().is_ok()))
+}
+
+/// A host that lets us only watch: it says so, names the cause of an outage and what it may not do, and touches nothing.
+fn watch_only(stage: &Stage<'_>) -> Result<()> {
+    let lab = stage.boot(&Wishes::default())?;
+    let polkit = lab
+        .sh("busctl get-property org.freedesktop.PolicyKit1 /org/freedesktop/PolicyKit1/Authority \
+                         org.freedesktop.PolicyKit1.Authority BackendVersion")?;
+    let why = if polkit.contains("0.105") {
+        "polkit 0.105 cannot allow single units"
+    } else {
+        lab.sh("rm /usr/share/polkit-1/rules.d/*tunnelwarden*; sleep 1; systemctl restart tunnelwarden")?;
+        "polkit does not let us restart cloudflared.service"
+    };
+    settle(&lab)?;
+    let powerless = lab.status()?["powerless"].clone();
+    ensure!(powerless.as_str().is_some_and(|said| said.contains(why)), "says {powerless}, not: {why}");
+    ensure!(lab.metric("tunnelwarden_powerless")? == 1.0);
+    let before = invocation(&lab)?;
+    lab.edge("blackhole")?;
+    wait_cause(&lab, "ConnectorPhantom", 60)?;
+    wait("it says what holds it back", seconds(30), || {
+        Ok(lab.explain()?.contains("ObserveOnly") && lab.explain()?.contains(why))
+    })?;
+    sleep(seconds(45));
+    no_remedy(&lab)?;
+    ensure!(invocation(&lab)? == before, "cloudflared was restarted");
+    // A person's word needs no polkit where that person is root.
+    lab.sh("tunnelwarden pause --for 5m --reason 'by hand'; tunnelwarden resume")?;
+    let refused = lab.try_sh("tunnelwarden restart --reason 'by hand'")?;
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    ensure!(refused.status.code() == Some(69) && said.contains("ObserveOnly"), "{refused:?}");
+    ensure!(invocation(&lab)? == before, "cloudflared was restarted");
+    Ok(())
 }
 
 /// A tunnel whose rules come from Cloudflare: no config.yml, nothing configured for us.

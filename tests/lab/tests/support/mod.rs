@@ -119,7 +119,9 @@ impl Near {
         fs::write(far.path("config.yml"), config).unwrap();
         let metrics = free_port();
         let log = far.path(&format!("log-{}", metrics.port()));
-        let child = Command::new(env!("CARGO_BIN_EXE_cloudflared"))
+        // Under `nohup` it would inherit that a hangup is ignored.
+        let child = Command::new("env")
+            .args(["--default-signal=HUP", env!("CARGO_BIN_EXE_cloudflared")])
             .args(["--no-autoupdate", "--config", &far.path("config.yml").display().to_string()])
             .args(["--edge", &far.tunnel.to_string(), "--edge", &far.tunnel.to_string()])
             .args(["--metrics", &metrics.to_string(), "tunnel", "run"])
