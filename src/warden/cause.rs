@@ -1,9 +1,11 @@
 //! The causes: their words, what can help, what to tell people.
 
+use serde::{Deserialize, Serialize};
+
 use super::remedy::Remedy;
 
 /// Why a tunnel is as it is, lowest broken layer first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Cause {
     Healthy,
     UnitMissing,

@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::time::Now;
 
 /// What a probe saw, or why it could not look. Blindness is never illness.
 pub type Seen<T> = Result<T, Blind>;
 
 /// Why a sense could not look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Blind {
     /// Nothing was asked yet.
     NotYet,
@@ -85,7 +87,7 @@ impl Sense {
 }
 
 /// The two transports of a connector.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Transport {
     Quic,
     Http2,
@@ -102,7 +104,7 @@ impl Transport {
 }
 
 /// `ActiveState` of a unit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Active {
     Active,
     Activating,
@@ -114,7 +116,7 @@ pub enum Active {
 }
 
 /// `LoadState` of a unit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Load {
     Loaded,
     NotFound,
@@ -124,7 +126,7 @@ pub enum Load {
 }
 
 /// A job of systemd.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Job {
     Start,
     Stop,
@@ -133,7 +135,7 @@ pub enum Job {
 }
 
 /// An `InvocationID`: one life of a unit.
-#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Invocation(pub u128);
 
 impl fmt::Display for Invocation {
@@ -149,7 +151,7 @@ impl fmt::Debug for Invocation {
 }
 
 /// What systemd says of a unit, all at one moment.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UnitSight {
     pub load: Load,
     /// `UnitFileState` is `disabled` or `masked`.
@@ -195,7 +197,7 @@ impl UnitSight {
 }
 
 /// cloudflared's `/ready`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Ready {
     /// It holds this many connections to the edge.
     Connections(u8),
@@ -206,7 +208,7 @@ pub enum Ready {
 }
 
 /// One look at cloudflared's own port.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReadySight {
     pub ready: Ready,
     /// Of the running process, if it said so.
@@ -217,7 +219,7 @@ pub struct ReadySight {
 }
 
 /// Counters of cloudflared's `/metrics`; they start at 0 with each process.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counters {
     pub total_requests: u64,
     pub request_errors: u64,
@@ -226,7 +228,7 @@ pub struct Counters {
 }
 
 /// What a look at a public name found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Answer {
     /// The origin's own answer, through the tunnel.
     Served,
@@ -287,7 +289,7 @@ impl Answer {
 }
 
 /// A look at one public name.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NameSight {
     pub answer: Answer,
     pub status: Option<u16>,
@@ -300,14 +302,14 @@ pub struct NameSight {
 }
 
 /// The control probe: is this host's own way out working?
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Control {
     Answered,
     Failing,
 }
 
 /// Whether a dial got through.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Reach {
     Reachable,
     /// Answered by a reset or a refusal.
@@ -322,7 +324,7 @@ pub enum Reach {
 }
 
 /// One dial to one region by one transport.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Link {
     pub region: String,
     pub transport: Transport,
@@ -330,7 +332,7 @@ pub struct Link {
 }
 
 /// Our own dial to the edge.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EdgeSight {
     /// The edge's names resolved just now, not from our memory.
     pub resolved: bool,
@@ -362,7 +364,7 @@ impl EdgeSight {
 }
 
 /// The host around us.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostSight {
     /// A default route exists, by IPv4 or IPv6.
     pub route: bool,
@@ -375,7 +377,7 @@ pub struct HostSight {
 }
 
 /// The files that the next process would read; only what `stat` and a world-readable config say.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FilesSight {
     /// Why the next start would fail, in words that name the file.
     pub unusable: Option<String>,
@@ -384,7 +386,7 @@ pub struct FilesSight {
 }
 
 /// Fixed things about the connector's set-up.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Setup {
     /// Transport forced by flag, environment or config; `None` is `auto`.
     pub transport: Option<Transport>,
@@ -393,7 +395,7 @@ pub struct Setup {
 }
 
 /// What Cloudflare's own records say of the tunnel.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TunnelSight {
     pub deleted: bool,
     /// Live connections of *this* connector, where its id was known.
@@ -403,7 +405,7 @@ pub struct TunnelSight {
 }
 
 /// The meaning of one journal line.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Line {
     /// A connection is registered.
     Registered(Option<Transport>),
@@ -444,7 +446,7 @@ pub enum Line {
 }
 
 /// A line with its place.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogLine {
     pub line: Line,
     /// When it was written (time since boot).
@@ -453,7 +455,7 @@ pub struct LogLine {
 }
 
 /// The typed answer of a sense about one tunnel.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Finding {
     Unit(Seen<UnitSight>),
     Log(LogLine),
@@ -472,7 +474,7 @@ pub enum Finding {
 }
 
 /// The typed answer of a sense about the host as a whole.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum HostFinding {
     Control(Seen<Control>),
     Edge(Seen<EdgeSight>),

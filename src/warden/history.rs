@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::evidence::Invocation;
 use super::incident::Incident;
 use super::policy::Policy;
@@ -13,14 +15,14 @@ pub const HOUR: Duration = Duration::from_secs(3600);
 pub const DAY: Duration = Duration::from_secs(86_400);
 
 /// One remedy that was paid for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Charge {
     pub at: Duration,
     pub remedy: Remedy,
 }
 
 /// A remedy that was ordered and not yet heard of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InFlight {
     pub remedy: Remedy,
     pub at: Duration,
@@ -29,7 +31,7 @@ pub struct InFlight {
 }
 
 /// What is remembered of one life of the unit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KnownLife {
     pub invocation: Invocation,
     pub watched_whole: bool,
@@ -38,7 +40,7 @@ pub struct KnownLife {
 }
 
 /// Refused credentials: latched until a registration or a newer file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Latch {
     pub at: Duration,
     /// Newest change of the files at that time, Unix time.
@@ -48,7 +50,7 @@ pub struct Latch {
 }
 
 /// What must survive us, for one tunnel. Times are since boot.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct History {
     pub charges: Vec<Charge>,
     /// Which of the cooldowns comes next.

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::cause::Cause;
 
 /// How an incident ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Closing {
     /// A remedy of ours was proven to have cured it.
     Cured,
@@ -46,7 +48,7 @@ impl Closing {
 }
 
 /// One line of a timeline.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Step {
     /// Unix time.
     pub wall: Duration,
@@ -56,7 +58,7 @@ pub struct Step {
 }
 
 /// One period of trouble.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Incident {
     /// `cloudflared-1795431270`: the unit's name without its ending, and when the trouble began (Unix time).
     pub id: String,

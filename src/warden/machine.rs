@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::cause::Cause;
 use super::course::follow_incident;
 use super::diagnosis::{Health, Verdict, diagnose, listed_lost};
@@ -23,7 +25,7 @@ use super::track::EdgeTrack;
 use super::tunnel::{Phase, Tunnel, UNKNOWN_PAUSES};
 
 /// Everything that can happen.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Event {
     /// A unit that runs a tunnel is there, with the public names to watch.
     Tunnel {
@@ -48,6 +50,7 @@ pub enum Event {
         outcome: Outcome,
     },
     /// New settings.
+    #[serde(skip)]
     Policy(Box<Policy>),
     /// Somebody accepts that the memory is lost.
     MemoryAccepted,
@@ -113,7 +116,7 @@ pub struct Warden {
 }
 
 /// What the state file gave back.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Memory {
     pub histories: Histories,
     /// Why it was lost, if it was.

@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::cause::Cause;
 use super::course::open_for;
 use super::evidence::Active;
@@ -15,7 +17,7 @@ use super::time::Now;
 use super::tunnel::{Phase, Tunnel};
 
 /// No remedy until then. Always with an end.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pause {
     /// Time since boot.
     pub until: Duration,
@@ -24,7 +26,7 @@ pub struct Pause {
 }
 
 /// An operator's wish to have a unit restarted.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Request {
     pub unit: String,
     /// In the operator's words.

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 /// Something we can do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Remedy {
     Restart,
     /// A restart that sends a second SIGTERM to a process that waits out its grace period.
@@ -57,7 +59,7 @@ const START_AT_MOST: Duration = Duration::from_secs(240);
 const STOP_AT_MOST: Duration = Duration::from_secs(300);
 
 /// Why a remedy never got as far as changing anything.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Failure {
     BusUnreachable,
     NotAuthorized,
@@ -82,7 +84,7 @@ impl Failure {
 }
 
 /// What became of an ordered remedy, as far as the hands know.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Outcome {
     /// systemd finished the job.
     Done,
@@ -95,7 +97,7 @@ pub enum Outcome {
 }
 
 /// How a remedy ended, proven from the edge.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Ending {
     Cured,
     NotCured,

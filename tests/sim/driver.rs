@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use serde_json::json;
 use tunnelwarden::warden::evidence::{
     Answer, Blind, Control, Counters, EdgeSight, FilesSight, Finding, HostFinding, HostSight, Line, Link,
     LogLine, NameSight, Ready, ReadySight, Setup, Transport,
@@ -33,6 +34,8 @@ pub(crate) struct Course {
     pub(crate) violations: Vec<String>,
     pub(crate) handles: u64,
     pub(crate) timeline: Vec<String>,
+    /// Each event as it was given, and what was ordered: a file for `tests/scenarios`.
+    pub(crate) events: Vec<String>,
 }
 
 struct Run<'a> {
@@ -64,12 +67,12 @@ const PAUSE: f64 = 300.0;
 
 /// Plays one incident.
 pub(crate) fn play(world: World, incident: &Incident, faults: Faults, policy: &Policy, talk: bool) -> Course {
-    let memory = Memory { lost: faults.memory_lost.then(|| "broken".to_owned()), ..Memory::default() };
+    let lost = faults.memory_lost.then(|| "broken".to_owned());
     let mut run = Run {
         world,
         incident,
         faults,
-        warden: Warden::new(policy.clone(), memory),
+        warden: Warden::new(policy.clone(), Memory::default()),
         policy: policy.clone(),
         kept: Histories::default(),
         hurry: false,
@@ -87,7 +90,7 @@ pub(crate) fn play(world: World, incident: &Incident, faults: Faults, policy: &P
         talk,
         asking: false,
     };
-    run.appear();
+    run.begin(Memory { lost, ..Memory::default() });
     run.live();
     run.course
 }
@@ -182,10 +185,17 @@ impl Run<'_> {
         self.say("our daemon is back");
         let paused = self.warden.paused().cloned();
         let memory = Memory { histories: self.kept.clone(), paused, ..Memory::default() };
-        self.warden = Warden::new(self.policy.clone(), memory);
         (self.hurry, self.look_at, self.acting_until) = (false, NEVER, None);
-        self.appear();
+        self.begin(memory);
         (self.name_at, self.ready_at, self.edge_at) = (self.world.now, self.world.now, self.world.now);
+    }
+
+    fn begin(&mut self, memory: Memory) {
+        if self.talk {
+            self.course.events.push(json!({ "begin": memory }).to_string());
+        }
+        self.warden = Warden::new(self.policy.clone(), memory);
+        self.appear();
     }
 
     fn appear(&mut self) {
@@ -321,6 +331,9 @@ impl Run<'_> {
     fn tell(&mut self, event: Event) {
         let now = self.now();
         let before = self.talk.then(|| self.verdict());
+        if self.talk {
+            self.course.events.push(json!({ "now": now, "event": event }).to_string());
+        }
         let commands = self.warden.handle(event, now);
         self.course.handles += 1;
         let wakeup = self.warden.next_wakeup(now);
@@ -357,6 +370,9 @@ impl Run<'_> {
 
     fn apply(&mut self, remedy: Remedy) {
         self.say(&format!("ordered: {}", remedy.name()));
+        if self.talk {
+            self.course.events.push(json!({ "ordered": remedy }).to_string());
+        }
         let now = self.world.now;
         self.check_act(remedy);
         let carries = self.world.carries() && self.world.held > 0;

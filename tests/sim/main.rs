@@ -2,7 +2,8 @@
 //! what people use instead.
 //!
 //! `cargo test --profile sim --test sim -- --incidents 100000` plays so many; a plain `cargo test` some, because it is not
-//! optimised. `--soak` plays a million, `--seed N` tells one step by step, `--policies` prints the comparison, `--curves` what
+//! optimised. `--soak` plays a million, `--seed N` tells one step by step, and with `--events FILE` writes it as a
+//! test for `tests/events`, `--policies` prints the comparison, `--curves` what
 //! other defaults would do, `--speed` what an event costs, `--knock-outs` what each rule and rail is there for.
 #![expect(
     clippy::disallowed_methods,
@@ -18,6 +19,7 @@ mod speed;
 mod world;
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -112,7 +114,8 @@ fn knock_outs(incidents: u64) {
     }
 }
 
-fn tell(seed: u64) -> bool {
+/// Tells one incident; `events` is where its events go, for `tests/scenarios`.
+fn tell(seed: u64, events: &Path) -> bool {
     let (incident, faults, course) = one(seed, &Policy::shipped(), true);
     println!("# seed {seed}: {}, {:?}, {faults:?}", incident.name, incident.cure);
     for line in &course.timeline {
@@ -120,6 +123,21 @@ fn tell(seed: u64) -> bool {
     }
     for violation in &course.violations {
         println!("# violated: {violation}");
+    }
+    let mut story =
+        format!("# cargo test --profile sim --test sim -- --seed {seed}: {}, {faults:?}\n", incident.name);
+    for line in course
+        .events
+        .iter()
+        .cloned()
+        .chain(course.violations.iter().map(|said| format!("# violated: {said}")))
+    {
+        story.push_str(&line);
+        story.push('\n');
+    }
+    match std::fs::write(events, story) {
+        Ok(()) => println!("# its events: {}; copied to tests/events they are a test", events.display()),
+        Err(error) => println!("# its events cannot be written to {}: {error}", events.display()),
     }
     course.violations.is_empty()
 }
@@ -130,8 +148,12 @@ fn main() -> ExitCode {
         let at = args.iter().position(|arg| arg == name)?;
         args.get(at + 1)?.parse::<u64>().ok()
     };
+    let file = args.iter().position(|arg| arg == "--events").and_then(|at| args.get(at + 1));
+    let events = |seed: u64| {
+        file.map_or_else(|| std::env::temp_dir().join(format!("seed-{seed}.events")), PathBuf::from)
+    };
     if let Some(seed) = number("--seed") {
-        return if tell(seed) { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+        return if tell(seed, &events(seed)) { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     }
     let has = |name: &str| args.iter().any(|arg| arg == name);
     let incidents = number("--incidents").unwrap_or(if has("--soak") { SOAK } else { PLAIN });
@@ -158,7 +180,7 @@ fn main() -> ExitCode {
         println!("{kind}: {count} times; first with --seed {seed}");
     }
     if let Some((_, seed)) = sum.kinds.values().next() {
-        tell(*seed);
+        tell(*seed, &events(*seed));
     }
     println!(
         "sim: {incidents} incidents, {} remedies, {} events judged in {took:.1} s ({:.2} us each), {} violations",
