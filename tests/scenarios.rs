@@ -2,6 +2,7 @@
 //! becomes of the world then, or what is expected of the warden by then.
 #![expect(clippy::unwrap_used, reason = "a test")]
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -21,6 +22,8 @@ use tunnelwarden::warden::time::Now;
 
 const UNIT: &str = "cloudflared.service";
 const NAMES: [&str; 2] = ["api.example.com", "app.example.com"];
+/// Where the edge is.
+const CURRENT: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 41, 192, 7));
 const STEP: Duration = Duration::from_millis(500);
 const LOOKS_EVERY: Duration = Duration::from_secs(5);
 
@@ -97,7 +100,11 @@ impl World {
             wall_off: Duration::ZERO,
             host: HostSight { route: true, ..HostSight::default() },
             journal: Ok(()),
-            setup: Setup { transport: Some(Transport::Http2), private_network: Some(false) },
+            setup: Setup {
+                transport: Some(Transport::Http2),
+                private_network: Some(false),
+                other_edge: false,
+            },
             status: None,
             counters: Counters::default(),
             dates: false,
@@ -245,7 +252,8 @@ impl World {
         self.observed(Finding::Files(self.files.clone()));
         let link = |transport, reach| Link { region: "region1".into(), transport, reach };
         let links = vec![link(Transport::Http2, self.tcp), link(Transport::Quic, self.quic)];
-        let edge = EdgeSight { resolved: self.resolved, links, clock_suspect: self.dates };
+        let edge =
+            EdgeSight { resolved: self.resolved, links, addresses: vec![CURRENT], clock_suspect: self.dates };
         self.tell(Event::HostObserved(HostFinding::Edge(Ok(edge))));
         if self.control_asked {
             self.tell(Event::HostObserved(HostFinding::Control(Ok(self.control))));
@@ -446,7 +454,15 @@ impl World {
                 self.log(Line::Registered(Some(transport)));
             }
             ["log", "origin-down"] => self.log(Line::OriginDown),
+            ["log", "dial", "failed", to] => {
+                let to = Some(to.parse().unwrap());
+                self.log(Line::DialFailed { transport: Some(Transport::Http2), to });
+            }
             ["log", "attempt"] => self.log(Line::Attempt),
+            ["edge", "of", "its", "own"] => {
+                self.setup.other_edge = true;
+                self.observed(Finding::Setup(self.setup));
+            }
             ["policy", "start_stopped"] => {
                 let policy = Policy { start_stopped: true, ..self.policy() };
                 self.tell(Event::Policy(Box::new(policy)));

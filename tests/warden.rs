@@ -66,7 +66,7 @@ fn line() -> impl Strategy<Value = Line> {
         Line::Registered(Some(Transport::Quic)),
         Line::Registered(None),
         Line::Attempt,
-        Line::DialFailed(Some(Transport::Http2)),
+        Line::DialFailed { transport: Some(Transport::Http2), to: None },
         Line::Lost,
         Line::Refused { unauthorized: true, text: "Unauthorized".into() },
         Line::Refused { unauthorized: false, text: String::new() },
@@ -125,7 +125,7 @@ fn finding() -> impl Strategy<Value = Finding> {
         1 => Just(Finding::Journal(Err(Blind::Forbidden))),
         1 => Just(Finding::JournalGap),
         1 => prop::option::of(seconds()).prop_map(|changed| Finding::Files(FilesSight { unusable: None, changed })),
-        1 => any::<bool>().prop_map(|private| Finding::Setup(Setup { transport: None, private_network: Some(private) })),
+        1 => any::<bool>().prop_map(|private| Finding::Setup(Setup { transport: None, private_network: Some(private), other_edge: false })),
         1 => (any::<bool>(), prop::option::of(any::<u32>()), prop::option::of(seconds())).prop_map(|(deleted, live, remote_rules_since)| {
             Finding::Tunnel(Ok(TunnelSight { deleted, live, remote_rules_since }))
         }),
@@ -137,7 +137,12 @@ fn event() -> impl Strategy<Value = Event> {
         (any::<bool>(), reach(), reach(), any::<bool>()).prop_map(|(resolved, tcp, udp, clock_suspect)| {
             let link = |transport, reach| Link { region: "region1".into(), transport, reach };
             let links = vec![link(Transport::Http2, tcp), link(Transport::Quic, udp)];
-            Event::HostObserved(HostFinding::Edge(Ok(EdgeSight { resolved, links, clock_suspect })))
+            Event::HostObserved(HostFinding::Edge(Ok(EdgeSight {
+                resolved,
+                links,
+                addresses: Vec::new(),
+                clock_suspect,
+            })))
         });
     let host = (any::<bool>(), prop::option::of(seconds())).prop_map(|(route, window_shut_until)| {
         HostSight { route, window_shut_until, ..HostSight::default() }
@@ -184,7 +189,12 @@ fn hanging(now: Duration) -> Vec<Event> {
         observed(Finding::Journal(Ok(()))),
         observed(Finding::Unit(Ok(unit))),
         Event::HostObserved(HostFinding::Control(Ok(Control::Answered))),
-        Event::HostObserved(HostFinding::Edge(Ok(EdgeSight { resolved: true, links, clock_suspect: false }))),
+        Event::HostObserved(HostFinding::Edge(Ok(EdgeSight {
+            resolved: true,
+            links,
+            addresses: Vec::new(),
+            clock_suspect: false,
+        }))),
         observed(Finding::Ready(Ok(ready))),
         Event::Looked { unit: UNIT.into() },
     ]

@@ -103,12 +103,16 @@ pub struct EdgeSight {
     pub dns: EdgeDns,
     /// Some of what was dialled comes from our memory, because the names do not resolve now.
     pub from_memory: bool,
+    /// What the names give just now, as cloudflared would see it if it started; of both regions and families.
+    pub addresses: Vec<IpAddr>,
     /// Empty if no address was ever known.
     pub links: Vec<Link>,
 }
 
 /// The edge has two; an answer with many must not make us dial the world.
 const MOST_REGIONS: usize = 4;
+/// Ten of each family in each region.
+const MOST_ADDRESSES: usize = 80;
 
 /// A region with its addresses.
 type Regions = BTreeMap<String, Vec<SocketAddr>>;
@@ -132,9 +136,11 @@ impl EdgeDialer {
     /// Dials every region by both transports together; names, a first and a second address within `limit`.
     pub async fn dial(&self, limit: Duration) -> EdgeSight {
         let until = Instant::now() + limit;
+        let mut addresses = Vec::new();
         let (dns, regions, from_memory) = match self.resolve(limit / 3).await {
             Ok(fresh) => {
                 *self.known() = fresh.clone();
+                addresses.extend(fresh.values().flatten().map(SocketAddr::ip).take(MOST_ADDRESSES));
                 (EdgeDns::Resolved, fresh, false)
             }
             Err(failure) => {
@@ -150,7 +156,7 @@ impl EdgeDialer {
                 .map(|transport| self.link(region.clone(), transport, chosen.clone(), until))
         });
         let links = join_all(dials).await.into_iter().flatten().collect();
-        EdgeSight { dns, from_memory, links }
+        EdgeSight { dns, from_memory, addresses, links }
     }
 
     fn known(&self) -> std::sync::MutexGuard<'_, Regions> {

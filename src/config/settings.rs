@@ -63,6 +63,17 @@ pub enum Region {
     Fed,
 }
 
+impl Region {
+    /// The word in our configuration and after cloudflared's `--region`.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Global => "",
+            Self::Us => "us",
+            Self::Fed => "fed",
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Judge {
     pub sustained: Duration,

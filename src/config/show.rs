@@ -4,7 +4,7 @@ use toml::Value;
 
 use super::duration::written;
 use super::redact;
-use super::settings::{Mode, NameProbe, Region, Settings, Tunnel};
+use super::settings::{Mode, NameProbe, Settings, Tunnel};
 
 /// The effective configuration, complete and readable again; secrets are hidden.
 pub fn show(settings: &Settings) -> String {
@@ -12,11 +12,6 @@ pub fn show(settings: &Settings) -> String {
     let mode = match mode {
         Mode::Remedy => "remedy",
         Mode::Observe => "observe",
-    };
-    let region = match edge.region {
-        Region::Global => "",
-        Region::Us => "us",
-        Region::Fed => "fed",
     };
     let mut out = Out(String::new());
     out.text("mode", mode);
@@ -31,7 +26,7 @@ pub fn show(settings: &Settings) -> String {
     out.section("[edge]");
     out.text("period", &written(edge.period));
     out.text("period_down", &written(edge.period_down));
-    out.text("region", region);
+    out.text("region", edge.region.word());
     out.section("[judge]");
     out.text("sustained", &written(judge.sustained));
     out.plain("rounds", judge.rounds);

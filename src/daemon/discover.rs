@@ -39,12 +39,12 @@ pub(super) async fn tunnels(systemd: &Systemd, settings: &Settings) -> Result<Ve
         for unit in systemd.tunnel_units().await? {
             let runs = unit.exec_start.commands().iter().any(|argv| cloudflared_config::is_tunnel_run(argv));
             if runs && unit.name != "cloudflared-update.service" {
-                found.push(one(systemd, &unit.name, None).await?);
+                found.push(one(systemd, &unit.name, settings, None).await?);
             }
         }
     }
     for tunnel in &settings.tunnels {
-        found.push(one(systemd, tunnel.unit.as_str(), Some(tunnel)).await?);
+        found.push(one(systemd, tunnel.unit.as_str(), settings, Some(tunnel)).await?);
     }
     Ok(found)
 }
@@ -52,6 +52,7 @@ pub(super) async fn tunnels(systemd: &Systemd, settings: &Settings) -> Result<Ve
 async fn one(
     systemd: &Systemd,
     unit: &str,
+    settings: &Settings,
     configured: Option<&config::Tunnel>,
 ) -> Result<Found, SystemdError> {
     let state = systemd.unit(unit).await?;
@@ -80,6 +81,8 @@ async fn one(
     });
     let protocol = line.protocol.clone().or_else(|| file.as_ref().and_then(|file| file.protocol.clone()));
     let metrics = line.metrics.clone().or_else(|| file.as_ref().and_then(|file| file.metrics.clone()));
+    let region = line.region.as_deref().or_else(|| file.as_ref().and_then(|file| file.region.as_deref()));
+    let region = region.unwrap_or_default();
     let mut names: Vec<String> = configured
         .map(|tunnel| tunnel.hostnames.iter().map(|name| name.as_str().to_owned()).collect())
         .unwrap_or_default();
@@ -122,6 +125,7 @@ async fn one(
                 Some(_) | None => None,
             },
             private_network: file.as_ref().map(|file| file.warp_routing),
+            other_edge: line.own_edge || region != settings.edge.region.word(),
         },
         unread,
     })

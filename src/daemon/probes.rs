@@ -20,7 +20,7 @@ use crate::client::http::{PublicClient, PublicTarget};
 use crate::client::journal::{JournalHandle, Options, follow};
 use crate::client::systemd::Systemd;
 use crate::client::tls::Tls;
-use crate::config::{Region, Settings};
+use crate::config::Settings;
 use crate::report::metrics::{Metrics, name_of};
 use crate::report::snapshot::About;
 use crate::sense::journal::{Listeners, Told, listen};
@@ -72,11 +72,7 @@ impl Senses {
         let dns = Arc::new(Dns::system());
         let agent = concat!("tunnelwarden/", env!("CARGO_PKG_VERSION"));
         let client = PublicClient::new(&tls, Arc::clone(&dns), agent).context("cannot set up HTTPS")?;
-        let region = match settings.edge.region {
-            Region::Global => None,
-            Region::Us => Some("us".to_owned()),
-            Region::Fed => Some("fed".to_owned()),
-        };
+        let region = Some(settings.edge.region.word()).filter(|word| !word.is_empty()).map(str::to_owned);
         let dialer = EdgeDialer::new(&tls, dns, EdgeSettings { region, family: Family::Auto });
         Ok(Self {
             settings: settings.clone(),

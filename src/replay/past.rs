@@ -127,7 +127,7 @@ impl Past {
             verdict: String::new(),
         };
         past.tell(Event::Tunnel { unit: name.to_owned(), names: Vec::new() });
-        past.observed(Finding::Setup(Setup { transport: None, private_network: None }));
+        past.observed(Finding::Setup(Setup { transport: None, private_network: None, other_edge: false }));
         past.observed(Finding::Journal(Ok(())));
         past
     }
@@ -280,7 +280,8 @@ impl Past {
             let reach = if failing(transport) { Reach::TimedOut } else { Reach::Reachable };
             Link { region: "region1".into(), transport, reach }
         });
-        let sight = EdgeSight { resolved: true, links: links.to_vec(), clock_suspect: false };
+        let (links, addresses) = (links.to_vec(), Vec::new());
+        let sight = EdgeSight { resolved: true, links, addresses, clock_suspect: false };
         self.tell(Event::HostObserved(HostFinding::Edge(Ok(sight))));
         self.tell(Event::HostObserved(HostFinding::Control(Ok(Control::Answered))));
         self.tell(Event::Woke);

@@ -89,7 +89,11 @@ fn setup(now: Now, entries: &[Entry]) -> Setup {
     let mut said = entries.iter().filter_map(|entry| line(now, entry));
     let begins =
         said.find_map(|said| if let Line::InitialTransport(of) = said.line { Some(of) } else { None });
-    Setup { transport: begins.filter(|begins| *begins == Transport::Http2), private_network: Some(false) }
+    Setup {
+        transport: begins.filter(|begins| *begins == Transport::Http2),
+        private_network: Some(false),
+        other_edge: false,
+    }
 }
 
 /// The host as the rows tell it, with what only shows over time.
@@ -268,7 +272,7 @@ fn edge(row: &Row) -> Result<EdgeSight, Blind> {
         return Err(Blind::NotFound);
     }
     let resolved = row.cell("dns").is_none_or(|dns| dns == "ok");
-    Ok(EdgeSight { resolved, links, clock_suspect: false })
+    Ok(EdgeSight { resolved, links, addresses: Vec::new(), clock_suspect: false })
 }
 
 fn control(row: &Row) -> Result<Control, Blind> {

@@ -23,6 +23,7 @@ pub fn sight(dialled: &Dialled) -> EdgeSight {
     EdgeSight {
         resolved: matches!(dialled.dns, EdgeDns::Resolved),
         links: links.collect(),
+        addresses: dialled.addresses.clone(),
         clock_suspect: dialled.links.iter().any(|link| matches!(link.reach, Reached::ClockWrong { .. })),
     }
 }

@@ -84,7 +84,9 @@ fn line(meaning: &Meaning) -> Line {
         Meaning::DialFailed { failure: DialFailure::Clock, .. } => {
             Line::ClockWrong("a certificate is not valid at the local time".into())
         }
-        Meaning::DialFailed { transport: of, .. } => Line::DialFailed(Some(transport(*of))),
+        Meaning::DialFailed { transport: of, ip, .. } => {
+            Line::DialFailed { transport: Some(transport(*of)), to: *ip }
+        }
         Meaning::FallbackToHttp2 => Line::FellBack,
         Meaning::Refused { unauthorized, text, .. } => {
             Line::Refused { unauthorized: *unauthorized, text: text.clone() }

@@ -204,7 +204,7 @@ const ENTRIES: [Entry; 29] = [
         Cause::StaleTransport,
         "StaleTransport",
         "stale_transport",
-        "No connection: it fell back to http2, TCP 7844 is dead now and UDP would work.",
+        "No connection: it fell back to http2, TCP 7844 is dead now and UDP would work; or its dials go to addresses that the edge's names no longer give.",
         "cloudflared clings to a transport or addresses that are dead; it is restarted within the rails.",
     ),
     entry(

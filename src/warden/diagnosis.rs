@@ -1,5 +1,6 @@
 //! Facts → verdict. The rules are a table; the first that holds, from the ground up, is the cause.
 
+use core::net::IpAddr;
 use std::time::Duration;
 
 use super::cause::Cause;
@@ -79,7 +80,7 @@ const RULES: [Rule; 29] = [
     }),
     rule(Cause::EdgeBlocked, |f| !f.through() && f.way_out() && f.edge.is_some_and(|edge| edge.all_dead())),
     rule(Cause::QuicBlocked, |f| !f.through() && quic_blocked(f)),
-    rule(Cause::StaleTransport, |f| !f.through() && stale_transport(f)),
+    rule(Cause::StaleTransport, |f| !f.through() && (stale_transport(f) || stale_addresses(f).is_some())),
     rule(Cause::TransportBlocked, |f| !f.through() && transport_blocked(f)),
     rule(Cause::TunnelDeleted, |f| !f.through() && f.tunnel.is_some_and(|(_, tunnel)| tunnel.deleted)),
     rule(Cause::CredentialsRejected, credentials_rejected),
@@ -127,6 +128,8 @@ pub fn diagnose(facts: &Facts<'_>) -> Verdict {
 /// A registration younger than this: the edge may not have learnt of it everywhere.
 pub const PROPAGATION: Duration = Duration::from_secs(60);
 const PLANNED_GRACE: Duration = Duration::from_secs(90);
+/// Attempts come 1 to 64 s apart.
+const DIAL_RECENT: Duration = Duration::from_secs(150);
 const REFUSAL_VALID: Duration = Duration::from_secs(420);
 const REFUSAL_RECENT: Duration = Duration::from_secs(120);
 const REFUSED_FOR_LONG: Duration = Duration::from_secs(300);
@@ -267,6 +270,17 @@ fn transport_blocked(f: &Facts<'_>) -> bool {
 
 fn stale_transport(f: &Facts<'_>) -> bool {
     transport_blocked(f) && f.fell_back() && f.forced != Some(Transport::Http2) && f.running()
+}
+
+/// Where cloudflared dials in vain, if the edge's names no longer give that and what they give answers us. It resolves
+/// them at its start and never again (cloudflared #1097, #1381).
+pub(super) fn stale_addresses(f: &Facts<'_>) -> Option<IpAddr> {
+    let edge = f.edge.filter(|edge| !f.other_edge && !edge.addresses.is_empty())?;
+    let lately: Vec<_> =
+        f.log.failed_dials.iter().filter(|(at, _)| f.within(Some(*at), DIAL_RECENT)).collect();
+    let (_, last) = lately.first()?;
+    let gone = 2 <= lately.len() && lately.iter().all(|(_, to)| !edge.addresses.contains(to));
+    (gone && f.connections == Some(0) && f.running() && edge.reachable(f.transport())).then_some(*last)
 }
 
 fn refused_now(f: &Facts<'_>, at: Option<Duration>, valid: Duration) -> bool {

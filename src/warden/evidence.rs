@@ -1,5 +1,6 @@
 //! What was seen, kept with its time; nothing here concludes.
 
+use core::net::IpAddr;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
@@ -337,6 +338,8 @@ pub struct EdgeSight {
     /// The edge's names resolved just now, not from our memory.
     pub resolved: bool,
     pub links: Vec<Link>,
+    /// What the edge's names give just now; empty if they do not resolve.
+    pub addresses: Vec<IpAddr>,
     /// The certificate was refused because of its dates: our clock, or an interceptor.
     pub clock_suspect: bool,
 }
@@ -392,6 +395,8 @@ pub struct Setup {
     pub transport: Option<Transport>,
     /// Private-network routing is on, so that connections may carry what no public probe sees.
     pub private_network: Option<bool>,
+    /// It connects elsewhere than we dial: another region, or addresses set by hand.
+    pub other_edge: bool,
 }
 
 /// What Cloudflare's own records say of the tunnel.
@@ -412,7 +417,7 @@ pub enum Line {
     /// A connection attempt began.
     Attempt,
     /// An attempt failed on the way.
-    DialFailed(Option<Transport>),
+    DialFailed { transport: Option<Transport>, to: Option<IpAddr> },
     /// A connection was lost.
     Lost,
     /// The edge refused a registration; `unauthorized` if it said so.
@@ -580,6 +585,8 @@ impl NameTrack {
 pub struct LogTrack {
     pub registered: Option<Duration>,
     pub attempt: Option<Duration>,
+    /// The last dials that failed since a registration or a start, and where they went; the newest first.
+    pub failed_dials: Vec<(Duration, IpAddr)>,
     pub unauthorized: Option<(Duration, String)>,
     pub refused: Option<(Duration, String)>,
     pub refused_unnamed: Option<Duration>,
@@ -601,11 +608,14 @@ pub struct LogTrack {
 }
 
 impl LogTrack {
+    const DIALS_KEPT: usize = 4;
+
     pub(super) fn put(&mut self, entry: LogLine) {
         let LogLine { line, at, invocation } = entry;
         match line {
             Line::Registered(transport) => {
                 self.registered = Some(at);
+                self.failed_dials.clear();
                 if let Some(transport) = transport {
                     self.transport = Some((transport, invocation));
                     if transport == Transport::Quic {
@@ -614,8 +624,12 @@ impl LogTrack {
                 }
             }
             Line::Attempt => self.attempt = Some(at),
-            Line::DialFailed(transport) => {
+            Line::DialFailed { transport, to } => {
                 self.attempt = Some(at);
+                if let Some(to) = to {
+                    self.failed_dials.truncate(Self::DIALS_KEPT - 1);
+                    self.failed_dials.insert(0, (at, to));
+                }
                 if let Some(transport) = transport {
                     self.transport = Some((transport, invocation));
                 }
@@ -636,7 +650,10 @@ impl LogTrack {
             Line::NoIngress => self.no_ingress = Some(at),
             Line::GracefulStop => self.graceful_stop = Some(at),
             Line::StopJob => self.stop_job = Some(at),
-            Line::StartJob => self.start_job = Some(at),
+            Line::StartJob => {
+                self.start_job = Some(at);
+                self.failed_dials.clear();
+            }
             Line::EndedByItself => self.ended_by_itself = Some(at),
         }
     }

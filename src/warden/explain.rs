@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::cause::Cause;
-use super::diagnosis::Verdict;
+use super::diagnosis::{Verdict, stale_addresses};
 use super::evidence::{Answer, Reach, Ready, Transport};
 use super::facts::{Doubt, Facts, Shaken};
 
@@ -72,7 +72,12 @@ fn claim(cause: Cause, f: &Facts<'_>) -> String {
         Cause::UnitRestarting => "systemd is restarting cloudflared".into(),
         Cause::UnitFailed => "systemd has given up on the unit".into(),
         Cause::ConnectorFrozen => "The cloudflared process hangs".into(),
-        Cause::StaleTransport => "cloudflared clings to http2 though TCP is dead and QUIC would work".into(),
+        Cause::StaleTransport => match stale_addresses(f) {
+            Some(to) => format!(
+                "cloudflared dials {to}, which is not the edge's address any more; it looks addresses up only when it starts"
+            ),
+            None => "cloudflared clings to http2 though TCP is dead and QUIC would work".into(),
+        },
         Cause::ConnectorAsleep => {
             format!(
                 "cloudflared sleeps with no connection although the edge answers our own {transport} dial"

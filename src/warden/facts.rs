@@ -31,6 +31,8 @@ pub struct Facts<'a> {
     pub journal_readable: bool,
     pub files: Option<&'a super::evidence::FilesSight>,
     pub private_network: Option<bool>,
+    /// It connects elsewhere than we dial.
+    pub other_edge: bool,
     /// Forced by the set-up; `None` is auto.
     pub forced: Option<Transport>,
     pub track: &'a Track,
@@ -117,6 +119,7 @@ impl<'a> Facts<'a> {
             files: evidence.files.as_ref(),
             private_network: evidence.setup.private_network,
             forced: evidence.setup.transport,
+            other_edge: evidence.setup.other_edge,
             track,
             edge_track,
             policy,

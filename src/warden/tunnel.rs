@@ -120,7 +120,7 @@ impl Tunnel {
             Finding::Log(entry) => {
                 let urgent = !matches!(
                     entry.line,
-                    Line::Other | Line::Attempt | Line::DialFailed(_) | Line::OriginDown | Line::Lost
+                    Line::Other | Line::Attempt | Line::DialFailed { .. } | Line::OriginDown | Line::Lost
                 );
                 // What was written before we came is history, not lag.
                 let awaited = self.watched_since <= entry.at;

@@ -16,7 +16,7 @@ use tunnelwarden::warden::time::Now;
 use tunnelwarden::warden::tunnel::Phase;
 
 use crate::incidents::{Cure, Faults, Incident};
-use crate::world::{BOOT, NEVER, Turn, World};
+use crate::world::{BOOT, NEVER, Turn, World, edge_address};
 
 const UNIT: &str = "cloudflared.service";
 const NAME: &str = "app.example.com";
@@ -201,7 +201,11 @@ impl Run<'_> {
     fn appear(&mut self) {
         self.tell(Event::Tunnel { unit: UNIT.into(), names: vec![NAME.into()] });
         let forced = if self.world.quic { Transport::Quic } else { Transport::Http2 };
-        self.observed(Finding::Setup(Setup { transport: Some(forced), private_network: Some(false) }));
+        self.observed(Finding::Setup(Setup {
+            transport: Some(forced),
+            private_network: Some(false),
+            other_edge: false,
+        }));
         self.observed(Finding::Journal(Ok(())));
         let host = HostSight { route: true, ..HostSight::default() };
         self.tell(Event::HostObserved(HostFinding::Host(Ok(host))));
@@ -295,7 +299,9 @@ impl Run<'_> {
         let control = if !world.link || !world.dns { Control::Failing } else { Control::Answered };
         let link = |transport, way| Link { region: "region1".into(), transport, reach: world.reach(way) };
         let links = vec![link(Transport::Http2, world.tcp), link(Transport::Quic, world.udp)];
-        let sight = EdgeSight { resolved: world.dns && world.link, links, clock_suspect: false };
+        let resolved = world.dns && world.link;
+        let addresses = if resolved { vec![edge_address(world.addresses)] } else { Vec::new() };
+        let sight = EdgeSight { resolved, links, addresses, clock_suspect: false };
         let host = HostSight { route: world.link, upgrading: world.upgrading, ..HostSight::default() };
         let changed = world.files_changed.map(|at| Duration::from_secs_f64(1.8e9 + at));
         let blind = self.blind();

@@ -205,7 +205,7 @@ fn of_kind(kind: usize, world: &mut World) -> Incident {
             // Only a new process asks the resolver again.
             incident.name = "edge renumbered";
             // It goes on dialling, and each dial is given its time.
-            incident.cure = Cure::Within(45 + 60);
+            incident.cure = Cure::Within(30 + 40);
             incident.turns.push((at, Turn::Renumber));
             incident.curable_from = at;
         }

@@ -46,7 +46,7 @@ fn round_of(round: u32, answer: Answer) -> Vec<Event> {
     let mut events = Vec::new();
     let link = |transport| Link { region: "region1".into(), transport, reach: Reach::Reachable };
     let links = vec![link(Transport::Http2), link(Transport::Quic)];
-    let edge = EdgeSight { resolved: true, links, clock_suspect: false };
+    let edge = EdgeSight { resolved: true, links, addresses: Vec::new(), clock_suspect: false };
     events.push(Event::HostObserved(HostFinding::Edge(Ok(edge))));
     events.push(Event::HostObserved(HostFinding::Control(Ok(Control::Answered))));
     events.push(Event::Woke);
@@ -56,7 +56,8 @@ fn round_of(round: u32, answer: Answer) -> Vec<Event> {
         let observed = |finding| Event::Observed { unit: unit.clone(), finding };
         if round == 0 {
             events.push(Event::Tunnel { unit: unit.clone(), names: vec![hostname.clone()] });
-            let setup = Setup { transport: Some(Transport::Http2), private_network: Some(false) };
+            let setup =
+                Setup { transport: Some(Transport::Http2), private_network: Some(false), other_edge: false };
             events.push(observed(Finding::Setup(setup)));
             events.push(observed(Finding::Journal(Ok(()))));
         }

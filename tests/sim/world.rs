@@ -1,5 +1,7 @@
 //! The world as it is: cloudflared, systemd, edge and network, after the measured timings of the real ones. Times are seconds.
 
+use std::net::{IpAddr, Ipv4Addr};
+
 use tunnelwarden::warden::evidence::{
     Active, Answer, Invocation, Job, Line, Load, Reach, Ready, Transport, UnitSight,
 };
@@ -106,7 +108,7 @@ pub(crate) struct World {
     pub(crate) upgrading: bool,
     pub(crate) files_changed: Option<f64>,
     /// Generations of the edge's addresses and secret, and what process and file hold of them.
-    addresses: u8,
+    pub(crate) addresses: u8,
     known_addresses: u8,
     secret: u8,
     file_secret: u8,
@@ -127,6 +129,11 @@ pub(crate) struct World {
 
 fn boot(at: f64) -> std::time::Duration {
     std::time::Duration::from_secs_f64(BOOT + at)
+}
+
+/// Where the edge is after so many changes.
+pub(crate) fn edge_address(generation: u8) -> IpAddr {
+    IpAddr::V4(Ipv4Addr::new(198, 41, 192, generation))
 }
 
 impl World {
@@ -316,7 +323,8 @@ impl World {
         let starting = self.unit.active == Active::Activating;
         let stale = self.known_addresses != self.addresses;
         if self.way() != Way::Open || stale || (starting && !self.dns) {
-            self.said.push(Line::DialFailed(Some(transport)));
+            let to = Some(edge_address(self.known_addresses));
+            self.said.push(Line::DialFailed { transport: Some(transport), to });
             return self.retry();
         }
         let door = match self.door {

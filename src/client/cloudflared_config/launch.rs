@@ -52,6 +52,8 @@ pub struct Launch {
     pub grace_period: Option<String>,
     pub edge_ip_version: Option<String>,
     pub region: Option<String>,
+    /// It dials addresses set by hand (`--edge`), not those that the edge's names give.
+    pub own_edge: bool,
     /// Its journal lines are JSON.
     pub output_json: bool,
 }
@@ -96,6 +98,7 @@ impl Launch {
             "grace-period" if self.grace_period.is_none() => self.grace_period = text(),
             "edge-ip-version" if self.edge_ip_version.is_none() => self.edge_ip_version = text(),
             "region" if self.region.is_none() => self.region = text(),
+            "edge" => self.own_edge = true,
             "output" => self.output_json |= value == "json",
             _ => {}
         }
@@ -119,6 +122,7 @@ fn flag_of(variable: &str) -> &'static str {
         "TUNNEL_GRACE_PERIOD" => "grace-period",
         "TUNNEL_EDGE_IP_VERSION" => "edge-ip-version",
         "TUNNEL_REGION" => "region",
+        "TUNNEL_EDGE" => "edge",
         "TUNNEL_LOG_OUTPUT" | "TUNNEL_MANAGEMENT_OUTPUT" => "output",
         _ => "",
     }
