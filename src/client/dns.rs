@@ -76,6 +76,8 @@ pub struct Addresses {
     pub addresses: Vec<IpAddr>,
     /// CNAME targets in order, without the final dot; empty for a name that is none or is flattened.
     pub aliases: Vec<String>,
+    /// How long the records may be kept: the least of their times to live.
+    pub valid_for: Duration,
 }
 
 /// Asks the name servers of `/etc/resolv.conf`, which is read again when it has changed.
@@ -162,7 +164,7 @@ impl Dns {
     /// See [`DnsFailure`]; of the two families' failures, the graver.
     pub async fn addresses(&self, name: &str, limit: Duration) -> Result<Addresses, DnsFailure> {
         if let Ok(address) = name.trim_matches(['[', ']']).parse() {
-            return Ok(Addresses { addresses: vec![address], aliases: Vec::new() });
+            return Ok(Addresses { addresses: vec![address], aliases: Vec::new(), valid_for: Duration::MAX });
         }
         let mut four = pin!(self.lookup(name, RecordType::A, limit));
         let mut six = pin!(self.lookup(name, RecordType::AAAA, limit));
@@ -177,7 +179,7 @@ impl Dns {
                 (timeout(wait, four).await.unwrap_or(Err(DnsFailure::TimedOut)), six)
             }
         };
-        let mut found = Addresses::default();
+        let mut found = Addresses { valid_for: Duration::MAX, ..Addresses::default() };
         for lookup in [&four, &six].into_iter().flatten() {
             found.add(lookup);
         }
@@ -226,6 +228,7 @@ impl Addresses {
     #[expect(clippy::wildcard_enum_match_arm, reason = "a foreign enum; the rest means nothing to us")]
     fn add(&mut self, lookup: &Lookup) {
         for record in lookup.answers() {
+            self.valid_for = self.valid_for.min(Duration::from_secs(u64::from(record.ttl)));
             match &record.data {
                 RData::A(a) => self.addresses.push(IpAddr::V4(a.0)),
                 RData::AAAA(a) => self.addresses.push(IpAddr::V6(a.0)),

@@ -20,6 +20,8 @@ use super::tls::{Judgement, Tls};
 const BODY_LIMIT: usize = 64 * 1024;
 /// How long the body of a success is read.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// Addresses are asked for anew at least this often, whatever their record allows.
+const ADDRESSES_KEPT: Duration = Duration::from_secs(60);
 /// Longest detail, in characters.
 const DETAIL_LIMIT: usize = 200;
 
@@ -87,6 +89,11 @@ pub enum ControlSight {
     Blind(BlindReason, String),
 }
 
+/// What the last look at a target left for the next one: a client that knows the addresses, for as long as its DNS
+/// record may be kept. Only a served look leaves one, so that whoever is in trouble is resolved anew each time.
+#[derive(Debug, Default)]
+pub struct Known(Option<(Client, Instant)>);
+
 /// Asks public names. Uses no proxy, follows no redirect, keeps no connection.
 #[derive(Clone, Debug)]
 pub struct PublicClient {
@@ -106,12 +113,19 @@ impl PublicClient {
     }
 
     /// Looks once; never longer than `deadline`.
-    pub async fn look(&self, target: &PublicTarget, deadline: Duration) -> PublicSight {
+    pub async fn look(&self, target: &PublicTarget, known: &mut Known, deadline: Duration) -> PublicSight {
         let start = Instant::now();
-        let mut sight = match self.get(&target.url, &target.resolve, start + deadline).await {
-            Ok(heard) => heard.sight(),
-            Err(missed) => PublicSight::blind(missed.reason, missed.detail),
+        let until = start + deadline;
+        let ready = match known.0.take().filter(|(_, valid_until)| start < *valid_until) {
+            Some(ready) => Ok(ready),
+            None => self.client(&target.url, &target.resolve, until).await,
         };
+        let heard = match &ready {
+            Ok((client, _)) => get(client, &target.url, until).await.map(Heard::sight),
+            Err(missed) => Err(missed.clone()),
+        };
+        let mut sight = heard.unwrap_or_else(|missed| PublicSight::blind(missed.reason, missed.detail));
+        known.0 = ready.ok().filter(|_| sight.answer == Answer::Served);
         sight.latency = start.elapsed();
         sight
     }
@@ -119,7 +133,11 @@ impl PublicClient {
     /// Asks a name that does not use the tunnel; never longer than `deadline`.
     pub async fn control(&self, url: &Url, deadline: Duration) -> ControlSight {
         let until = Instant::now() + deadline;
-        match self.get(url, &[], until).await {
+        let heard = match self.client(url, &[], until).await {
+            Ok((client, _)) => get(&client, url, until).await,
+            Err(missed) => Err(missed),
+        };
+        match heard {
             Ok(heard) if heard.status < 500 => ControlSight::Answered,
             Ok(heard) => ControlSight::Failing(format!("status {}", heard.status)),
             Err(missed) => match missed.reason {
@@ -136,26 +154,17 @@ impl PublicClient {
         }
     }
 
-    async fn get(&self, url: &Url, fixed: &[IpAddr], until: Instant) -> Result<Heard, Missed> {
-        let client = self.client(url, fixed, until).await?;
-        let request =
-            client.get(with_nonce(url)).header(ACCEPT, "*/*").header(CACHE_CONTROL, "no-cache").send();
-        let response = match timeout_at(until, request).await {
-            Ok(Ok(response)) => response,
-            Ok(Err(error)) => return Err(Missed::of(&error)),
-            Err(_) => return Err(Missed::late("no answer in time")),
-        };
-        Heard::read(response, until).await
-    }
-
-    /// A client for one look: it knows the addresses, so that a slow resolver is told from a slow edge.
-    async fn client(&self, url: &Url, fixed: &[IpAddr], until: Instant) -> Result<Client, Missed> {
+    /// A client that knows the addresses, so that a slow resolver is told from a slow edge; and until when they hold.
+    async fn client(&self, url: &Url, fixed: &[IpAddr], until: Instant) -> Result<(Client, Instant), Missed> {
         let host = url.host_str().unwrap_or_default();
-        let addresses = if fixed.is_empty() {
-            let left = until.saturating_duration_since(Instant::now());
-            self.dns.addresses(host, left).await.map_err(|failure| Missed::unresolved(&failure))?.addresses
+        let now = Instant::now();
+        let (addresses, valid_for) = if fixed.is_empty() {
+            let left = until.saturating_duration_since(now);
+            let found = self.dns.addresses(host, left).await;
+            let found = found.map_err(|failure| Missed::unresolved(&failure))?;
+            (found.addresses, found.valid_for)
         } else {
-            fixed.to_vec()
+            (fixed.to_vec(), ADDRESSES_KEPT)
         };
         // Port 0 stands for the URL's own.
         let addresses: Vec<SocketAddr> = addresses.into_iter().map(|ip| SocketAddr::new(ip, 0)).collect();
@@ -171,8 +180,20 @@ impl PublicClient {
             .user_agent(self.user_agent.clone())
             .resolve_to_addrs(host, &addresses)
             .build()
+            .map(|client| (client, now + valid_for.min(ADDRESSES_KEPT)))
             .map_err(|error| Missed::of(&error))
     }
+}
+
+/// One GET over a connection of its own.
+async fn get(client: &Client, url: &Url, until: Instant) -> Result<Heard, Missed> {
+    let request = client.get(with_nonce(url)).header(ACCEPT, "*/*").header(CACHE_CONTROL, "no-cache").send();
+    let response = match timeout_at(until, request).await {
+        Ok(Ok(response)) => response,
+        Ok(Err(error)) => return Err(Missed::of(&error)),
+        Err(_) => return Err(Missed::late("no answer in time")),
+    };
+    Heard::read(response, until).await
 }
 
 /// The URL with a query that no cache has seen.
@@ -260,6 +281,7 @@ impl PublicSight {
 }
 
 /// No answer, and why.
+#[derive(Clone)]
 struct Missed {
     reason: BlindReason,
     detail: String,

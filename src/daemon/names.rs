@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::AbortHandle;
 
-use crate::client::http::{PublicClient, PublicTarget};
+use crate::client::http::{Known, PublicClient, PublicTarget};
 use crate::config::{NameProbe, Probe};
 use crate::sense::polling::{Pace, Periods, poll};
 use crate::sense::public;
@@ -70,12 +70,13 @@ impl NameProbes {
             }
         };
         let (tell, blind) = (send(), send());
+        let mut known = Known::default();
         let probe = poll(
             periods,
             self.pace.clone(),
             async move |limit| {
                 let Ok(_slot) = slots.acquire().await else { return };
-                tell(public::look(&client, &target, limit).await).await;
+                tell(public::look(&client, &target, &mut known, limit).await).await;
             },
             async move || blind(public::too_long(timeout)).await,
         );

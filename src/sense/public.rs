@@ -3,13 +3,18 @@
 use std::time::Duration;
 
 use crate::client::http::{
-    Answer as Seen, BlindReason, ControlSight, PublicClient, PublicSight, PublicTarget,
+    Answer as Seen, BlindReason, ControlSight, Known, PublicClient, PublicSight, PublicTarget,
 };
 use crate::warden::evidence::{Answer, Blind, Control, NameSight};
 
-/// Looks at one name.
-pub async fn look(client: &PublicClient, target: &PublicTarget, limit: Duration) -> NameSight {
-    sight(client.look(target, limit).await)
+/// Looks at one name; `known` is what its last look left.
+pub async fn look(
+    client: &PublicClient,
+    target: &PublicTarget,
+    known: &mut Known,
+    limit: Duration,
+) -> NameSight {
+    sight(client.look(target, known, limit).await)
 }
 
 /// A look that took longer than its frame allows.

@@ -63,7 +63,7 @@ async fn looks_as_a_visitor() {
     let authority = Authority::new();
     let tls = authority.server("app.test", (2020, 2040), &[b"http/1.1"]);
     let (port, mut requests) = server(tls, answer("530 x", EDGE, "error code: 1033")).await;
-    let sight = client(&authority).look(&target(port), LIMIT).await;
+    let sight = client(&authority).look(&target(port), &mut Known::default(), LIMIT).await;
     assert_eq!((sight.answer, sight.status, sight.code), (Answer::TunnelError, Some(530), Some(1033)));
     assert_eq!(sight.colo.as_deref(), Some("LAX"));
     assert_eq!(sight.http_version, Some("HTTP/1.1"));
@@ -80,9 +80,9 @@ async fn each_look_has_its_own_connection_and_query() {
     let authority = Authority::new();
     let tls = authority.server("app.test", (2020, 2040), &[b"http/1.1"]);
     let (port, mut requests) = server(tls, answer("200 OK", EDGE, "hi")).await;
-    let client = client(&authority);
+    let (client, mut known) = (client(&authority), Known::default());
     for _ in 0..2 {
-        assert_eq!(client.look(&target(port), LIMIT).await.answer, Answer::Served);
+        assert_eq!(client.look(&target(port), &mut known, LIMIT).await.answer, Answer::Served);
     }
     assert_ne!(requests.recv().await.unwrap(), requests.recv().await.unwrap());
 }
@@ -93,7 +93,7 @@ async fn redirects_are_not_followed() {
     let tls = authority.server("app.test", (2020, 2040), &[b"http/1.1"]);
     let login = format!("{EDGE}location: https://t.cloudflareaccess.com/cdn-cgi/access/login/x\r\n");
     let (port, _requests) = server(tls, answer("302 Found", &login, "")).await;
-    let sight = client(&authority).look(&target(port), LIMIT).await;
+    let sight = client(&authority).look(&target(port), &mut Known::default(), LIMIT).await;
     assert_eq!((sight.answer, sight.status), (Answer::Access, Some(302)));
 }
 
@@ -103,7 +103,7 @@ async fn an_endless_body_is_cut() {
     let tls = authority.server("app.test", (2020, 2040), &[b"http/1.1"]);
     let body = "x".repeat(1 << 20);
     let (port, _requests) = server(tls, answer("500 x", EDGE, &body)).await;
-    let sight = client(&authority).look(&target(port), LIMIT).await;
+    let sight = client(&authority).look(&target(port), &mut Known::default(), LIMIT).await;
     assert_eq!(sight.answer, Answer::Served);
 }
 
@@ -114,28 +114,41 @@ async fn blind_for_a_reason() {
     let blind = |reason| Answer::Blind(reason);
 
     let (port, _r) = server(good(), Act::Mute).await;
-    let sight = client(&authority).look(&target(port), Duration::from_millis(300)).await;
+    let sight =
+        client(&authority).look(&target(port), &mut Known::default(), Duration::from_millis(300)).await;
     assert_eq!(sight.answer, blind(BlindReason::Timeout));
 
     let (port, _r) = server(authority.server("other.test", (2020, 2040), &[]), Act::Mute).await;
-    assert_eq!(client(&authority).look(&target(port), LIMIT).await.answer, blind(BlindReason::Tls));
+    assert_eq!(
+        client(&authority).look(&target(port), &mut Known::default(), LIMIT).await.answer,
+        blind(BlindReason::Tls)
+    );
 
     let (port, _r) = server(authority.server("app.test", (2000, 2010), &[]), Act::Mute).await;
-    let sight = client(&authority).look(&target(port), LIMIT).await;
+    let sight = client(&authority).look(&target(port), &mut Known::default(), LIMIT).await;
     assert_eq!(sight.answer, blind(BlindReason::CertificateDates), "{}", sight.detail);
 
     let (port, _r) = server(good(), Act::Say(b"SSH-2.0-OpenSSH\r\n".to_vec())).await;
-    assert_eq!(client(&authority).look(&target(port), LIMIT).await.answer, blind(BlindReason::Garbled));
+    assert_eq!(
+        client(&authority).look(&target(port), &mut Known::default(), LIMIT).await.answer,
+        blind(BlindReason::Garbled)
+    );
 
     let (port, _r) = server(good(), answer("200 OK", "server: nginx\r\n", "portal")).await;
-    assert_eq!(client(&authority).look(&target(port), LIMIT).await.answer, blind(BlindReason::NotEdge));
+    assert_eq!(
+        client(&authority).look(&target(port), &mut Known::default(), LIMIT).await.answer,
+        blind(BlindReason::NotEdge)
+    );
 
     let closed = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap().local_addr().unwrap().port();
-    assert_eq!(client(&authority).look(&target(closed), LIMIT).await.answer, blind(BlindReason::Connect));
+    assert_eq!(
+        client(&authority).look(&target(closed), &mut Known::default(), LIMIT).await.answer,
+        blind(BlindReason::Connect)
+    );
 
     let mut unresolved = target(closed);
     unresolved.resolve.clear();
-    let sight = client(&authority).look(&unresolved, LIMIT).await;
+    let sight = client(&authority).look(&unresolved, &mut Known::default(), LIMIT).await;
     assert_eq!(sight.answer, blind(BlindReason::Dns), "{}", sight.detail);
     assert!(sight.detail.contains("/nonexistent/resolv.conf"), "{}", sight.detail);
     assert!(matches!(
@@ -165,31 +178,45 @@ async fn http_two() {
             .await
             .ok();
     });
-    let sight = client(&authority).look(&target(port), LIMIT).await;
+    let sight = client(&authority).look(&target(port), &mut Known::default(), LIMIT).await;
     assert_eq!((sight.answer, sight.http_version), (Answer::TunnelError, Some("HTTP/2")), "{}", sight.detail);
 }
 
 #[tokio::test]
-async fn a_name_is_resolved_by_our_own_resolver() {
+async fn a_name_is_resolved_by_our_own_resolver_and_anew_once_it_is_not_served() {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use hickory_resolver::proto::rr::rdata::A;
     use hickory_resolver::proto::rr::{RData, RecordType};
 
     let authority = Authority::new();
-    let tls = authority.server("app.test", (2020, 2040), &[b"http/1.1"]);
-    let (port, _requests) = server(tls, answer("200 OK", EDGE, "hi")).await;
-    let dns = crate::client::dns::tests::server(|asked, kind| match (asked, kind) {
-        ("app.test", RecordType::A) => Some(Ok(vec![RData::A(A(Ipv4Addr::LOCALHOST))])),
+    let tls = || authority.server("app.test", (2020, 2040), &[b"http/1.1"]);
+    let (port, _requests) = server(tls(), answer("200 OK", EDGE, "hi")).await;
+    let (ill, _requests) = server(tls(), answer("530 x", EDGE, "error code: 1033")).await;
+    let questions = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&questions);
+    let dns = crate::client::dns::tests::server(move |asked, kind| match (asked, kind) {
+        ("app.test", RecordType::A) => {
+            counted.fetch_add(1, Ordering::Relaxed);
+            Some(Ok(vec![RData::A(A(Ipv4Addr::LOCALHOST))]))
+        }
         ("app.test", _) => Some(Ok(vec![])),
         _ => None,
     })
     .await;
     let client = PublicClient::new(&authority.tls, Arc::new(dns), "tunnelwarden/0.0.0").unwrap();
-    let mut target = target(port);
-    target.resolve.clear();
-    assert_eq!(client.look(&target, LIMIT).await.answer, Answer::Served);
-    assert_eq!(client.control(&target.url, LIMIT).await, ControlSight::Answered);
-    // A silent resolver is blindness for the name, not a slow edge.
-    let silent = PublicTarget::https("silent.test", "/").unwrap();
-    let sight = client.look(&silent, Duration::from_millis(300)).await;
-    assert_eq!(sight.answer, Answer::Blind(BlindReason::Dns), "{}", sight.detail);
+    let look = async |port, known: &mut Known| {
+        let mut target = target(port);
+        target.resolve.clear();
+        client.look(&target, known, LIMIT).await.answer
+    };
+    let mut known = Known::default();
+    for _ in 0..3 {
+        assert_eq!(look(port, &mut known).await, Answer::Served);
+    }
+    assert_eq!(questions.load(Ordering::Relaxed), 1, "its record may be kept for a minute");
+    for asked in [1, 2, 3] {
+        assert_eq!(look(ill, &mut known).await, Answer::TunnelError);
+        assert_eq!(questions.load(Ordering::Relaxed), asked);
+    }
 }

@@ -13,7 +13,8 @@ use crate::scenarios::{
 pub(crate) fn journald(stage: &Stage<'_>) -> Result<()> {
     let lab = stage.boot(&Wishes::default())?;
     wait("healthy", seconds(60), || Ok(cause(&lab).unwrap_or_default() == "Healthy"))?;
-    let lines = "tunnelwarden_journal_lines_total{meaning=\"lost_connection\",tunnel=\"cloudflared.service\"}";
+    let lines =
+        "tunnelwarden_journal_lines_total{meaning=\"lost_connection\",tunnel=\"cloudflared.service\"}";
     for (index, upheaval) in [
         "systemctl restart systemd-journald",
         "journalctl -q --rotate; journalctl -q --vacuum-time=1s",
