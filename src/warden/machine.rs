@@ -134,8 +134,9 @@ const VERIFY_MORE: Duration = Duration::from_secs(60);
 const STOOD_STILL: Duration = Duration::from_secs(10);
 /// Slewing moves a clock by less than this between two wake-ups.
 const CLOCK_JUMP: Duration = Duration::from_secs(5);
-/// The ages in an explanation are at most this old.
+/// The ages in an explanation are at most this old; longer in calm, where nobody asks.
 const EXPLAIN_EVERY: Duration = Duration::from_secs(1);
+const EXPLAIN_CALM: Duration = Duration::from_secs(5);
 const CALM_WAKEUP: Duration = Duration::from_secs(10);
 const TROUBLE_WAKEUP: Duration = Duration::from_secs(1);
 
@@ -422,8 +423,9 @@ fn judge(tunnel: &mut Tunnel, around: &Around<'_>, now: Now, out: &mut Vec<Comma
     let deadline = wanted.map(|(remedy, _)| remedy.deadline(limits.0, limits.1));
     let before = facts.unit.and_then(|unit| unit.invocation);
     // Putting it into words costs more than the judgement; in calm it is read seldom.
+    let calm = verdict.health == Health::Healthy;
     let speaks = verdict != tunnel.verdict
-        || EXPLAIN_EVERY <= now.since(tunnel.explained_at)
+        || (if calm { EXPLAIN_CALM } else { EXPLAIN_EVERY }) <= now.since(tunnel.explained_at)
         || !matches!(tunnel.phase, Phase::Watching)
         || holds.iter().any(|held| !tunnel.held_told.contains(&held.hold));
     if speaks {

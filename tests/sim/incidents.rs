@@ -29,7 +29,7 @@ pub(crate) struct Incident {
     pub(crate) until: f64,
 }
 
-pub(crate) const KINDS: usize = 29;
+pub(crate) const KINDS: usize = 30;
 /// Two probe rounds at their calm pace, what must be sustained, and the last look.
 const PHANTOM: u32 = 15 + 12 + 6;
 
@@ -234,6 +234,13 @@ fn of_kind(kind: usize, world: &mut World) -> Incident {
         27 => {
             incident.name = "reboot in an outage";
             incident.turns.extend([(at, Turn::Forget), (at + lasts / 4.0, Turn::Reboot)]);
+        }
+        28 => {
+            // Gone before anybody could do anything about it: an act would only end live connections.
+            incident.name = "edge blip";
+            incident.cure = Cure::Never;
+            let blip = rng.between(2.0, 20.0);
+            incident.turns.extend([(at, Turn::Misroute(true)), (at + blip, Turn::Misroute(false))]);
         }
         _ => {
             incident.name = "healthy";

@@ -91,12 +91,18 @@ pub(crate) fn curves(incidents: u64) {
     let secs = std::time::Duration::from_secs;
     let patience = [5, 10, 20, 30, 45, 60]
         .map(|n| (format!("patience {n} s"), Policy { patience: secs(n), ..Policy::shipped() }));
-    let sustained = [0, 5, 10, 20, 30]
+    let sustained = [0, 5, 7, 8, 10, 20]
         .map(|n| (format!("sustained {n} s"), Policy { sustained: secs(n), ..Policy::shipped() }));
+    let both = [(5, 15), (8, 15), (10, 15)].map(|(n, m)| {
+        (
+            format!("sustained {n} s, patience {m} s"),
+            Policy { sustained: secs(n), patience: secs(m), ..Policy::shipped() },
+        )
+    });
     let grace = [20, 60, 120]
         .map(|n| (format!("start_grace {n} s"), Policy { start_grace: secs(n), ..Policy::shipped() }));
     head();
-    for (name, policy) in patience.into_iter().chain(sustained).chain(grace) {
+    for (name, policy) in patience.into_iter().chain(sustained).chain(both).chain(grace) {
         let mut row = Row::default();
         for seed in 0..incidents {
             let (world, incident, _) = seeded(seed);
