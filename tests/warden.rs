@@ -160,8 +160,8 @@ fn event() -> impl Strategy<Value = Event> {
 }
 
 /// A connector that hangs, seen long enough for a restart: what the chance events are strewn into, so that remedies happen.
-fn hanging(now: Duration) -> Vec<Event> {
-    let observed = |finding| Event::Observed { unit: UNIT.into(), finding };
+fn hanging(unit_name: &str, now: Duration) -> Vec<Event> {
+    let observed = |finding| Event::Observed { unit: unit_name.into(), finding };
     let secs = Duration::from_secs;
     let unit = UnitSight {
         load: Load::Loaded,
@@ -196,7 +196,7 @@ fn hanging(now: Duration) -> Vec<Event> {
             clock_suspect: false,
         }))),
         observed(Finding::Ready(Ok(ready))),
-        Event::Looked { unit: UNIT.into() },
+        Event::Looked { unit: unit_name.into() },
     ]
 }
 
@@ -216,7 +216,7 @@ proptest! {
         let mut events = vec![(Event::Tunnel { unit: UNIT.into(), names: vec!["0.example.com".into()] }, 0)];
         for (place, (event, pause)) in chance.into_iter().enumerate() {
             events.push((event, pause));
-            events.extend(hanging(boot + Duration::from_secs(5 * place as u64)).into_iter().map(|event| (event, 700)));
+            events.extend(hanging(UNIT, boot + Duration::from_secs(5 * place as u64)).into_iter().map(|event| (event, 700)));
         }
         for (event, pause) in events {
             boot += Duration::from_millis(pause);
@@ -234,5 +234,69 @@ proptest! {
             }
             prop_assert!(boot < warden.next_wakeup(now), "a wake-up in the past");
         }
+    }
+}
+
+proptest! {
+    // Each plays some three hours of four tunnels.
+    #![proptest_config(ProptestConfig { cases: 5, ..ProptestConfig::default() })]
+
+    /// Four tunnels that nothing cures, on a host whose daemon may die at any moment: what is remembered is what was kept
+    /// before each act, and nothing more.
+    #[test]
+    fn one_host_has_one_budget_whatever_becomes_of_its_daemon(
+        crashes in prop::collection::vec(prop::option::weighted(0.03, 0_usize..4), 2_000),
+    ) {
+        let units = ["cloudflared.service", "cloudflared-a.service", "cloudflared-b.service", "cloudflared@c.service"];
+        let policy = Policy { cooldown: vec![Duration::from_secs(60)], ..Policy::shipped() };
+        let appear = |warden: &mut Warden, now| {
+            for unit in units {
+                let _ = warden.handle(Event::Tunnel { unit: unit.into(), names: Vec::new() }, now);
+            }
+        };
+        let at = |boot| Now { boot, wall: Duration::from_secs(1_800_000_000) + boot };
+        let mut boot = Duration::from_secs(100_000);
+        let mut warden = Warden::new(policy.clone(), Memory::default());
+        appear(&mut warden, at(boot));
+        let mut kept = warden.histories();
+        let mut acts: Vec<(Duration, String)> = Vec::new();
+        let lately = |acts: &[(Duration, String)], boot: Duration, unit: Option<&str>| {
+            let within = |at: Duration| boot.saturating_sub(at) < Duration::from_secs(3_600);
+            acts.iter().filter(|(at, of)| within(*at) && unit.is_none_or(|unit| unit == of)).count()
+        };
+        for crash in crashes {
+            boot += Duration::from_secs(5);
+            if crash.is_some() {
+                warden = Warden::new(policy.clone(), Memory { histories: kept.clone(), ..Memory::default() });
+                appear(&mut warden, at(boot));
+            }
+            for unit in units {
+                let woken = std::iter::once(Event::Woke);
+                for event in woken.chain(hanging(unit, boot)) {
+                    boot += Duration::from_millis(30);
+                    for command in warden.handle(event, at(boot)) {
+                        match command {
+                            Command::Persist => kept = warden.histories(),
+                            Command::Apply { unit, .. } => {
+                                let charged = &kept[&unit].charges;
+                                prop_assert!(charged.iter().any(|charge| charge.at == boot), "not charged before the act");
+                                prop_assert!(lately(&acts, boot, Some(&unit)) < 3, "{unit}: above its hour");
+                                prop_assert!(lately(&acts, boot, None) < 6, "above the host's hour");
+                                let of_unit = acts.iter().rev().find(|(_, of)| *of == unit);
+                                prop_assert!(of_unit.is_none_or(|(at, _)| 60 <= (boot - *at).as_secs()), "{unit}: within the cooldown");
+                                acts.push((boot, unit));
+                            }
+                            Command::Hurry { .. }
+                            | Command::Look { .. }
+                            | Command::Tell(_)
+                            | Command::Announce { .. }
+                            | Command::Record { .. } => {}
+                        }
+                    }
+                }
+            }
+        }
+        let spent = units.iter().filter(|unit| acts.iter().any(|(_, of)| of == *unit)).count();
+        prop_assert!(6 <= acts.len() && 2 <= spent, "the budget was never tried: {acts:?}");
     }
 }

@@ -80,10 +80,17 @@ async fn live(settings: Settings, first: bool) -> anyhow::Result<Ended> {
     let metrics = Arc::new(Metrics::new());
     metrics.reloaded(true);
     let about = about(&found);
+    let (picture, shown) = watch::channel(Picture::of(&warden, &about, clock::now()));
+    let (to_bus, bus_signals) = mpsc::channel(BUS_SIGNALS);
+    let (on_bus_tx, on_bus_rx) = oneshot::channel();
+    let serving = tokio::spawn(crate::report::http::serve(listener, asks.clone()));
+    let on_bus = tokio::spawn(dbus::serve(asks, shown, bus_signals, on_bus_tx));
+    // So that `tunnelwarden status` works as soon as systemd says that we run. Before any probe begins, as their first
+    // looks all want the processor. No bus is no reason not to watch.
+    let _ = tokio::time::timeout(BUS_PATIENCE, on_bus_rx).await;
     let senses = probes::Senses::new(&settings, Arc::clone(&systemd), events.clone(), signals.clone())?;
     let host = senses.host();
     let hands = Hands::new(Arc::clone(&systemd));
-    let (to_bus, bus_signals) = mpsc::channel(BUS_SIGNALS);
     let mut executor =
         Executor::new(events.clone(), hands, keeper, Arc::clone(&metrics), host, about.clone(), to_bus);
     let units: Vec<_> = found.iter().map(|tunnel| tunnel.unit.clone()).collect();
@@ -105,10 +112,6 @@ async fn live(settings: Settings, first: bool) -> anyhow::Result<Ended> {
     let (units_tx, units_rx) = watch::channel(units);
     let (changed, changed_rx) = mpsc::channel(1);
     tokio::spawn(crate::sense::unit::watch(Arc::clone(&systemd), units_rx, events.clone(), changed));
-    let serving = tokio::spawn(crate::report::http::serve(listener, asks.clone()));
-    let (picture, shown) = watch::channel(Picture::of(&warden, &about, clock::now()));
-    let (on_bus_tx, on_bus_rx) = oneshot::channel();
-    let on_bus = tokio::spawn(dbus::serve(asks, shown, bus_signals, on_bus_tx));
     let ear = Ear { signals, events: events.clone(), metrics, systemd, found, powerless, settings };
     tokio::spawn(ear.listen(changed_rx));
 
@@ -117,8 +120,6 @@ async fn live(settings: Settings, first: bool) -> anyhow::Result<Ended> {
         true => (told::STARTED, format!("tunnelwarden {} started, {line}", env!("CARGO_PKG_VERSION"))),
         false => (told::CONFIG_RELOADED, format!("Begun anew, {line}.")),
     };
-    // So that `tunnelwarden status` works as soon as systemd says that we run. No bus is no reason not to watch.
-    let _ = tokio::time::timeout(BUS_PATIENCE, on_bus_rx).await;
     told::daemon(id, Weight::Notice, &text);
     notify::ready(&line);
     let ended =

@@ -165,25 +165,32 @@ impl Warden {
         self.check_footing(now);
         self.end_pause(now, &mut out);
         let concerned = self.take(event, now, &mut out);
-        let host_charges = self.host_charges();
+        let mut host_charges = self.host_charges();
         let Self { policy, tunnels, host, edge_track, memory_lost, paused, shaken, .. } = self;
-        let around = Around {
-            policy,
-            host,
-            edge_track,
-            host_charges: &host_charges,
-            memory_lost: memory_lost.as_deref(),
-            paused: paused.as_ref(),
-            shaken: *shaken,
+        let mut judge_one = |tunnel: &mut Tunnel| {
+            let around = Around {
+                policy,
+                host,
+                edge_track,
+                host_charges: &host_charges,
+                memory_lost: memory_lost.as_deref(),
+                paused: paused.as_ref(),
+                shaken: *shaken,
+            };
+            let paid = tunnel.history.last();
+            judge(tunnel, &around, now, &mut out);
+            // The next tunnel judged at this moment finds the host's budget as this one left it.
+            let pays = tunnel.history.last().filter(|last| paid != Some(*last));
+            host_charges.extend(pays.map(|charge| charge.at));
         };
         match concerned {
             Concerned::Nobody => (),
             Concerned::One(unit) => {
                 if let Some(tunnel) = tunnels.get_mut(&unit) {
-                    judge(tunnel, &around, now, &mut out);
+                    judge_one(tunnel);
                 }
             }
-            Concerned::All => tunnels.values_mut().for_each(|tunnel| judge(tunnel, &around, now, &mut out)),
+            Concerned::All => tunnels.values_mut().for_each(judge_one),
         }
         self.cycles += 1;
         self.last = Some((now, self.next_wakeup(now)));
