@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 
+use crate::furnish::{christen, furnish};
 use crate::shell::{output, run, start};
 
 /// What every lab is made from.
@@ -75,7 +76,8 @@ pub struct Lab {
     pub dir: PathBuf,
     root: PathBuf,
     parts: Parts,
-    nspawn: Child,
+    /// None where no container is needed: this machine is a VM that was made for the lab.
+    nspawn: Option<Child>,
     pid1: String,
     edge: Option<Child>,
     dns: Option<Child>,
@@ -90,9 +92,7 @@ const KEPT: &str = "-sys_time,-sys_module,-sys_rawio,-sys_boot";
 impl Lab {
     /// Boots a lab and brings cloudflared (and tunnelwarden) up in it.
     pub fn start(parts: &Parts, wishes: &Wishes) -> Result<Self> {
-        let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("{PREFIX}{}x{number}", std::process::id());
-        let dir = parts.scratch.join(&name);
+        let (name, dir) = place(parts);
         let root = dir.join("root");
         for sub in ["root", "upper", "work"] {
             fs::create_dir_all(dir.join(sub))?;
@@ -104,37 +104,48 @@ impl Lab {
             dir.join("work").display()
         );
         run("mount", &["-t", "overlay", "overlay", "-o", &options, &root.to_string_lossy()])?;
+        christen(&root)?;
         furnish(parts, wishes, &dir, &root)?;
-        let nspawn = boot(&name, &dir, &root)?;
-        let mut lab = Self {
-            name,
-            dir,
-            root,
-            parts: parts.clone(),
-            nspawn,
-            pid1: String::new(),
-            edge: None,
-            dns: None,
-        };
+        let nspawn = Some(boot(&name, &dir, &root)?);
+        let (parts, pid1) = (parts.clone(), String::new());
+        let mut lab = Self { name, dir, root, parts, nspawn, pid1, edge: None, dns: None };
         lab.pid1 = lab.wait_for_boot()?;
-        run("ip", &["netns", "add", &lab.name])?;
-        lab.wire()?;
-        lab.start_far_side(wishes.names)?;
-        lab.sh("update-ca-certificates")?;
-        lab.sh("systemctl daemon-reload; systemctl enable -q --now origin.service")?;
-        // One that cannot come up is what some scenarios are about.
-        lab.sh("systemctl enable -q cloudflared.service; systemctl start --no-block cloudflared.service")?;
-        if wishes.warden {
-            lab.install()?;
-        }
+        lab.bring_up(wishes)?;
         Ok(lab)
+    }
+
+    /// Makes a lab of the machine we run on. Only its far side goes when the lab is dropped.
+    pub fn start_here(parts: &Parts, wishes: &Wishes) -> Result<Self> {
+        let (name, dir) = place(parts);
+        let root = PathBuf::from("/");
+        fs::create_dir_all(&dir)?;
+        furnish(parts, wishes, &dir, &root)?;
+        let (parts, pid1) = (parts.clone(), "1".to_owned());
+        let mut lab = Self { name, dir, root, parts, nspawn: None, pid1, edge: None, dns: None };
+        lab.bring_up(wishes)?;
+        Ok(lab)
+    }
+
+    fn bring_up(&mut self, wishes: &Wishes) -> Result<()> {
+        run("ip", &["netns", "add", &self.name])?;
+        self.wire()?;
+        self.start_far_side(wishes.names)?;
+        self.sh("update-ca-certificates")?;
+        self.sh("systemctl daemon-reload; systemctl enable -q --now origin.service")?;
+        // One that cannot come up is what some scenarios are about.
+        self.sh("systemctl enable -q cloudflared.service; systemctl start --no-block cloudflared.service")?;
+        if wishes.warden {
+            self.install()?;
+        }
+        Ok(())
     }
 
     /// Ends every process at once, and boots again from the same disk. The far side stays as it is.
     pub fn power_cut(&mut self) -> Result<()> {
+        let nspawn = self.nspawn.as_mut().context("only a container can lose its power")?;
         run("kill", &["-KILL", &self.pid1])?;
-        self.nspawn.wait()?;
-        self.nspawn = boot(&self.name, &self.dir, &self.root)?;
+        nspawn.wait()?;
+        self.nspawn = Some(boot(&self.name, &self.dir, &self.root)?);
         self.pid1 = self.wait_for_boot()?;
         self.wire()
     }
@@ -185,6 +196,10 @@ impl Lab {
 
     /// Runs a shell line inside, whatever comes of it.
     pub fn try_sh(&self, line: &str) -> Result<std::process::Output> {
+        if self.nspawn.is_none() {
+            let args: Vec<_> = ENV[1..].iter().chain(&["sh", "-c", line]).copied().collect();
+            return output(ENV[0], &args);
+        }
         let mut args = vec!["-a", "-t", &self.pid1, "setpriv"];
         let bounding = format!("--bounding-set={KEPT}");
         let inherited = format!("--inh-caps={KEPT}");
@@ -304,10 +319,11 @@ impl Lab {
 
     fn wait_for_boot(&mut self) -> Result<String> {
         let until = Instant::now() + Duration::from_secs(60);
-        let parent = self.nspawn.id().to_string();
         while Instant::now() < until {
             sleep(Duration::from_millis(200));
-            if let Some(status) = self.nspawn.try_wait()? {
+            let nspawn = self.nspawn.as_mut().context("no container")?;
+            let parent = nspawn.id();
+            if let Some(status) = nspawn.try_wait()? {
                 bail!(
                     "systemd-nspawn ended with {status}: {}",
                     fs::read_to_string(self.dir.join("console.log"))?
@@ -398,12 +414,17 @@ impl Drop for Lab {
         for child in [self.edge.take(), self.dns.take()].into_iter().flatten() {
             end(child);
         }
-        if !self.pid1.is_empty() {
-            let _ = output("kill", &["-KILL", &self.pid1]);
+        let here = self.nspawn.is_none();
+        if let Some(nspawn) = self.nspawn.take() {
+            if !self.pid1.is_empty() {
+                let _ = output("kill", &["-KILL", &self.pid1]);
+            }
+            end(nspawn);
         }
-        let _ = self.nspawn.kill();
-        let _ = self.nspawn.wait();
         let _ = output("ip", &["netns", "del", &self.name]);
+        if here {
+            return;
+        }
         for _ in 0..20 {
             if output("umount", &[&self.root.to_string_lossy()]).is_ok_and(|output| output.status.success()) {
                 break;
@@ -415,6 +436,14 @@ impl Drop for Lab {
             remove_groups(&hierarchy.join(&self.name));
         }
     }
+}
+
+/// A lab's name, and the folder for what it leaves.
+fn place(parts: &Parts) -> (String, PathBuf) {
+    let number = COUNT.fetch_add(1, Ordering::Relaxed);
+    let name = format!("{PREFIX}{}x{number}", std::process::id());
+    let dir = parts.scratch.join(&name);
+    (name, dir)
 }
 
 /// A process group's leader and what it started: `ip netns exec` replaces itself, so this is the program.
@@ -478,124 +507,3 @@ fn boot(name: &str, dir: &Path, root: &Path) -> Result<Child> {
     ));
     start("sh", &["-c", &script], &dir.join("console.log"))
 }
-
-/// Puts into the tree what the lab needs before it boots.
-fn furnish(parts: &Parts, wishes: &Wishes, dir: &Path, root: &Path) -> Result<()> {
-    let write = |path: &str, text: &str| -> Result<()> {
-        let path = root.join(path.trim_start_matches('/'));
-        if let Some(parent) = path.parent() {
-            fs::create_dir_all(parent)?;
-        }
-        fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
-    };
-    let copy = |from: &Path, to: &str| -> Result<()> {
-        let to = root.join(to.trim_start_matches('/'));
-        if let Some(parent) = to.parent() {
-            fs::create_dir_all(parent)?;
-        }
-        fs::copy(from, &to).map(drop).with_context(|| format!("cannot copy {}", from.display()))
-    };
-    write("/etc/machine-id", "")?;
-    write("/etc/hosts", "127.0.0.1 localhost\n::1 localhost\n")?;
-    write("/etc/hostname", "lab\n")?;
-    let _ = fs::remove_file(root.join("etc/resolv.conf"));
-    write("/etc/resolv.conf", "nameserver 10.99.0.1\noptions timeout:2 attempts:1\n")?;
-    copy(&parts.bin.join("cloudflared"), "/usr/local/bin/cloudflared")?;
-    copy(&parts.bin.join("lab"), "/usr/local/bin/lab")?;
-    copy(&parts.deb, "/root/tunnelwarden.deb")?;
-    write("/etc/systemd/system/cloudflared.service", &stock_unit(wishes.command))?;
-    let mut drop_in = format!(
-        "[Service]\nEnvironment=TUNNEL_TRANSPORT_PROTOCOL={}\nEnvironment=TUNNEL_CACERT=/etc/lab-ca.pem\n",
-        wishes.protocol
-    );
-    for (key, value) in &wishes.env {
-        drop_in.push_str(&format!("Environment={key}={value}\n"));
-    }
-    write("/etc/systemd/system/cloudflared.service.d/lab.conf", &drop_in)?;
-    write("/etc/systemd/system/cloudflared-update.service", UPDATE_UNIT)?;
-    write("/etc/systemd/system/origin.service", ORIGIN_UNIT)?;
-    let mut config =
-        format!("tunnel: {TUNNEL}\ncredentials-file: /etc/cloudflared/{TUNNEL}.json\ningress:\n");
-    for name in wishes.names {
-        config.push_str(&format!("  - hostname: {name}\n    service: http://127.0.0.1:8080\n"));
-    }
-    config.push_str(if wishes.config_tail.is_empty() {
-        "  - service: http_status:404\n"
-    } else {
-        wishes.config_tail
-    });
-    write("/etc/cloudflared/config.yml", &config)?;
-    let credentials = serde_json::json!({"AccountTag": "0123456789abcdef0123456789abcdef",
-        "TunnelSecret": wishes.secret, "TunnelID": TUNNEL});
-    let path = format!("/etc/cloudflared/{TUNNEL}.json");
-    write(&path, &credentials.to_string())?;
-    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o400);
-    fs::set_permissions(root.join(path.trim_start_matches('/')), mode)?;
-    write("/etc/cloudflared/token", TOKEN)?;
-    if !wishes.settings.is_empty() {
-        write("/etc/tunnelwarden/conf.d/lab.toml", wishes.settings)?;
-    }
-    let pki = dir.join("pki");
-    let mut args = vec!["pki".to_owned(), "--pki".into(), pki.to_string_lossy().into_owned()];
-    for name in wishes.names {
-        args.extend(["--host".to_owned(), (*name).to_owned()]);
-    }
-    let args: Vec<_> = args.iter().map(String::as_str).collect();
-    run(&parts.bin.join("edge").to_string_lossy(), &args)?;
-    let ca = fs::read_dir(&pki)?.flatten().map(|entry| entry.path()).find(|path| {
-        path.file_name().is_some_and(|name| {
-            name.to_string_lossy().starts_with("ca") && !name.to_string_lossy().contains("key")
-        })
-    });
-    let ca = ca.context("the edge made no CA")?;
-    copy(&ca, "/etc/lab-ca.pem")?;
-    copy(&ca, "/usr/local/share/ca-certificates/lab.crt")?;
-    dns(&dir.join("far"), wishes.names)
-}
-
-/// Zones of a real DNS server: the edge's names, the public names, the control name.
-fn dns(far: &Path, names: &[&str]) -> Result<()> {
-    fs::create_dir_all(far)?;
-    let public: String = names
-        .iter()
-        .filter_map(|name| name.split('.').next())
-        .map(|name| format!("{name} A 10.99.3.1\n"))
-        .collect();
-    let head = "$TTL 60\n@ SOA ns.lab. host.lab. 1 3600 600 86400 5\n@ NS ns.lab.\n";
-    let zones = [
-        (
-            "argotunnel.com",
-            "_v2-origintunneld._tcp SRV 1 1 7844 region1.v2.argotunnel.com.\n\
-             _v2-origintunneld._tcp SRV 2 1 7844 region2.v2.argotunnel.com.\n\
-             region1.v2 A 10.99.1.1\nregion1.v2 A 10.99.1.2\nregion2.v2 A 10.99.2.1\nregion2.v2 A 10.99.2.2\n\
-             protocol-v2 TXT \"[{\\\"protocol\\\":\\\"quic\\\",\\\"percentage\\\":100}]\"\n\
-             cfd-features TXT \"{}\"\n",
-        ),
-        ("example.com", public.as_str()),
-        ("cloudflare.com", "www A 10.99.3.1\n"),
-    ];
-    let mut conf = String::from(
-        "server:\n    rundir: /mnt\n    listen: 10.99.0.1@53\ndatabase:\n    storage: /mnt\nzone:\n",
-    );
-    for (zone, text) in zones {
-        fs::write(far.join(format!("{zone}.zone")), format!("{head}{text}"))?;
-        conf.push_str(&format!("  - domain: {zone}\n    file: /mnt/{zone}.zone\n"));
-    }
-    fs::write(far.join("knot.conf"), conf)?;
-    Ok(())
-}
-
-/// The unit that `cloudflared service install` writes (2026.7.0 and later).
-fn stock_unit(command: &str) -> String {
-    format!(
-        "[Unit]\nDescription=Cloudflare Tunnel client\nAfter=network-online.target\nWants=network-online.target\n\n\
-         [Service]\nTimeoutStartSec=15\nType=notify\n\
-         ExecStart=/usr/local/bin/cloudflared --no-autoupdate {command}\nRestart=on-failure\nRestartSec=5s\n\n\
-         [Install]\nWantedBy=multi-user.target\n"
-    )
-}
-
-const UPDATE_UNIT: &str =
-    "[Unit]\nDescription=Update cloudflared\n\n[Service]\nExecStart=/usr/local/bin/cloudflared update\n";
-const ORIGIN_UNIT: &str = "[Unit]\nDescription=The origin behind the tunnel\n\n[Service]\n\
-     ExecStart=/usr/local/bin/lab origin 127.0.0.1:8080\n\n[Install]\nWantedBy=multi-user.target\n";

@@ -1,7 +1,8 @@
 //! The lab of tunnelwarden: stand-ins for cloudflared and for Cloudflare's edge.
 //!
 //! `connector` plays cloudflared, `edge` plays the far side, and `wire` is the only thing the two share. `host` boots a
-//! throw-away Debian with both and the package under test, and `scenarios` are the stories that play there.
+//! throw-away Debian with both and the package under test, and `scenarios` are the stories that play there. `vm` boots a whole
+//! machine for those that a container cannot play, and `inside` are these.
 
 mod bad_input;
 pub mod bench;
@@ -10,9 +11,12 @@ pub mod edge;
 pub mod pki;
 pub mod wire;
 
+mod furnish;
 pub mod host;
+pub mod inside;
 pub mod scenarios;
 pub mod shell;
 mod surfaces;
 pub mod timeline;
 mod upheaval;
+pub mod vm;

@@ -37,7 +37,13 @@ impl Stage<'_> {
         self.running()
     }
 
-    fn running(&self) -> Result<std::cell::Ref<'_, Lab>> {
+    /// The machine we run on becomes the lab.
+    pub(crate) fn boot_here(&self, wishes: &Wishes) -> Result<std::cell::Ref<'_, Lab>> {
+        *self.lab.borrow_mut() = Some(Lab::start_here(self.parts, wishes)?);
+        self.running()
+    }
+
+    pub(crate) fn running(&self) -> Result<std::cell::Ref<'_, Lab>> {
         std::cell::Ref::filter_map(self.lab.borrow(), Option::as_ref).map_err(|_| anyhow::anyhow!("no lab"))
     }
 }

@@ -1,5 +1,5 @@
-//! The lab's runner: `lab run [--jobs N] [FILTER…]`, `lab list`, `lab try [--once]`, `lab clean`, and `lab origin ADDRESS`, the
-//! service behind the tunnel.
+//! The lab's runner: `lab run [--jobs N] [FILTER…]`, `lab vm`, `lab list`, `lab try [--once]`, `lab clean`, and `lab origin ADDRESS`,
+//! the service behind the tunnel.
 #![expect(clippy::disallowed_methods, reason = "the lab runs in real time")]
 
 use std::io::{Read as _, Write as _};
@@ -16,7 +16,7 @@ use tunnelwarden_lab::bench::{self, Readers};
 use tunnelwarden_lab::host::{PREFIX, Parts};
 use tunnelwarden_lab::scenarios::{ALL, Scenario, Stage};
 use tunnelwarden_lab::shell::{output, run};
-use tunnelwarden_lab::timeline;
+use tunnelwarden_lab::{inside, timeline, vm};
 
 #[derive(Parser)]
 struct Cli {
@@ -40,6 +40,17 @@ enum Verb {
         long: bool,
         filters: Vec<String>,
     },
+    /// Play in a VM what a container cannot; the tree has a kernel.
+    Vm {
+        #[command(flatten)]
+        given: Given,
+        /// Where evidence of failures is kept.
+        #[arg(long, default_value = "target/lab-failures")]
+        keep: PathBuf,
+        filters: Vec<String>,
+    },
+    /// The VM's own part of that.
+    Inside { filters: Vec<String> },
     /// Name the scenarios.
     List,
     /// Play one outage and tell it as a timeline.
@@ -104,6 +115,10 @@ fn main() -> ExitCode {
         Verb::Run { given, jobs, keep, long, filters } => {
             given.parts().map(|parts| play_all(&parts, jobs, &keep, long, &filters))
         }
+        Verb::Vm { given, keep, filters } => {
+            given.parts().and_then(|parts| vm::play(&parts, &keep, &filters))
+        }
+        Verb::Inside { filters } => play_inside(&filters),
         Verb::List => {
             ALL.iter().for_each(|scenario| println!("{}", scenario.name));
             Ok(true)
@@ -157,24 +172,43 @@ fn play_all(parts: &Parts, jobs: usize, keep: &Path, long: bool, filters: &[Stri
 }
 
 fn play(parts: &Parts, scenario: &Scenario, keep: &Path) -> bool {
-    let began = Instant::now();
     let stage = Stage { parts, lab: None.into() };
-    let result = (scenario.play)(&stage);
+    let passed = tell(&stage, scenario);
+    if !passed {
+        let kept = keep.join(scenario.name);
+        match stage.lab.borrow().as_ref().map(|lab| lab.keep_evidence(&kept)) {
+            Some(Ok(())) => println!("lab: {:<20} evidence in {}", "", kept.display()),
+            Some(Err(error)) => println!("lab: {:<20} no evidence: {error:#}", ""),
+            None => (),
+        }
+    }
+    passed
+}
+
+/// Plays it, and says how it went.
+fn tell(stage: &Stage<'_>, scenario: &Scenario) -> bool {
+    let began = Instant::now();
+    let result = (scenario.play)(stage);
     let took = began.elapsed().as_secs();
     match result {
         Ok(()) => println!("lab: {:<20} ok      {took:>4} s", scenario.name),
-        Err(error) => {
-            println!("lab: {:<20} FAILED  {took:>4} s: {error:#}", scenario.name);
-            let kept = keep.join(scenario.name);
-            match stage.lab.borrow().as_ref().map(|lab| lab.keep_evidence(&kept)) {
-                Some(Ok(())) => println!("lab: {:<20} evidence in {}", "", kept.display()),
-                Some(Err(error)) => println!("lab: {:<20} no evidence: {error:#}", ""),
-                None => (),
-            }
-            return false;
+        Err(ref error) => println!("lab: {:<20} FAILED  {took:>4} s: {error:#}", scenario.name),
+    }
+    result.is_ok()
+}
+
+/// One lab for all. The host counts, and takes the evidence from the disk.
+fn play_inside(filters: &[String]) -> Result<bool> {
+    let parts = inside::parts()?;
+    let stage = Stage { parts: &parts, lab: None.into() };
+    for scenario in inside::chosen(filters) {
+        if !tell(&stage, scenario)
+            && let Some(lab) = stage.lab.borrow().as_ref()
+        {
+            lab.keep_evidence(&Path::new(vm::EVIDENCE).join(scenario.name))?;
         }
     }
-    true
+    Ok(true)
 }
 
 fn clean(scratch: &Path) -> Result<()> {
