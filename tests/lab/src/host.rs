@@ -92,7 +92,8 @@ const KEPT: &str = "-sys_time,-sys_module,-sys_rawio,-sys_boot";
 impl Lab {
     /// Boots a lab and brings cloudflared (and tunnelwarden) up in it.
     pub fn start(parts: &Parts, wishes: &Wishes) -> Result<Self> {
-        let (name, dir) = place(parts);
+        let name = next_name();
+        let dir = parts.scratch.join(&name);
         let root = dir.join("root");
         for sub in ["root", "upper", "work"] {
             fs::create_dir_all(dir.join(sub))?;
@@ -110,16 +111,14 @@ impl Lab {
         let (parts, pid1) = (parts.clone(), String::new());
         let mut lab = Self { name, dir, root, parts, nspawn, pid1, edge: None, dns: None };
         lab.pid1 = lab.wait_for_boot()?;
+        lab.sh("update-ca-certificates")?;
         lab.bring_up(wishes)?;
         Ok(lab)
     }
 
-    /// Makes a lab of the machine we run on. Only its far side goes when the lab is dropped.
+    /// Makes a lab of the machine we run on, which was furnished before it booted. Only the far side goes when it is dropped.
     pub fn start_here(parts: &Parts, wishes: &Wishes) -> Result<Self> {
-        let (name, dir) = place(parts);
-        let root = PathBuf::from("/");
-        fs::create_dir_all(&dir)?;
-        furnish(parts, wishes, &dir, &root)?;
+        let (name, dir, root) = (next_name(), parts.scratch.clone(), parts.tree.clone());
         let (parts, pid1) = (parts.clone(), "1".to_owned());
         let mut lab = Self { name, dir, root, parts, nspawn: None, pid1, edge: None, dns: None };
         lab.bring_up(wishes)?;
@@ -130,7 +129,6 @@ impl Lab {
         run("ip", &["netns", "add", &self.name])?;
         self.wire()?;
         self.start_far_side(wishes.names)?;
-        self.sh("update-ca-certificates")?;
         self.sh("systemctl daemon-reload; systemctl enable -q --now origin.service")?;
         // One that cannot come up is what some scenarios are about.
         self.sh("systemctl enable -q cloudflared.service; systemctl start --no-block cloudflared.service")?;
@@ -438,12 +436,8 @@ impl Drop for Lab {
     }
 }
 
-/// A lab's name, and the folder for what it leaves.
-fn place(parts: &Parts) -> (String, PathBuf) {
-    let number = COUNT.fetch_add(1, Ordering::Relaxed);
-    let name = format!("{PREFIX}{}x{number}", std::process::id());
-    let dir = parts.scratch.join(&name);
-    (name, dir)
+fn next_name() -> String {
+    format!("{PREFIX}{}x{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
 }
 
 /// A process group's leader and what it started: `ip netns exec` replaces itself, so this is the program.

@@ -91,7 +91,7 @@ pub(crate) fn seconds(n: u64) -> Duration {
     Duration::from_secs(n)
 }
 
-fn tunnel(lab: &Lab) -> Result<Value> {
+pub(crate) fn tunnel(lab: &Lab) -> Result<Value> {
     lab.status()?["tunnels"].get(0).cloned().context("status shows no tunnel")
 }
 
