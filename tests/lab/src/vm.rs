@@ -43,8 +43,9 @@ pub fn play(parts: &Parts, keep: &Path, filters: &[String]) -> Result<bool> {
         }
     }
     if silent || !failed.is_empty() {
-        match machine.keep_evidence(keep, &failed) {
-            Ok(()) => println!("lab: {:<20} evidence in {}", "", keep.display()),
+        let kept = keep.join("vm");
+        match machine.keep_evidence(&kept, &failed) {
+            Ok(()) => println!("lab: {:<20} evidence in {}", "", kept.display()),
             Err(error) => println!("lab: {:<20} no evidence: {error:#}", ""),
         }
     }
@@ -122,8 +123,7 @@ impl Machine {
 
     /// Waits for the machine's own power-off, without which its disk is not whole, and copies what it left.
     fn keep_evidence(&mut self, keep: &Path, failed: &[&str]) -> Result<()> {
-        let keep = keep.join("vm");
-        fs::create_dir_all(&keep)?;
+        fs::create_dir_all(keep)?;
         let until = Instant::now() + Duration::from_secs(60);
         while self.qemu.try_wait()?.is_none() && Instant::now() < until {
             sleep(Duration::from_millis(200));
