@@ -233,7 +233,7 @@ fn summary(warden: &Warden) -> String {
     if parts.is_empty() {
         parts.push("no unit on this host runs a tunnel".into());
     }
-    if warden.policy().powerless.is_some() {
+    if !warden.policy().powerless.is_empty() {
         parts.push("only watching".into());
     }
     parts.join("; ")

@@ -7,6 +7,7 @@ mod memory;
 mod names;
 mod probes;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -151,33 +152,33 @@ fn about(found: &[Found]) -> About {
     About { started: clock::now().wall, tunnels: tunnels.collect() }
 }
 
-/// Why systemd would not take our orders, if it would not.
-async fn powerless(systemd: &Systemd, found: &[Found]) -> Option<String> {
-    let mut why = None;
+/// The units for which systemd would not take our orders, and why.
+async fn powerless(systemd: &Systemd, found: &[Found]) -> BTreeMap<String, String> {
+    let mut units = BTreeMap::new();
     for tunnel in found {
-        why = match systemd.permission(&tunnel.unit).await {
-            Ok(Permission::Root | Permission::Granted) => continue,
-            Ok(Permission::Denied) => Some(format!(
+        let why = match systemd.permission(&tunnel.unit).await {
+            Ok(Permission::Root | Permission::Granted | Permission::NotLoaded) => continue,
+            Ok(Permission::Denied) => format!(
                 "polkit does not let us restart {}; tunnelwarden config polkit prints the rule that would",
                 tunnel.unit
-            )),
-            Ok(Permission::PolkitTooOld(version)) => Some(format!(
+            ),
+            Ok(Permission::PolkitTooOld(version)) => format!(
                 "polkit {version} cannot allow single units, and allowing all would be as good as root"
-            )),
-            Ok(Permission::PolkitAbsent) => Some("polkit is not installed".to_owned()),
+            ),
+            Ok(Permission::PolkitAbsent) => "polkit is not installed".to_owned(),
             Err(error) => {
-                Some(format!("whether polkit lets us restart {} cannot be found out: {error}", tunnel.unit))
+                format!("whether polkit lets us restart {} cannot be found out: {error}", tunnel.unit)
             }
         };
+        let text = format!("{} is only watched: {why}", tunnel.unit);
+        told::daemon(told::POLKIT_MISSING, Weight::Warning, &text);
+        units.insert(tunnel.unit.clone(), why);
     }
-    if let Some(why) = &why {
-        told::daemon(told::POLKIT_MISSING, Weight::Warning, &format!("Only watching: {why}"));
-    }
-    why
+    units
 }
 
 /// The judge's numbers, from the settings.
-fn policy(settings: &Settings, powerless: Option<String>) -> Policy {
+fn policy(settings: &Settings, powerless: BTreeMap<String, String>) -> Policy {
     let Settings { probe, ready, edge, judge, remedy, .. } = settings;
     let grace = Duration::from_secs(5);
     Policy {
@@ -211,7 +212,7 @@ struct Ear {
     metrics: Arc<Metrics>,
     systemd: Arc<Systemd>,
     found: Vec<Found>,
-    powerless: Option<String>,
+    powerless: BTreeMap<String, String>,
     settings: Settings,
 }
 

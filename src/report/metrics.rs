@@ -107,7 +107,7 @@ impl Metrics {
             mode: gauges("tunnelwarden_mode", "1 for the mode in force: remedy or observe.", &["mode"]),
             powerless: ok(IntGauge::new(
                 "tunnelwarden_powerless",
-                "1 if this host lets us only watch (polkit too old, absent or refusing).",
+                "1 if this host lets us only watch a unit (polkit too old, absent or refusing).",
             )),
             verdict: gauges(
                 "tunnelwarden_verdict",
@@ -360,7 +360,7 @@ impl Metrics {
         let policy = warden.policy();
         self.mode.with_label_values(&["remedy"]).set(i64::from(!policy.observe_only));
         self.mode.with_label_values(&["observe"]).set(i64::from(policy.observe_only));
-        self.powerless.set(i64::from(policy.powerless.is_some()));
+        self.powerless.set(i64::from(!policy.powerless.is_empty()));
         self.memory_lost.set(i64::from(warden.memory_lost().is_some()));
         self.cycles.inc_by(warden.cycles().saturating_sub(self.cycles.get()));
         self.edge_reachable.reset();

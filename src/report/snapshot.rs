@@ -21,7 +21,7 @@ use crate::warden::tunnel::Tunnel;
 pub struct Status {
     pub version: String,
     pub mode: String,
-    /// Why this host only watches, if it must.
+    /// Why units of this host are only watched, if they are.
     pub powerless: Option<String>,
     pub since: String,
     pub paused_until: Option<String>,
@@ -144,12 +144,24 @@ impl Status {
         Self {
             version: env!("CARGO_PKG_VERSION").into(),
             mode: if policy.observe_only { "observe" } else { "remedy" }.into(),
-            powerless: policy.powerless.clone(),
+            powerless: powerless(warden),
             since: rfc3339(about.started),
             paused_until: warden.paused().map(|pause| rfc3339(now.wall_of(pause.until))),
             tunnels: warden.tunnels().map(|tunnel| one(warden, tunnel, about, now)).collect(),
         }
     }
+}
+
+/// The reasons, each once; with the units' names where others may be acted on.
+fn powerless(warden: &Warden) -> Option<String> {
+    let powerless = &warden.policy().powerless;
+    let all = warden.tunnels().all(|tunnel| powerless.contains_key(&tunnel.unit));
+    let mut said: Vec<_> = powerless
+        .iter()
+        .map(|(unit, why)| if all { why.clone() } else { format!("{unit} alone, because {why}") })
+        .collect();
+    said.dedup();
+    (!said.is_empty()).then(|| said.join("; "))
 }
 
 fn one(warden: &Warden, tunnel: &Tunnel, about: &About, now: Now) -> TunnelStatus {

@@ -53,6 +53,12 @@ fn claim(cause: Cause, f: &Facts<'_>) -> String {
         Cause::Healthy => "The tunnel works".into(),
         Cause::UnitMissing => "systemd knows no such unit".into(),
         Cause::UnitBroken => "systemd cannot execute the unit".into(),
+        Cause::OperatorStopped if f.unit.is_some_and(|unit| unit.frozen) => {
+            "The unit was frozen on purpose, so it stays frozen".into()
+        }
+        Cause::OperatorStopped if f.unit.is_some_and(|unit| unit.disabled) => {
+            "The unit is disabled and does not run, so it is not started".into()
+        }
         Cause::OperatorStopped => "The unit was stopped on purpose, so it stays stopped".into(),
         Cause::StoppedFromOutside => "A signal from outside systemd ended cloudflared".into(),
         Cause::PlannedRestart => "Somebody else restarted cloudflared a moment ago".into(),

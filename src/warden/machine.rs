@@ -262,6 +262,7 @@ impl Warden {
         let host_charges = self.host_charges();
         let facts = tunnel.facts(now, &self.policy, &self.host, &self.edge_track, self.shaken);
         let case = Case {
+            unit: &tunnel.unit,
             facts: &facts,
             cause: Cause::PlannedRestart,
             remedy: operator::remedy_for(&facts),
@@ -414,6 +415,7 @@ fn judge(tunnel: &mut Tunnel, around: &Around<'_>, now: Now, out: &mut Vec<Comma
     let case = verdict.cause.and_then(|cause| {
         let remedy = chosen(cause, &facts)?;
         Some(Case {
+            unit: &tunnel.unit,
             facts: &facts,
             cause,
             remedy,

@@ -1,5 +1,6 @@
 //! The numbers that the judge goes by; validated before they come here.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// Validated settings of judge and remedy.
@@ -7,8 +8,8 @@ use std::time::Duration;
 pub struct Policy {
     /// Judge and report, touch nothing.
     pub observe_only: bool,
-    /// Why we may not act on this host at all (polkit), if so.
-    pub powerless: Option<String>,
+    /// The units that we may not act on, and why (polkit).
+    pub powerless: BTreeMap<String, String>,
     /// Trouble must have lasted this long.
     pub sustained: Duration,
     /// And must have been seen in this many rounds.
@@ -51,7 +52,7 @@ impl Policy {
         let minutes = |n: u64| Duration::from_secs(n * 60);
         Self {
             observe_only: false,
-            powerless: None,
+            powerless: BTreeMap::new(),
             sustained: Duration::from_secs(10),
             rounds: 2,
             patience: Duration::from_secs(30),

@@ -144,6 +144,7 @@ impl Held {
 /// Everything a rail may look at.
 #[derive(Clone, Copy)]
 pub struct Case<'a> {
+    pub unit: &'a str,
     pub facts: &'a Facts<'a>,
     pub cause: Cause,
     pub remedy: Remedy,
@@ -199,7 +200,7 @@ fn memory_lost(case: &Case<'_>) -> Option<Held> {
 
 fn observe_only(case: &Case<'_>) -> Option<Held> {
     let policy = case.facts.policy;
-    if let Some(why) = &policy.powerless {
+    if let Some(why) = policy.powerless.get(case.unit) {
         return Some(Held::because(Hold::ObserveOnly, why.clone()));
     }
     if policy.observe_only {

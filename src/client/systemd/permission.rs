@@ -27,21 +27,26 @@ pub enum Permission {
     /// This polkit (its version) does not know rules that see a unit.
     PolkitTooOld(String),
     PolkitAbsent,
+    /// systemd has not loaded the unit (it was never started), so that it cannot be asked. Nothing speaks against it.
+    NotLoaded,
 }
 
 pub(super) async fn ask(connection: &Connection, unit: &str) -> Result<Permission, SystemdError> {
     if rustix::process::geteuid().is_root() {
         return Ok(Permission::Root);
     }
-    if systemd_allows(connection, unit).await? {
-        return Ok(Permission::Granted);
-    }
-    // Only now does it matter why.
+    let otherwise = match systemd_allows(connection, unit).await {
+        Ok(true) => return Ok(Permission::Granted),
+        Ok(false) => Permission::Denied,
+        Err(SystemdError::NoSuchUnit(_)) => Permission::NotLoaded,
+        Err(error) => return Err(error),
+    };
+    // Only now does it matter which polkit there is.
     match polkit(connection, "BackendVersion").await {
         Ok(version) if too_old(&version, &polkit(connection, "BackendName").await.unwrap_or_default()) => {
             Ok(Permission::PolkitTooOld(version))
         }
-        Ok(_) => Ok(Permission::Denied),
+        Ok(_) => Ok(otherwise),
         Err(_) if !polkit_known(connection).await? => Ok(Permission::PolkitAbsent),
         Err(error) => Err(error),
     }

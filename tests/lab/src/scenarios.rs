@@ -531,6 +531,8 @@ fn other_tunnels_and_names(lab: &Lab) -> Result<()> {
     let tunnels = |lab: &Lab| lab.status().map(|status| status["tunnels"].as_array().map_or(0, Vec::len));
     lab.sh("cp /etc/systemd/system/cloudflared.service /etc/systemd/system/cloudflared-b.service; systemctl daemon-reload")?;
     wait("a new unit is found", seconds(20), || Ok(tunnels(lab).unwrap_or(0) == 2))?;
+    // It was never started, so systemd cannot be asked about it; the other one may be acted on all the same.
+    ensure!(lab.metric("tunnelwarden_powerless")? == 0.0, "{}", lab.status()?["powerless"]);
     lab.sh("rm /etc/systemd/system/cloudflared-b.service; systemctl daemon-reload")?;
     wait("a unit that went is forgotten", seconds(20), || Ok(tunnels(lab).unwrap_or(0) == 1))?;
     ensure!(lab.show("tunnelwarden", "MainPID")? == pid, "tunnelwarden was restarted");
