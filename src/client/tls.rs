@@ -3,16 +3,16 @@
 use std::sync::{Arc, Mutex};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{VerifierBuilderError, WebPkiServerVerifier};
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, SignatureScheme};
-use rustls_platform_verifier::Verifier;
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
 /// Why no TLS client could be made.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     #[error("cannot load the system's trusted certificates (is ca-certificates installed?)")]
-    Roots(#[source] rustls::Error),
+    Roots(#[source] VerifierBuilderError),
     #[error("cannot set up TLS")]
     Setup(#[source] rustls::Error),
 }
@@ -31,17 +31,14 @@ impl Tls {
     /// # Errors
     /// The system has no trusted certificate at all.
     pub fn system() -> Result<Self, TlsError> {
-        Self::system_and(std::iter::empty())
-    }
-
-    /// Trusts what this system trusts, and `extra` roots.
-    ///
-    /// # Errors
-    /// No trusted certificate at all, or an extra one that cannot be read.
-    pub fn system_and(extra: impl IntoIterator<Item = CertificateDer<'static>>) -> Result<Self, TlsError> {
         let provider = Arc::new(ring::default_provider());
-        let verifier = Verifier::new_with_extra_roots(extra, provider.clone()).map_err(TlsError::Roots)?;
-        Self::build(provider, Arc::new(verifier))
+        let mut roots = RootCertStore::empty();
+        // One that cannot be parsed is no reason to do without the others.
+        roots.add_parsable_certificates(system_roots());
+        let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone())
+            .build()
+            .map_err(TlsError::Roots)?;
+        Self::build(provider, verifier)
     }
 
     fn build(provider: Arc<CryptoProvider>, verifier: Arc<dyn ServerCertVerifier>) -> Result<Self, TlsError> {
@@ -73,6 +70,14 @@ impl Tls {
         config.alpn_protocols = vec![b"argotunnel".to_vec()];
         Ok((config, recorder))
     }
+}
+
+/// The bundle alone where there is one: the folder beside it holds the same certificates in files of their own, and
+/// reading those as well takes longer than the rest of our start.
+fn system_roots() -> Vec<CertificateDer<'static>> {
+    let bundle = openssl_probe::probe().cert_file;
+    let found = rustls_native_certs::load_certs_from_paths(bundle.as_deref(), None).certs;
+    if found.is_empty() { rustls_native_certs::load_native_certs().certs } else { found }
 }
 
 fn config(
