@@ -3,6 +3,7 @@
 //! An answer that is not of its form is an error, not an empty list: an API that cannot be read is no evidence.
 
 mod allowance;
+mod asked;
 mod credentials;
 mod endpoint;
 mod envelope;
@@ -25,6 +26,7 @@ use reqwest::{Client, Url};
 use tokio::time::Instant;
 
 pub use allowance::{Allowance, Budget};
+pub use asked::{Asked, Count, Outcome};
 pub use credentials::Credentials;
 pub use error::{ApiError, Fault, Permission};
 pub use token::{Account, TokenOwner, TokenStatus, VerifiedToken};
@@ -93,6 +95,7 @@ pub struct CloudflareApi {
     request: Duration,
     call: Duration,
     gate: Mutex<Gate>,
+    count: Option<Count>,
 }
 
 impl CloudflareApi {
@@ -128,7 +131,14 @@ impl CloudflareApi {
             request: settings.request,
             call: settings.call,
             gate: Mutex::new(Gate::new(settings.budget)),
+            count: None,
         })
+    }
+
+    /// From now on `count` is told of each request.
+    #[must_use]
+    pub fn counted(self, count: Count) -> Self {
+        Self { count: Some(count), ..self }
     }
 
     /// The accounts that the credentials reach.

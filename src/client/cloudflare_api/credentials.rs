@@ -19,6 +19,18 @@ pub enum Credentials {
 }
 
 impl Credentials {
+    /// They are the very same.
+    pub fn same(&self, other: &Self) -> bool {
+        let equal = |a: &SecretString, b: &SecretString| a.expose_secret() == b.expose_secret();
+        match (self, other) {
+            (Self::Token(ours), Self::Token(theirs)) => equal(ours, theirs),
+            (Self::GlobalKey { email, key }, Self::GlobalKey { email: their_email, key: their_key }) => {
+                equal(email, their_email) && equal(key, their_key)
+            }
+            (Self::Token(_), Self::GlobalKey { .. }) | (Self::GlobalKey { .. }, Self::Token(_)) => false,
+        }
+    }
+
     pub(super) fn is_token(&self) -> bool {
         matches!(self, Self::Token(_))
     }

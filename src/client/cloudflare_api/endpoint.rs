@@ -1,5 +1,6 @@
 //! The paths that are asked, and the right that each wants.
 
+use super::asked::Asked;
 use super::error::{ApiError, Permission};
 
 #[derive(Clone, Copy, Debug)]
@@ -58,6 +59,20 @@ impl<'a> Endpoint<'a> {
 
     pub(super) fn verifies(self) -> bool {
         matches!(self, Self::VerifyUser | Self::VerifyAccount { .. })
+    }
+
+    /// For whoever counts.
+    pub(super) fn asked(self) -> Asked {
+        match self {
+            Self::Accounts => Asked::Accounts,
+            Self::VerifyUser | Self::VerifyAccount { .. } => Asked::Token,
+            Self::Tunnel { .. } => Asked::Tunnel,
+            Self::Connections { .. } => Asked::Connections,
+            Self::Configuration { .. } => Asked::Configuration,
+            Self::Zones => Asked::Zones,
+            Self::Records { .. } => Asked::Records,
+            Self::Addresses => Asked::Addresses,
+        }
     }
 
     /// For error texts.

@@ -6,6 +6,7 @@ use serde::de::DeserializeOwned;
 use tokio::time::{Instant, timeout_at};
 
 use super::CloudflareApi;
+use super::asked::Outcome;
 use super::endpoint::Endpoint;
 use super::envelope::{Page, open, unexpected};
 use super::error::ApiError;
@@ -66,11 +67,14 @@ impl CloudflareApi {
             return Err(ApiError::Timeout);
         }
         let until = until.min(now + self.request);
-        let (status, body) = match timeout_at(until, self.get(endpoint, query)).await {
-            Ok(answer) => answer?,
-            Err(_) => return Err(ApiError::Timeout),
+        let page = match timeout_at(until, self.get(endpoint, query)).await {
+            Ok(answer) => answer.and_then(|(status, body)| open(endpoint, status, &body)),
+            Err(_) => Err(ApiError::Timeout),
         };
-        open(endpoint, status, &body)
+        if let (Some(count), Some(outcome)) = (&self.count, Outcome::of(&page)) {
+            (count.0)(endpoint.asked(), outcome);
+        }
+        page
     }
 
     async fn get(&self, endpoint: Endpoint<'_>, query: &[(&str, &str)]) -> Result<(u16, Vec<u8>), ApiError> {

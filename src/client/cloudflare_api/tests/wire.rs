@@ -199,3 +199,23 @@ async fn over_https_by_our_own_resolver() {
         CloudflareApi::new(&authority.tls, Arc::new(dns), "tunnelwarden/0.0.0", Some(token()), &settings);
     assert_eq!(api.unwrap().accounts().await.unwrap().len(), 2);
 }
+
+#[tokio::test]
+async fn every_request_is_counted_and_nothing_else() {
+    let server = server(|target| match target.starts_with("/zones?") {
+        true => good("[]"),
+        false => refused(404, 1003, "Tunnel not found"),
+    })
+    .await;
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let told = heard.clone();
+    let count = Count(Box::new(move |asked, outcome| told.lock().unwrap().push((asked, outcome))));
+    let budget = Budget::AtMost { requests: 2, per: Duration::from_secs(300) };
+    let api = client(Some(token()), &ApiSettings { budget, ..server.settings() }).counted(count);
+    api.zones("a").await.unwrap();
+    api.tunnel("a", "..").await.unwrap_err();
+    api.tunnel("a", "b").await.unwrap_err();
+    api.tunnel("a", "b").await.unwrap_err();
+    let heard = heard.lock().unwrap().clone();
+    assert_eq!(heard, [(Asked::Zones, Outcome::Answered), (Asked::Tunnel, Outcome::NotFound)]);
+}
