@@ -300,4 +300,4 @@ impl Resolve for Names {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

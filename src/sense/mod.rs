@@ -9,4 +9,5 @@ pub mod host;
 pub mod journal;
 pub mod public;
 pub mod ready;
+pub mod tunnel;
 pub mod unit;

@@ -369,9 +369,14 @@ fn listed_live(f: &Facts<'_>) -> Option<bool> {
     tunnel.live.filter(|_| late_enough).map(|live| 0 < live)
 }
 
-/// Cloudflare's records know that this connector has lost its connections.
+/// Cloudflare's records know that this connector has lost its connections. They may be as late to list a new process or
+/// a new registration as they are to drop a lost one.
 pub fn listed_lost(f: &Facts<'_>) -> bool {
-    listed_live(f) == Some(false)
+    let registered = f.log.registered.max(f.track.connected_since);
+    let newest = f.life().map(|life| life.began).max(registered);
+    let read = f.tunnel.map(|(at, _)| at);
+    let settled = newest.zip(read).is_some_and(|(newest, read)| newest + RECORDS_LAG <= read);
+    settled && listed_live(f) == Some(false)
 }
 
 fn ingress_empty(f: &Facts<'_>) -> bool {

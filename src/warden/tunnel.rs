@@ -271,7 +271,7 @@ impl Tunnel {
     }
 
     /// Why each sense of this tunnel cannot see, if it cannot.
-    pub fn blindness(&self) -> [(Sense, Option<Blind>); 4] {
+    pub fn blindness(&self) -> [(Sense, Option<Blind>); 5] {
         let mut looked = self.evidence.names.values().filter_map(|name| name.latest.as_ref()).peekable();
         let public = if self.evidence.names.is_empty() {
             Some(Blind::NotFound)
@@ -282,12 +282,20 @@ impl Tunnel {
         } else {
             None
         };
+        // Without credentials nobody looks.
+        let records = if self.reads_records() { self.evidence.tunnel.blind() } else { Some(Blind::NotFound) };
         [
             (Sense::Unit, self.evidence.unit.blind()),
             (Sense::Journal, self.evidence.journal.blind()),
             (Sense::Ready, self.evidence.ready.blind()),
             (Sense::Public, public),
+            (Sense::Tunnel, records),
         ]
+    }
+
+    /// Cloudflare's records are looked at, which needs credentials.
+    pub fn reads_records(&self) -> bool {
+        self.evidence.tunnel.latest.is_some()
     }
 
     /// When a sense of this tunnel last saw something.
@@ -300,7 +308,8 @@ impl Tunnel {
                 let sights = self.evidence.names.values().filter_map(|name| name.latest.as_ref());
                 sights.filter(|(_, sight)| sight.answer != Answer::Blind).map(|(at, _)| *at).max()
             }
-            Sense::Control | Sense::Edge | Sense::Dns | Sense::Tunnel | Sense::Host => None,
+            Sense::Tunnel => self.evidence.tunnel.seen_at,
+            Sense::Control | Sense::Edge | Sense::Dns | Sense::Host => None,
         }
     }
 

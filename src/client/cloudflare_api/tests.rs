@@ -1,6 +1,6 @@
 mod paging;
 mod refusals;
-mod server;
+pub(crate) mod server;
 mod wire;
 
 use super::*;

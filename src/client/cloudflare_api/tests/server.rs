@@ -10,40 +10,40 @@ use tokio::net::{TcpListener, TcpStream};
 use super::super::*;
 use crate::client::tls::testing::Authority;
 
-pub(super) const TOKEN: &str = "cfut_this-is-not-a-real-token-0123456789";
-pub(super) const KEY: &str = "cfk_this-is-not-a-real-key-0123456789";
+pub(crate) const TOKEN: &str = "cfut_this-is-not-a-real-token-0123456789";
+pub(crate) const KEY: &str = "cfk_this-is-not-a-real-key-0123456789";
 
 /// What the server does with a request.
-pub(super) enum Act {
+pub(crate) enum Act {
     /// Answers with these bytes and closes.
     Say(Vec<u8>),
     /// Reads and never answers.
     Mute,
 }
 
-pub(super) fn answer(status: u16, headers: &str, body: &str) -> Act {
+pub(crate) fn answer(status: u16, headers: &str, body: &str) -> Act {
     let length = body.len();
     let head =
         format!("HTTP/1.1 {status} x\r\n{headers}content-length: {length}\r\nconnection: close\r\n\r\n");
     Act::Say([head.as_bytes(), body.as_bytes()].concat())
 }
 
-pub(super) fn good(result: &str) -> Act {
+pub(crate) fn good(result: &str) -> Act {
     answer(200, "", &format!(r#"{{"success":true,"errors":[],"messages":[],"result":{result}}}"#))
 }
 
-pub(super) fn refused(status: u16, code: i64, message: &str) -> Act {
+pub(crate) fn refused(status: u16, code: i64, message: &str) -> Act {
     let error = format!(r#"{{"code":{code},"message":"{message}"}}"#);
     answer(status, "", &format!(r#"{{"success":false,"errors":[{error}],"messages":[],"result":null}}"#))
 }
 
-pub(super) struct Server {
-    pub(super) address: SocketAddr,
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
     heard: Arc<Mutex<Vec<String>>>,
 }
 
 /// Serves; `act` is given the path and query.
-pub(super) async fn server(act: impl Fn(&str) -> Act + Send + Sync + 'static) -> Server {
+pub(crate) async fn server(act: impl Fn(&str) -> Act + Send + Sync + 'static) -> Server {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let address = listener.local_addr().unwrap();
     let heard = Arc::new(Mutex::new(Vec::new()));
@@ -79,31 +79,31 @@ async fn serve(mut stream: TcpStream, act: Arc<impl Fn(&str) -> Act>, heard: Arc
 
 impl Server {
     /// The requests so far, as they came.
-    pub(super) fn heard(&self) -> Vec<String> {
+    pub(crate) fn heard(&self) -> Vec<String> {
         self.heard.lock().unwrap().clone()
     }
 
-    pub(super) fn settings(&self) -> ApiSettings {
+    pub(crate) fn settings(&self) -> ApiSettings {
         ApiSettings { base: format!("http://{}/client/v4", self.address), ..ApiSettings::default() }
     }
 
     /// A client with a token and no budget.
-    pub(super) fn api(&self) -> CloudflareApi {
+    pub(crate) fn api(&self) -> CloudflareApi {
         client(Some(token()), &self.settings())
     }
 }
 
-pub(super) fn token() -> Credentials {
+pub(crate) fn token() -> Credentials {
     Credentials::Token(TOKEN.into())
 }
 
-pub(super) fn client(credentials: Option<Credentials>, settings: &ApiSettings) -> CloudflareApi {
+pub(crate) fn client(credentials: Option<Credentials>, settings: &ApiSettings) -> CloudflareApi {
     let dns = Arc::new(Dns::from_file("/nonexistent/resolv.conf".into()));
     CloudflareApi::new(&Authority::new().tls, dns, "tunnelwarden/0.0.0", credentials, settings).unwrap()
 }
 
 /// Everything that anybody could print of an error; none of it may hold a secret.
-pub(super) fn words(error: &ApiError) -> String {
+pub(crate) fn words(error: &ApiError) -> String {
     let mut all = format!("{error:?}\n{error:#?}\n{error}\n{}\n", error.advice());
     let mut next = error.source();
     while let Some(cause) = next {
