@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::{Exit, daemon, out, say};
 use crate::clock;
-use crate::report::snapshot::{Status, TunnelStatus};
+use crate::report::snapshot::{NOT_CONFIGURED, Status, TunnelStatus};
 
 /// Which tunnels, and where from.
 #[derive(Debug, clap::Args)]
@@ -212,8 +212,13 @@ fn one(text: &mut String, tunnel: &TunnelStatus) -> std::fmt::Result {
     if let Some(incident) = &tunnel.incident {
         writeln!(text, "  incident   {} since {}", incident.id, incident.opened)?;
     }
-    for sense in tunnel.senses.iter().filter(|sense| sense.blind.is_some()) {
-        row(text, "blind", &format!("{}: {}", sense.sense, sense.blind.as_deref().unwrap_or("")))?;
+    for sense in &tunnel.senses {
+        if let Some(why) = sense.blind.as_deref().filter(|why| *why != NOT_CONFIGURED) {
+            row(text, "blind", &format!("{}: {why}", sense.sense))?;
+        }
+    }
+    for unread in &tunnel.unread {
+        row(text, "unread", unread)?;
     }
     Ok(())
 }

@@ -30,6 +30,11 @@ pub(super) enum Signal {
         id: Option<String>,
         version: Option<String>,
     },
+    /// Why Cloudflare's API cannot be read; `None` once it can.
+    Api {
+        unit: String,
+        trouble: Option<String>,
+    },
     /// Everything has to begin anew, under these settings.
     Anew(Box<Settings>),
     Stop,
@@ -62,7 +67,7 @@ pub(super) async fn turn(
             biased;
             signal = signals.recv() => match signal {
                 Some(Signal::About(new)) => {
-                    about = new;
+                    about = new.after(about);
                     executor.rename(&about);
                     Event::Woke
                 }
@@ -72,6 +77,12 @@ pub(super) async fn turn(
                         tunnel.version = version.clone().or(tunnel.version.take());
                     }
                     Event::Woke
+                }
+                Some(Signal::Api { unit, trouble }) => {
+                    for tunnel in about.tunnels.iter_mut().filter(|tunnel| tunnel.unit == unit) {
+                        tunnel.api.clone_from(&trouble);
+                    }
+                    continue;
                 }
                 Some(Signal::Anew(settings)) => return Ended::Anew(settings),
                 Some(Signal::Stop) | None => return Ended::Stop,
@@ -210,7 +221,8 @@ fn health(warden: &Warden) -> Health {
     let none = tunnels.peek().is_none();
     let tunnels_blind = tunnels.all(|tunnel| {
         let senses = tunnel.blindness();
-        senses.iter().all(|(sense, blind)| blind.is_some() || *sense == Sense::Journal)
+        // What was written, and what Cloudflare keeps, is not enough to decide by.
+        senses.iter().all(|(sense, blind)| blind.is_some() || matches!(sense, Sense::Journal | Sense::Tunnel))
     });
     if host_blind && tunnels_blind && !none { Health::AllBlind } else { Health::Deciding }
 }

@@ -1,11 +1,13 @@
 //! Wiring: settings → clients → probes → warden → loop. Start and stop order is here and nowhere else.
 
+mod credentials;
 mod discover;
 mod event_loop;
 mod executor;
 mod memory;
 mod names;
 mod probes;
+mod records;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -80,7 +82,11 @@ async fn live(settings: Settings, first: bool) -> anyhow::Result<Ended> {
     let (signals, signal_rx) = mpsc::channel(8);
     let metrics = Arc::new(Metrics::new());
     metrics.reloaded(true);
-    let about = about(&found);
+    let given = credentials::find(&settings.api, environment);
+    if let Some(warning) = &given.warning {
+        tracing::warn!("{warning}");
+    }
+    let about = about(&found, given.warning.as_deref());
     let (picture, shown) = watch::channel(Picture::of(&warden, &about, clock::now()));
     let (to_bus, bus_signals) = mpsc::channel(BUS_SIGNALS);
     let (on_bus_tx, on_bus_rx) = oneshot::channel();
@@ -89,7 +95,15 @@ async fn live(settings: Settings, first: bool) -> anyhow::Result<Ended> {
     // So that `tunnelwarden status` works as soon as systemd says that we run. Before any probe begins, as their first
     // looks all want the processor. No bus is no reason not to watch.
     let _ = tokio::time::timeout(BUS_PATIENCE, on_bus_rx).await;
-    let senses = probes::Senses::new(&settings, Arc::clone(&systemd), events.clone(), signals.clone())?;
+    let records = given.credentials.clone().map(|credentials| (credentials, found.len()));
+    let senses = probes::Senses::new(
+        &settings,
+        Arc::clone(&systemd),
+        events.clone(),
+        signals.clone(),
+        records,
+        &metrics,
+    )?;
     let host = senses.host();
     let hands = Hands::new(Arc::clone(&systemd));
     let mut executor =
@@ -113,7 +127,7 @@ async fn live(settings: Settings, first: bool) -> anyhow::Result<Ended> {
     let (units_tx, units_rx) = watch::channel(units);
     let (changed, changed_rx) = mpsc::channel(1);
     tokio::spawn(crate::sense::unit::watch(Arc::clone(&systemd), units_rx, events.clone(), changed));
-    let ear = Ear { signals, events: events.clone(), metrics, systemd, found, powerless, settings };
+    let ear = Ear { signals, events: events.clone(), metrics, systemd, found, powerless, settings, given };
     tokio::spawn(ear.listen(changed_rx));
 
     let line = format!("watching {}", names(&about));
@@ -135,6 +149,11 @@ async fn live(settings: Settings, first: bool) -> anyhow::Result<Ended> {
     Ok(ended)
 }
 
+/// Our environment, where it is text.
+fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
 fn names(about: &About) -> String {
     match about.tunnels.len() {
         0 => "no unit, because none on this host runs a tunnel".to_owned(),
@@ -142,12 +161,15 @@ fn names(about: &About) -> String {
     }
 }
 
-fn about(found: &[Found]) -> About {
+/// What the surfaces say of the tunnels. `warning` is about the API's credentials, which all of them share.
+fn about(found: &[Found], warning: Option<&str>) -> About {
     let tunnels = found.iter().map(|tunnel| AboutTunnel {
         unit: tunnel.unit.clone(),
         name: tunnel.name.clone(),
         id: tunnel.id.clone(),
         version: None,
+        unread: tunnel.unread.iter().cloned().chain(warning.map(str::to_owned)).collect(),
+        api: None,
     });
     About { started: clock::now().wall, tunnels: tunnels.collect() }
 }
@@ -214,6 +236,7 @@ struct Ear {
     found: Vec<Found>,
     powerless: BTreeMap<String, String>,
     settings: Settings,
+    given: credentials::Found,
 }
 
 impl Ear {
@@ -277,13 +300,21 @@ impl Ear {
         let Settings { mode, judge, remedy, .. } = self.settings.clone();
         let shape = Settings { mode, judge, remedy, ..new.clone() };
         let found = discover::tunnels(&self.systemd, &new).await;
-        if shape != self.settings || found.is_ok_and(|found| !same(&found, &self.found)) {
+        let given = credentials::find(&new.api, environment);
+        if shape != self.settings
+            || !given.same(&self.given)
+            || found.is_ok_and(|found| !same(&found, &self.found))
+        {
             return Some(new);
         }
         let policy = Box::new(policy(&new, self.powerless.clone()));
         let sent = self.events.send(Event::Policy(policy)).await.is_ok()
             && (!accepted || self.events.send(Event::MemoryAccepted).await.is_ok())
-            && self.signals.send(Signal::About(about(&self.found))).await.is_ok();
+            && self
+                .signals
+                .send(Signal::About(about(&self.found, self.given.warning.as_deref())))
+                .await
+                .is_ok();
         if sent {
             told::daemon(told::CONFIG_RELOADED, Weight::Notice, "New settings are in force.");
         }

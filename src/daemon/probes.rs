@@ -14,6 +14,8 @@ use super::discover::Found;
 use super::event_loop::Signal;
 use super::executor::Reins;
 use super::names::NameProbes;
+use super::records::Archive;
+use crate::client::cloudflare_api::Credentials;
 use crate::client::dns::Dns;
 use crate::client::edge::{EdgeDialer, EdgeSettings, Family};
 use crate::client::http::{PublicClient, PublicTarget};
@@ -25,8 +27,9 @@ use crate::report::metrics::{Metrics, name_of};
 use crate::report::snapshot::About;
 use crate::sense::journal::{Listeners, Told, listen};
 use crate::sense::polling::{Pace, Periods, poll};
+use crate::sense::tunnel::Mine;
 use crate::sense::{edge, effective, files, host, public, ready, unit};
-use crate::warden::evidence::{Blind, Finding, HostFinding, Ready};
+use crate::warden::evidence::{Blind, Finding, HostFinding, Ready, ReadySight};
 use crate::warden::machine::Event;
 
 /// Looks at public names that run at once.
@@ -40,7 +43,7 @@ const READY_LIMIT: Duration = Duration::from_secs(2);
 const EDGE_LIMIT: Duration = Duration::from_secs(5);
 const FILES_PERIOD: Duration = Duration::from_secs(60);
 const SET_UP_PERIOD: Duration = Duration::from_secs(60);
-/// Beside one for each name: the unit with `/ready`, and the files.
+/// Beside one for each name, and that of Cloudflare's records: the unit with `/ready`, and the files.
 const TUNNEL_PROBES: usize = 2;
 
 /// What all probes share.
@@ -52,6 +55,7 @@ pub(super) struct Senses {
     dialer: Arc<EdgeDialer>,
     slots: Arc<Semaphore>,
     signals: mpsc::Sender<Signal>,
+    archive: Option<Archive>,
 }
 
 /// What the journal sense gives to the others.
@@ -62,16 +66,22 @@ pub(super) struct JournalSense {
 }
 
 impl Senses {
+    /// `records`: credentials for Cloudflare's API, and how many tunnels will be looked up.
     pub(super) fn new(
         settings: &Settings,
         systemd: Arc<Systemd>,
         events: mpsc::Sender<Event>,
         signals: mpsc::Sender<Signal>,
+        records: Option<(Credentials, usize)>,
+        metrics: &Arc<Metrics>,
     ) -> anyhow::Result<Self> {
         let tls = Tls::system().context("cannot set up TLS")?;
         let dns = Arc::new(Dns::system());
         let agent = concat!("tunnelwarden/", env!("CARGO_PKG_VERSION"));
         let client = PublicClient::new(&tls, Arc::clone(&dns), agent).context("cannot set up HTTPS")?;
+        let archive = records.map(|(credentials, share)| {
+            Archive::new(&tls, Arc::clone(&dns), agent, credentials, &settings.api, share, metrics)
+        });
         let region = Some(settings.edge.region.word()).filter(|word| !word.is_empty()).map(str::to_owned);
         let dialer = EdgeDialer::new(&tls, dns, EdgeSettings { region, family: Family::Auto });
         Ok(Self {
@@ -82,6 +92,7 @@ impl Senses {
             dialer: Arc::new(dialer),
             slots: Arc::new(Semaphore::new(LOOKS_AT_ONCE)),
             signals,
+            archive: archive.transpose()?,
         })
     }
 
@@ -122,6 +133,9 @@ impl Senses {
     /// Starts the probes of the host.
     pub(super) fn host(&self) -> Reins {
         let (pace, rx) = watch::channel(Pace { hurry: true, look: None });
+        if let Some(archive) = &self.archive {
+            archive.follow_token(rx.clone());
+        }
         let send = |events: &mpsc::Sender<Event>| {
             let events = events.clone();
             async move |finding| {
@@ -193,7 +207,8 @@ impl Senses {
         let period = self.settings.ready.period;
         let periods =
             Periods { calm: period, hurried: period, limit: READY_LIMIT * 2, delay: Duration::ZERO };
-        let effective_told = told.clone();
+        let (effective_told, records_told) = (told.clone(), told.clone());
+        let (know, mine) = watch::channel(Mine::default());
         let (systemd, unit_name, port) = (Arc::clone(&self.systemd), found.unit.clone(), found.port.clone());
         let (tell, blind) = (send(), send());
         let pace_now = rx.clone();
@@ -224,6 +239,7 @@ impl Senses {
                 } else {
                     Err(Blind::NotFound)
                 };
+                know.send_replace(whose(&told, life.as_deref(), up, sight.as_ref().ok()));
                 well = sight.as_ref().is_ok_and(|sight| matches!(sight.ready, Ready::Connections(1..)));
                 unit_seen = Some((at, life, up));
                 tell(Finding::Ready(sight)).await;
@@ -241,7 +257,13 @@ impl Senses {
             async || (),
         ));
 
-        let count = Arc::new(AtomicUsize::new(TUNNEL_PROBES));
+        let mut probes = TUNNEL_PROBES;
+        if let Some(archive) = &self.archive {
+            let (events, signals) = (self.events.clone(), self.signals.clone());
+            archive.probe(found, records_told, mine, rx.clone(), events, signals);
+            probes += 1;
+        }
+        let count = Arc::new(AtomicUsize::new(probes));
         let mut names = NameProbes {
             unit: found.unit.clone(),
             events: self.events.clone(),
@@ -257,6 +279,20 @@ impl Senses {
         tokio::spawn(follow_set_up(found.clone(), names, effective_told, self.signals.clone()));
         Reins { pace, probes: count }
     }
+}
+
+/// What is known of the process in this life of the unit.
+fn whose(told: &Told, life: Option<&str>, up: bool, sight: Option<&ReadySight>) -> Mine {
+    if !up {
+        return Mine { connector: None, connections: Some(0) };
+    }
+    let of_this_life = told.invocation.is_some() && told.invocation.as_deref() == life;
+    let said = told.connector.clone().filter(|_| of_this_life);
+    let connections = sight.and_then(|sight| match sight.ready {
+        Ready::Connections(n) => Some(n),
+        Ready::Refused | Ready::Silent => None,
+    });
+    Mine { connector: sight.and_then(|sight| sight.connector.clone()).or(said), connections }
 }
 
 /// Follows what cloudflared says of its set-up: the names in effect, private routes, the tunnel's id. Names that somebody

@@ -10,6 +10,7 @@ use prometheus::{
 };
 
 use super::snapshot::About;
+use crate::client::cloudflare_api::{Asked, Outcome};
 use crate::client::cloudflared_log::LABELS;
 use crate::warden::cause::Cause;
 use crate::warden::diagnosis::Health;
@@ -73,6 +74,8 @@ pub struct Metrics {
     cycles: IntCounter,
     reload_ok: IntGauge,
     memory_lost: IntGauge,
+    api_requests: IntCounterVec,
+    api_token_expiry: GaugeVec,
 }
 
 fn ok<T>(made: Result<T, prometheus::Error>) -> T {
@@ -211,7 +214,22 @@ impl Metrics {
                 "tunnelwarden_memory_lost",
                 "1 while the state file was unreadable and nothing is done for that reason.",
             )),
+            api_requests: counters(
+                "tunnelwarden_api_requests_total",
+                "Requests to Cloudflare's API, by what was asked for and how they ended.",
+                &["endpoint", "outcome"],
+            ),
+            api_token_expiry: float_gauges(
+                "tunnelwarden_api_token_expiry_timestamp_seconds",
+                "When the token for Cloudflare's API ends; absent without a token, or with one that does not.",
+                &[],
+            ),
         };
+        for asked in Asked::ALL {
+            for outcome in Outcome::ALL {
+                metrics.api_requests.with_label_values(&[asked.label(), outcome.label()]);
+            }
+        }
         metrics.register();
         metrics
     }
@@ -246,11 +264,13 @@ impl Metrics {
             cycles,
             reload_ok,
             memory_lost,
+            api_requests,
+            api_token_expiry,
         } = self; // New field? Register it here.
         let build = gauges("tunnelwarden_build_info", "1, with what is running.", &["version", "revision"]);
         let revision = option_env!("TUNNELWARDEN_REVISION").unwrap_or("unknown");
         build.with_label_values(&[env!("CARGO_PKG_VERSION"), revision]).set(1);
-        let collectors: [Box<dyn Collector>; 28] = [
+        let collectors: [Box<dyn Collector>; 30] = [
             Box::new(build),
             Box::new(mode.clone()),
             Box::new(powerless.clone()),
@@ -279,6 +299,8 @@ impl Metrics {
             Box::new(cycles.clone()),
             Box::new(reload_ok.clone()),
             Box::new(memory_lost.clone()),
+            Box::new(api_requests.clone()),
+            Box::new(api_token_expiry.clone()),
         ];
         for collector in collectors {
             ok(registry.register(collector));
@@ -349,6 +371,18 @@ impl Metrics {
 
     pub fn unit_restarted(&self, tunnel: &str, by: By) {
         self.unit_restarts.with_label_values(&[tunnel, by.label()]).inc();
+    }
+
+    pub fn api_asked(&self, asked: Asked, outcome: Outcome) {
+        self.api_requests.with_label_values(&[asked.label(), outcome.label()]).inc();
+    }
+
+    /// When the API's token ends (Unix time, in seconds), where that is known.
+    pub fn api_token_ends(&self, at: Option<f64>) {
+        self.api_token_expiry.reset();
+        if let Some(at) = at {
+            self.api_token_expiry.with_label_values::<&str>(&[]).set(at);
+        }
     }
 
     pub fn reloaded(&self, good: bool) {
@@ -426,7 +460,9 @@ impl Metrics {
             (Sense::Host, host.host.blind(), host.host.seen_at),
         ];
         let of_tunnel = tunnel.blindness().map(|(sense, blind)| (sense, blind, tunnel.seen_at(sense)));
-        for (sense, blind, seen) in of_tunnel.into_iter().chain(of_host) {
+        // Without credentials there is no such sense, and nobody to be alarmed.
+        let there = |sense| sense != Sense::Tunnel || tunnel.reads_records();
+        for (sense, blind, seen) in of_tunnel.into_iter().chain(of_host).filter(|(sense, ..)| there(*sense)) {
             let labels = [name, sense.word()];
             self.sense_blind.with_label_values(&labels).set(i64::from(blind.is_some()));
             let seen = seen.map_or(0.0, |at| now.wall_of(at).as_secs_f64());
@@ -460,5 +496,13 @@ mod tests {
             assert!(text.contains(&format!("cause=\"{}\"", cause.label())), "{}", cause.label());
         }
         assert!(text.contains("process_resident_memory_bytes"));
+        let asked = "tunnelwarden_api_requests_total{endpoint=\"connections\",outcome=\"limited\"} 0";
+        assert!(text.contains(asked), "{text}");
+        let expiry = |ends| {
+            metrics.api_token_ends(ends);
+            let text = TextEncoder::new().encode_to_string(&metrics.registry.gather()).unwrap();
+            text.contains("\ntunnelwarden_api_token_expiry_timestamp_seconds 1800000000\n")
+        };
+        assert!(!text.contains("tunnelwarden_api_token_expiry") && expiry(Some(1.8e9)) && !expiry(None));
     }
 }

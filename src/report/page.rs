@@ -50,6 +50,9 @@ fn one(page: &mut String, tunnel: &TunnelStatus) {
             format_args!("<p>Held by {}{}: {}</p>", escape(&hold.hold), escape(&until), escape(&hold.reason)),
         );
     }
+    for unread in &tunnel.unread {
+        push(page, format_args!("<p>Not readable: {}</p>", escape(unread)));
+    }
     page.push_str("<table><tr><th>name<th>answer<th>status<th>ms<th>at");
     for name in &tunnel.names {
         let status = name.status.map(|status| status.to_string()).unwrap_or_default();

@@ -46,6 +46,9 @@ pub struct TunnelStatus {
     pub budget: Budget,
     pub incident: Option<IncidentStatus>,
     pub senses: Vec<SenseStatus>,
+    /// What could not be read, each with what to do.
+    #[serde(default)]
+    pub unread: Vec<String>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -125,7 +128,7 @@ pub struct SenseStatus {
 pub struct About {
     /// Unix time of our start.
     pub started: Duration,
-    /// By unit: the configured name, the tunnel id, cloudflared's version.
+    /// By unit: the configured name, the tunnel id, cloudflared's version, what could not be read.
     pub tunnels: Vec<AboutTunnel>,
 }
 
@@ -135,7 +138,29 @@ pub struct AboutTunnel {
     pub name: String,
     pub id: Option<String>,
     pub version: Option<String>,
+    /// Files that could not be read, and what is wrong with the API's credentials.
+    pub unread: Vec<String>,
+    /// Why Cloudflare's API cannot be read, if it cannot.
+    pub api: Option<String>,
 }
+
+impl About {
+    /// Keeps what was learnt since: what processes said of themselves, and whether the API can be read.
+    #[must_use]
+    pub fn after(mut self, before: Self) -> Self {
+        for old in before.tunnels {
+            for new in self.tunnels.iter_mut().filter(|new| new.unit == old.unit) {
+                new.id = new.id.take().or(old.id.clone());
+                new.version = new.version.take().or(old.version.clone());
+                new.api.clone_from(&old.api);
+            }
+        }
+        self
+    }
+}
+
+/// What `blind` says of a sense that nobody asked for.
+pub const NOT_CONFIGURED: &str = "not configured";
 
 impl Status {
     /// The picture of the moment.
@@ -231,6 +256,7 @@ fn one(warden: &Warden, tunnel: &Tunnel, about: &About, now: Now) -> TunnelStatu
             }
         }),
         senses: senses(warden, tunnel, now),
+        unread: known.unread.into_iter().chain(known.api).collect(),
     }
 }
 
@@ -274,7 +300,10 @@ fn senses(warden: &Warden, tunnel: &Tunnel, now: Now) -> Vec<SenseStatus> {
         SenseStatus {
             sense: sense.word().into(),
             seen_at: seen_at.map(|at| rfc3339(now.wall_of(at))),
-            blind: blind.map(|blind| blind.words().into()),
+            blind: blind.map(|blind| match sense == Sense::Tunnel && !tunnel.reads_records() {
+                true => NOT_CONFIGURED.into(),
+                false => blind.words().into(),
+            }),
         }
     };
     of_tunnel.into_iter().chain(of_host).map(one).collect()

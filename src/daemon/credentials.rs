@@ -1,0 +1,135 @@
+//! What proves to Cloudflare's API who we are: from systemd, from a file, or from our environment.
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+
+use secrecy::SecretString;
+
+use crate::client::cloudflare_api::Credentials;
+use crate::config::{Api, Credential};
+
+/// Whatever is longer is no token.
+const LONGEST: u64 = 4096;
+
+/// What was found.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    pub credentials: Option<Credentials>,
+    /// What the operator should know about where they come from, or why there are none.
+    pub warning: Option<String>,
+}
+
+/// Looks for credentials, the safest first. That there are none is no fault, unless a file was named for them.
+pub(super) fn find(api: &Api, environment: impl Fn(&str) -> Option<String>) -> Found {
+    let set = |name: &str| environment(name).filter(|value| !value.trim().is_empty());
+    let place = match &api.token {
+        Credential::Named(name) => {
+            set("CREDENTIALS_DIRECTORY").map(|folder| PathBuf::from(folder).join(name))
+        }
+        Credential::File(path) => Some(path.clone()),
+    };
+    let named_file = matches!(api.token, Credential::File(_));
+    let mut warning = None;
+    match place.map(|place| (read(&place), place)) {
+        Some((Ok(token), _)) => {
+            return Found { credentials: Some(Credentials::Token(token)), warning: None };
+        }
+        Some((Err(error), place)) if named_file || error.kind() != io::ErrorKind::NotFound => {
+            warning = Some(format!("the API token in {} cannot be read: {error}", place.display()));
+        }
+        Some((Err(_), _)) | None => (),
+    }
+    if let Some(token) = set("CLOUDFLARE_API_TOKEN") {
+        let why = "the API token comes from the environment, where others may read it: make it a systemd credential";
+        return Found { credentials: Some(Credentials::Token(token.into())), warning: Some(why.into()) };
+    }
+    let keys = [("CLOUDFLARE_EMAIL", "CLOUDFLARE_API_KEY"), ("CF_EMAIL", "CF_KEY")];
+    let key = keys.into_iter().find_map(|(email, key)| set(email).zip(set(key)));
+    match key.filter(|_| api.global_key) {
+        Some((email, key)) => Found {
+            credentials: Some(Credentials::GlobalKey { email: email.into(), key: key.into() }),
+            warning: Some(
+                "the global key can do everything in its account: make a token that may only read".into(),
+            ),
+        },
+        None => Found { credentials: None, warning },
+    }
+}
+
+impl Found {
+    /// The same was found.
+    pub(super) fn same(&self, other: &Self) -> bool {
+        let credentials = match (&self.credentials, &other.credentials) {
+            (Some(ours), Some(theirs)) => ours.same(theirs),
+            (None, None) => true,
+            (Some(_), None) | (None, Some(_)) => false,
+        };
+        credentials && self.warning == other.warning
+    }
+}
+
+fn read(path: &Path) -> io::Result<SecretString> {
+    let mut text = String::new();
+    File::open(path)?.take(LONGEST).read_to_string(&mut text)?;
+    Ok(text.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn api(token: Credential, global_key: bool) -> Api {
+        Api { account_id: None, token, global_key, period: Duration::from_secs(60) }
+    }
+
+    fn holds(found: &Found, token: &str) -> bool {
+        found.credentials.as_ref().is_some_and(|found| found.same(&Credentials::Token(token.into())))
+    }
+
+    #[test]
+    fn a_credential_comes_before_the_environment_and_its_absence_is_no_fault() {
+        let folder = tempfile::tempdir().unwrap();
+        let named = || api(Credential::Named("cloudflare-api-token".into()), false);
+        let environment = |name: &str| match name {
+            "CREDENTIALS_DIRECTORY" => Some(folder.path().display().to_string()),
+            "CLOUDFLARE_API_TOKEN" => Some("from-the-environment".into()),
+            _ => None,
+        };
+        let found = find(&named(), environment);
+        assert!(holds(&found, "from-the-environment"));
+        assert!(found.warning.is_some_and(|text| text.contains("environment")));
+        let nothing = find(&named(), |name| environment(name).filter(|_| name == "CREDENTIALS_DIRECTORY"));
+        assert!(nothing.credentials.is_none() && nothing.warning.is_none());
+        std::fs::write(folder.path().join("cloudflare-api-token"), "from-systemd").unwrap();
+        let found = find(&named(), environment);
+        assert!(holds(&found, "from-systemd") && found.warning.is_none());
+        assert!(found.same(&find(&named(), environment)) && !found.same(&nothing));
+        assert!(!format!("{found:?}").contains("from-systemd"));
+    }
+
+    #[test]
+    fn a_named_file_that_is_not_there_is_told() {
+        let found = find(&api(Credential::File("/nonexistent/token".into()), false), |_| None);
+        assert!(found.credentials.is_none());
+        assert!(found.warning.is_some_and(|text| text.contains("/nonexistent/token")));
+    }
+
+    #[test]
+    fn a_global_key_is_used_only_where_that_was_asked_for() {
+        let named = |allowed| api(Credential::Named("t".into()), allowed);
+        for (email, key) in [("CLOUDFLARE_EMAIL", "CLOUDFLARE_API_KEY"), ("CF_EMAIL", "CF_KEY")] {
+            let environment = |name: &str| (name == email || name == key).then(|| "x".to_owned());
+            assert!(find(&named(false), environment).credentials.is_none());
+            let found = find(&named(true), environment);
+            assert!(
+                matches!(found.credentials, Some(Credentials::GlobalKey { .. })) && found.warning.is_some()
+            );
+            assert!(
+                find(&named(true), |name| environment(name).filter(|_| name == key)).credentials.is_none()
+            );
+        }
+    }
+}
