@@ -459,6 +459,10 @@ impl World {
                 self.log(Line::DialFailed { transport: Some(Transport::Http2), to });
             }
             ["log", "attempt"] => self.log(Line::Attempt),
+            ["private", "network"] => {
+                self.setup.private_network = Some(true);
+                self.observed(Finding::Setup(self.setup));
+            }
             ["edge", "of", "its", "own"] => {
                 self.setup.other_edge = true;
                 self.observed(Finding::Setup(self.setup));
