@@ -10,6 +10,7 @@ use tokio::time::{Instant, timeout};
 use crate::client::cloudflare_api::{
     ApiError, CloudflareApi, ConfigSource, Configuration, Connector, Tunnel,
 };
+use crate::client::cloudflared_config::is_uuid;
 use crate::warden::evidence::{Blind, TunnelSight};
 
 /// A look that nobody waits for may take this long.
@@ -110,6 +111,7 @@ impl Records {
         limit: Duration,
         fresh: bool,
     ) -> Option<Result<TunnelSight, Trouble>> {
+        // A tunnel may be called by its name; the API knows it by its id alone.
         let Some(tunnel) = tunnel.filter(|id| is_uuid(id)) else {
             return Some(Err(Trouble {
                 blind: Blind::NotFound,
@@ -270,15 +272,6 @@ fn rules(found: &Configuration, known: Option<(Option<i64>, Duration)>) -> Optio
 fn live_of(listed: &[Connector], connector: &str) -> u32 {
     let ours = listed.iter().filter(|listed| listed.id.eq_ignore_ascii_case(connector));
     ours.map(|connector| u32::try_from(connector.live()).unwrap_or(u32::MAX)).fold(0, u32::saturating_add)
-}
-
-/// A tunnel may be called by its name; the API knows it by its id alone.
-fn is_uuid(text: &str) -> bool {
-    text.len() == 36
-        && text.bytes().enumerate().all(|(at, byte)| match at {
-            8 | 13 | 18 | 23 => byte == b'-',
-            _ => byte.is_ascii_hexdigit(),
-        })
 }
 
 impl Trouble {
