@@ -6,6 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 
+use crate::edge::api::TOKEN as API_TOKEN;
 use crate::host::{Parts, TOKEN, TUNNEL, Wishes};
 use crate::shell::run;
 
@@ -71,6 +72,9 @@ pub(crate) fn furnish(parts: &Parts, wishes: &Wishes, dir: &Path, root: &Path) -
     if !wishes.settings.is_empty() {
         write("/etc/tunnelwarden/conf.d/lab.toml", wishes.settings)?;
     }
+    if wishes.api {
+        write("/etc/credstore/cloudflare-api-token", &format!("{API_TOKEN}\n"))?;
+    }
     let pki = dir.join("pki");
     let mut args = vec!["pki".to_owned(), "--pki".into(), pki.to_string_lossy().into_owned()];
     for name in wishes.names {
@@ -108,7 +112,7 @@ fn dns(far: &Path, names: &[&str]) -> Result<()> {
              cfd-features TXT \"{}\"\n",
         ),
         ("example.com", public.as_str()),
-        ("cloudflare.com", "www A 10.99.3.1\n"),
+        ("cloudflare.com", "www A 10.99.3.1\napi A 10.99.3.1\n"),
     ];
     let mut conf = String::from(
         "server:\n    rundir: /mnt\n    listen: 10.99.0.1@53\ndatabase:\n    storage: /mnt\nzone:\n",

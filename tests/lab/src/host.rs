@@ -45,6 +45,8 @@ pub struct Wishes {
     pub warden: bool,
     /// Drop-in for tunnelwarden.
     pub settings: &'static str,
+    /// Give tunnelwarden a token for Cloudflare's API.
+    pub api: bool,
     /// Public names of the tunnel.
     pub names: &'static [&'static str],
 }
@@ -65,6 +67,7 @@ impl Default for Wishes {
             command: "--config /etc/cloudflared/config.yml tunnel run",
             warden: true,
             settings: "",
+            api: false,
             names: NAMES,
         }
     }

@@ -9,6 +9,7 @@ pub mod bench;
 pub mod connector;
 pub mod edge;
 pub mod pki;
+mod records;
 pub mod wire;
 
 mod furnish;

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::bad_input::{bad_input, disk_full};
 use crate::host::{Lab, Parts, SECRET, TOKEN, Wishes, wait};
+use crate::records::{api_misrouted, api_phantom, api_unreadable, tunnel_deleted};
 use crate::surfaces::{alerts, orders, rpm};
 use crate::upheaval::{journald, reboot};
 
@@ -78,6 +79,10 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "rpm", play: rpm, long: false },
     Scenario { name: "journald", play: journald, long: false },
     Scenario { name: "reboot", play: reboot, long: false },
+    Scenario { name: "tunnel-deleted", play: tunnel_deleted, long: false },
+    Scenario { name: "api-unreadable", play: api_unreadable, long: false },
+    Scenario { name: "api-misrouted", play: api_misrouted, long: true },
+    Scenario { name: "api-phantom", play: api_phantom, long: true },
 ];
 
 pub(crate) const UNIT: &str = "cloudflared.service";

@@ -82,7 +82,7 @@ async fn main() -> Result<()> {
         Verb::Run(run) => edge::run(settings(*run)?).await,
         Verb::Pki { names } => {
             let mut all = names.hosts;
-            all.push(names.control_host);
+            all.extend([names.control_host, edge::api::HOST.to_owned()]);
             pki::prepare(&names.pki, &all)
         }
         Verb::Ctl { control, command } => {

@@ -14,6 +14,7 @@
 //! | `secret BASE64` | the accepted secret from now on |
 //! | `config JSON` | push a remotely managed configuration |
 //! | `page PAGE [HOST]` / `unpage [HOST]` | force what visitors get: a form of 1033, `1016`, `cached`, `challenge`, `access`, a status |
+//! | `api deleted` / `api live ID` / `api fail STATUS CODE` / `api html` / `api 429` / `api good` | what Cloudflare's API says |
 //! | `form FORM` / `form auto` | the 1033 page when there is no route: `plain html html-old json problem-json markdown` |
 
 use std::{path::Path, sync::Arc, time::Duration};
@@ -118,6 +119,7 @@ async fn obey(hub: &Hub, line: &str) -> Result<Value, String> {
         }
         "unpage" => hub.set_page(rest, None),
         "form" => hub.set_form(if rest == "auto" { None } else { Some(rest.parse()?) }),
+        "api" => hub.api.obey(rest)?,
         "secret" => hub.set_secret(rest.to_owned()),
         "config" => {
             let config = serde_json::from_str(rest).map_err(|error| format!("not JSON: {error}"))?;

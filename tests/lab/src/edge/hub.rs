@@ -8,10 +8,14 @@ use std::{
     },
 };
 
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body_util::Full;
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
+    api::{Api, Known},
     events::{Answer, Events, lock},
     gate::Gate,
     pages::{Form, Page},
@@ -91,6 +95,7 @@ pub struct Hub {
     request_id: AtomicU64,
     pub gate: Arc<Gate>,
     pub events: Events,
+    pub api: Api,
 }
 
 impl Hub {
@@ -120,6 +125,7 @@ impl Hub {
             request_id: AtomicU64::new(1),
             gate: Arc::default(),
             events,
+            api: Api::default(),
         }
     }
 
@@ -309,6 +315,20 @@ impl Hub {
         // Should the task have just ended, the dropped sender says so.
         let _ = chosen.orders.send(Order::Carry(request, answer));
         Some(answered)
+    }
+
+    /// What the API says to this request.
+    pub fn records(&self, path: &str, headers: &HeaderMap) -> http::Response<Full<Bytes>> {
+        let state = lock(&self.state);
+        let connections = state.connections.iter().map(|connection| Known {
+            id: connection.id.clone(),
+            connector: connection.connector_id.clone(),
+            routed: connection.routed,
+        });
+        let connections: Vec<_> = connections.collect();
+        let (tunnel, config) = (state.tunnel_id.clone(), state.remote_config.clone());
+        drop(state);
+        self.api.answer(path, headers, &tunnel, &connections, config)
     }
 
     pub fn answered(&self, host: &str, answer: Answer) {

@@ -1,6 +1,7 @@
 //! A stand-in for Cloudflare's edge: the tunnel port for connectors, HTTPS for visitors, and a control
 //! socket to make both fail.
 
+pub mod api;
 pub mod control;
 pub mod events;
 pub mod gate;
@@ -47,7 +48,7 @@ pub struct Settings {
 /// An address, the control socket, the log or the certificates cannot be used.
 pub async fn run(settings: Settings) -> Result<()> {
     let mut names = settings.hosts.clone();
-    names.push(settings.control_host.clone());
+    names.extend([settings.control_host.clone(), api::HOST.to_owned()]);
     pki::prepare(&settings.pki_dir, &names)?;
     let events = match &settings.event_log {
         Some(path) => Events::to_file(path)?,

@@ -15,6 +15,7 @@ use tokio::{net::TcpListener, time::timeout};
 use tokio_rustls::TlsAcceptor;
 
 use super::{
+    api,
     events::Answer,
     hub::Hub,
     pages::{self, Page},
@@ -81,6 +82,11 @@ impl Public {
     async fn choose(&self, request: http::Request<Incoming>, host: &str, ray: &str) -> (Reply, Answer) {
         if request.uri().path() == "/cdn-cgi/trace" && (host == self.control || self.serves(host)) {
             return trace(host);
+        }
+        if host == api::HOST {
+            let reply = self.hub.records(request.uri().path(), request.headers());
+            let status = reply.status().as_u16();
+            return (reply, Answer { status, code: None });
         }
         if host == self.control {
             return (Response::new(Full::from("ok\n")), Answer { status: 200, code: None });
