@@ -178,8 +178,10 @@ impl Records {
             of.rules_read = Some(Instant::now());
         }
         let mut live = None;
-        // Without a connection of its own there is none to be looked for.
-        if holds != Some(0) && of.connections_read.is_none_or(|at| age <= at.elapsed()) {
+        // A sight replaces the last one whole, so none is given without them. Without a connection of its own there is none
+        // to be looked for.
+        let due = read || of.connections_read.is_none_or(|at| age <= at.elapsed());
+        if holds != Some(0) && due {
             let before = mine.borrow().connector.clone();
             let listed = self.api.connections(account, &of.tunnel).await?;
             of.connections_read = Some(Instant::now());

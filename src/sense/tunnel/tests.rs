@@ -45,6 +45,9 @@ async fn only_our_own_connections_that_live_are_counted() {
     assert_eq!(sight, TunnelSight { deleted: false, live: Some(1), remote_rules_since: None });
     assert!(records.look(Some(TUNNEL), &mine(Some(4)), LIMIT, true).await.is_none(), "it was read just now");
     assert_eq!(server.heard().len(), 2, "local rules are not asked for");
+    records.of.as_mut().unwrap().object = None;
+    let sight = look(&mut records, &mine(Some(4))).await.unwrap();
+    assert_eq!(sight.live, Some(1), "what replaces a sight is as whole as that was");
 }
 
 #[tokio::test]
