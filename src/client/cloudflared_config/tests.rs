@@ -148,6 +148,14 @@ fn errors_name_file_and_line_and_no_secret() {
 }
 
 #[test]
+fn an_edge_of_its_own_is_known() {
+    let by_flag = launch("cloudflared tunnel --edge 198.51.100.1:7844 run");
+    let by_environment = Launch::of(&argv("cloudflared tunnel run"), &["TUNNEL_EDGE=198.51.100.1:7844"]);
+    assert!(by_flag.own_edge && by_environment.own_edge);
+    assert!(!launch("cloudflared tunnel --edge-ip-version 4 run").own_edge);
+}
+
+#[test]
 fn a_bomb_is_refused() {
     let mut text = "a0: &a0 [x,x,x,x,x,x,x,x,x]\n".to_owned();
     for n in 1..12 {
