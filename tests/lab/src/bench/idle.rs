@@ -85,7 +85,9 @@ pub(super) fn measure(parts: &Parts) -> Result<()> {
     table::limit("CPU", own[2], "s/min", 0.06);
     table::limit("voluntary switches", own[3], "/s", 5.0);
     table::limit("installed", own[4], "MB", 10.0);
-    table::limit("exec to READY, median of 5", ready(&lab)?, "ms", 100.0);
+    let start = start(&lab)?;
+    table::limit("exec to READY, median of 5", start.exec_to_ready, "ms", 100.0);
+    println!("  with systemd's own sandbox before it: {:.0} ms", start.fork_to_ready);
     Ok(())
 }
 
@@ -137,14 +139,34 @@ fn installed(lab: &Lab, package: &str) -> Result<f64> {
     Ok(kib * 1024.0 / 1e6)
 }
 
-/// From exec to READY=1, ms.
-fn ready(lab: &Lab) -> Result<f64> {
-    let mut all = Vec::new();
+/// How long a start takes, ms.
+struct Start {
+    /// From our program's first moment to READY=1.
+    exec_to_ready: f64,
+    /// From systemd's fork to READY=1: its sandbox is set up in between.
+    fork_to_ready: f64,
+}
+
+/// Notes the moment of exec, as systemd tells only that of its fork.
+const STAMPED: &str = "[Service]\nExecStart=\nExecStart=/bin/bash -c 'echo $EPOCHREALTIME > \
+    /run/tunnelwarden/exec; exec /usr/bin/tunnelwarden run'\n";
+
+/// Medians of five.
+fn start(lab: &Lab) -> Result<Start> {
+    lab.write("/etc/systemd/system/tunnelwarden.service.d/stamped.conf", STAMPED)?;
+    lab.sh("systemctl daemon-reload")?;
+    let (mut exec, mut fork) = (Vec::new(), Vec::new());
     for _ in 0..5 {
         lab.sh("systemctl restart tunnelwarden")?;
         let us = |property: &str| -> Result<f64> { Ok(lab.show("tunnelwarden", property)?.parse()?) };
-        all.push((us("ActiveEnterTimestampMonotonic")? - us("ExecMainStartTimestampMonotonic")?) / 1e3);
+        fork.push((us("ActiveEnterTimestampMonotonic")? - us("ExecMainStartTimestampMonotonic")?) / 1e3);
+        let ready = lab.sh(
+            "date +%s.%6N -d \"$(systemctl show --value --timestamp=us -p ActiveEnterTimestamp tunnelwarden)\"",
+        )?;
+        let began = lab.sh("cat /run/tunnelwarden/exec")?;
+        exec.push((ready.trim().parse::<f64>()? - began.trim().parse::<f64>()?) * 1e3);
         sleep(Duration::from_secs(4));
     }
-    Ok(table::median(all))
+    lab.sh("rm /etc/systemd/system/tunnelwarden.service.d/stamped.conf; systemctl daemon-reload")?;
+    Ok(Start { exec_to_ready: table::median(exec), fork_to_ready: table::median(fork) })
 }
