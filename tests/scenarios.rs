@@ -38,6 +38,7 @@ struct World {
     /// How far the wall clock is off.
     wall_off: Duration,
     host: HostSight,
+    host_unseen: bool,
     journal: Result<(), Blind>,
     setup: Setup,
     status: Option<u16>,
@@ -99,6 +100,7 @@ impl World {
             at: Duration::ZERO,
             wall_off: Duration::ZERO,
             host: HostSight { route: true, ..HostSight::default() },
+            host_unseen: false,
             journal: Ok(()),
             setup: Setup {
                 transport: Some(Transport::Http2),
@@ -259,7 +261,8 @@ impl World {
             self.tell(Event::HostObserved(HostFinding::Control(Ok(self.control))));
         }
         self.observed(Finding::Journal(self.journal));
-        self.tell(Event::HostObserved(HostFinding::Host(Ok(self.host))));
+        let host = if self.host_unseen { Err(Blind::Forbidden) } else { Ok(self.host) };
+        self.tell(Event::HostObserved(HostFinding::Host(host)));
         for (hostname, answer) in NAMES.into_iter().zip(self.names) {
             let (status, code) = match answer {
                 Answer::Served => (Some(200), None),
@@ -345,6 +348,11 @@ impl World {
                 self.appear();
             }
             ["host", "upgrading"] => self.host.upgrading = true,
+            ["host", "not", "seen"] => self.host_unseen = true,
+            ["window", "configured"] => {
+                let policy = Policy { windows: true, ..self.policy() };
+                self.tell(Event::Policy(Box::new(policy)));
+            }
             ["host", "shutting", "down"] => self.host.shutting_down = true,
             ["window", "shut", "for", span] => {
                 self.host.window_shut_until = Some(self.boot() + seconds(span));

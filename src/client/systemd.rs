@@ -6,6 +6,7 @@
 mod actions;
 mod error;
 mod follow;
+mod login;
 mod permission;
 mod proxies;
 mod unit_state;
@@ -31,6 +32,8 @@ pub use units::TunnelUnit;
 pub const CALL_LIMIT: Duration = Duration::from_secs(5);
 
 const SYSTEMD: &str = "org.freedesktop.systemd1";
+/// What `cloudflared service install` sets beside the tunnel's unit; a timer starts it once a day.
+const CLOUDFLARED_UPDATE: &str = "cloudflared-update.service";
 
 /// A client of PID 1. Cheap calls, no cache.
 pub struct Systemd {
@@ -84,7 +87,29 @@ impl Systemd {
         let path = "/org/freedesktop/systemd1";
         let manager = "org.freedesktop.systemd1.Manager";
         let state = unit_state::property(&connection, SYSTEMD, path, manager, "SystemState").await?;
-        Ok(String::try_from(state).is_ok_and(|state| state == "stopping"))
+        if String::try_from(state).is_ok_and(|state| state == "stopping") {
+            return Ok(true);
+        }
+        login::going_down(&connection).await
+    }
+
+    /// Whether something is changing what is installed, as far as the bus knows: a package manager that does not want the
+    /// host to go down, or cloudflared's own update.
+    ///
+    /// # Errors
+    /// If the bus or systemd does not answer.
+    pub async fn installing(&self) -> Result<bool, SystemdError> {
+        let connection = self.connection().await?;
+        Ok(unit_state::at_work(&connection, CLOUDFLARED_UPDATE).await?
+            || login::installing(&connection).await?)
+    }
+
+    /// Whether the clock is kept in step with others. Starts systemd-timedated, so ask only if it matters.
+    ///
+    /// # Errors
+    /// If the bus does not answer, or there is no timedated.
+    pub async fn clock_synchronised(&self) -> Result<bool, SystemdError> {
+        login::clock_synchronised(&self.connection().await?).await
     }
 
     /// Whether we will be allowed to act on `unit`. Asks without effect.

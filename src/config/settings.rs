@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::client::calendar::Windows;
+
 pub use super::names::{AccountId, Credential, Header, Hostname, HttpsUrl, Resolve, TunnelId, UnitName};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,7 +16,8 @@ pub struct Settings {
     pub edge: Edge,
     pub judge: Judge,
     pub remedy: Remedy,
-    pub window: Window,
+    /// When remedies are allowed.
+    pub window: Windows,
     pub api: Api,
     pub http: Http,
     /// Empty: one for each unit that is found to run a tunnel.
@@ -98,14 +101,6 @@ pub struct Remedy {
     pub swift: bool,
     pub start_stopped: bool,
     pub transport_fallback: bool,
-}
-
-/// Calendar spans in systemd's words; checked only as far as that they are words.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Window {
-    pub forbid: Vec<String>,
-    /// Empty: always.
-    pub allow: Vec<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -44,8 +44,8 @@ pub fn show(settings: &Settings) -> String {
     out.plain("start_stopped", remedy.start_stopped);
     out.plain("transport_fallback", remedy.transport_fallback);
     out.section("[window]");
-    out.texts("forbid", window.forbid.iter().cloned());
-    out.texts("allow", window.allow.iter().cloned());
+    out.texts("forbid", window.forbid.iter().map(|span| span.as_str().to_owned()));
+    out.texts("allow", window.allow.iter().map(|span| span.as_str().to_owned()));
     out.section("[api]");
     out.text("account_id", api.account_id.as_ref().map_or("", |id| id.as_str()));
     // The name of a credential, which validation keeps apart from a secret.

@@ -12,12 +12,12 @@ use super::names::WrongForm;
 use super::redact;
 use super::settings::{
     AccountId, Api, Credential, Edge, Http, Judge, Mode, Probe, Ready, Region, Remedy, Resolve, Settings,
-    Window,
 };
 use super::tunnels;
 use super::written::{
     Origins, Written, WrittenEdge, WrittenJudge, WrittenProbe, WrittenRemedy, WrittenWindow,
 };
+use crate::client::calendar;
 
 /// Faster than that is no observation but a burden.
 const SHORTEST_PERIOD: Duration = Duration::from_millis(500);
@@ -188,20 +188,22 @@ fn remedy(remedy: WrittenRemedy, check: &mut Check<'_>) -> Remedy {
     }
 }
 
-fn window(window: WrittenWindow, check: &mut Check<'_>) -> Window {
-    for (path, spans) in [("window/forbid", &window.forbid), ("window/allow", &window.allow)] {
-        for span in spans {
-            let allowed = |c: char| c.is_ascii_alphanumeric() || " .,:*/~-+_".contains(c);
-            if span.trim().is_empty() || 200 < span.len() || !span.chars().all(allowed) {
-                let shown = redact::value("", span);
-                let says = format!(
-                    "has {shown}, which is no calendar span; write such as \"Mon..Fri 08:00..18:00\""
-                );
-                check.refuse(path, &says);
-            }
+fn window(window: WrittenWindow, check: &mut Check<'_>) -> calendar::Windows {
+    calendar::Windows {
+        forbid: spans("window/forbid", &window.forbid, check),
+        allow: spans("window/allow", &window.allow, check),
+    }
+}
+
+fn spans(path: &str, written: &[String], check: &mut Check<'_>) -> Vec<calendar::Span> {
+    let mut spans = Vec::new();
+    for text in written {
+        match calendar::Span::parse(text) {
+            Ok(span) => spans.push(span),
+            Err(error) => check.refuse(path, &format!("has {}, which {error}", redact::value("", text))),
         }
     }
-    Window { forbid: window.forbid, allow: window.allow }
+    spans
 }
 
 fn listen(text: &str, check: &mut Check<'_>) -> Option<SocketAddr> {

@@ -218,6 +218,7 @@ fn policy(settings: &Settings, powerless: BTreeMap<String, String>) -> Policy {
         per_hour_host: remedy.per_hour_host,
         half_open: remedy.half_open,
         swift: remedy.swift,
+        windows: !settings.window.is_empty(),
         start_stopped: remedy.start_stopped,
         name_age: probe.period * 2 + probe.timeout + grace,
         ready_age: ready.period * 3 + grace,

@@ -25,10 +25,11 @@ use crate::client::tls::Tls;
 use crate::config::Settings;
 use crate::report::metrics::{Metrics, name_of};
 use crate::report::snapshot::About;
+use crate::sense::host::HostSense;
 use crate::sense::journal::{Listeners, Told, listen};
 use crate::sense::polling::{Pace, Periods, poll};
 use crate::sense::tunnel::Mine;
-use crate::sense::{edge, effective, files, host, public, ready, unit};
+use crate::sense::{edge, effective, files, public, ready, unit};
 use crate::warden::evidence::{Blind, Finding, HostFinding, Ready, ReadySight};
 use crate::warden::machine::Event;
 
@@ -179,11 +180,15 @@ impl Senses {
             async move |limit| tell(HostFinding::Edge(Ok(edge::sight(&dialer.dial(limit).await)))).await,
             async move || blind(HostFinding::Edge(Err(Blind::TimedOut))).await,
         ));
-        let (systemd, tell, blind) = (Arc::clone(&self.systemd), send(&self.events), send(&self.events));
+        let (tell, blind, pace_now) = (send(&self.events), send(&self.events), rx.clone());
+        let mut host = HostSense::new(Arc::clone(&self.systemd), self.settings.window.clone());
         tokio::spawn(poll(
             dial,
             rx,
-            async move |_| tell(HostFinding::Host(host::look(&systemd).await)).await,
+            async move |_| {
+                let trouble = pace_now.borrow().hurry;
+                tell(HostFinding::Host(host.look(trouble).await)).await;
+            },
             async move || blind(HostFinding::Host(Err(Blind::TimedOut))).await,
         ));
         Reins { pace, probes: Arc::new(AtomicUsize::new(HOST_PROBES)) }

@@ -375,6 +375,9 @@ pub struct HostSight {
     pub shutting_down: bool,
     /// A package manager, or `cloudflared update`, is at work.
     pub upgrading: bool,
+    /// Nothing keeps the clock right; looked at only in trouble.
+    #[serde(default)]
+    pub unsynchronised: bool,
     /// The configured window for remedies is shut until then (time since boot).
     pub window_shut_until: Option<Duration>,
 }

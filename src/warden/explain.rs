@@ -67,6 +67,10 @@ fn claim(cause: Cause, f: &Facts<'_>) -> String {
             "cloudflared cannot use its credentials, which no restart can mend".into()
         }
         Cause::HostOffline => "This host has no way out, so a restart would only make it worse".into(),
+        Cause::ClockWrong if f.host.is_some_and(|host| host.unsynchronised) => {
+            "Certificates are refused because of the local time, and nothing keeps this host's clock right"
+                .into()
+        }
         Cause::ClockWrong => "Certificates are refused because of the local time".into(),
         Cause::EdgeBlocked => "Port 7844 is shut on TCP and UDP while the rest of the network works".into(),
         Cause::EdgeUnresponsive => "Port 7844 accepts connections and never answers".into(),

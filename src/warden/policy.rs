@@ -26,6 +26,8 @@ pub struct Policy {
     pub per_hour_host: u32,
     pub half_open: Duration,
     pub swift: bool,
+    /// Remedies are allowed in some spans of the calendar only.
+    pub windows: bool,
     pub start_stopped: bool,
     /// An answer about a public name is fresh for this long.
     pub name_age: Duration,
@@ -65,6 +67,7 @@ impl Policy {
             per_hour_host: 6,
             half_open: minutes(60),
             swift: true,
+            windows: false,
             start_stopped: false,
             name_age: Duration::from_secs(40),
             ready_age: Duration::from_secs(20),

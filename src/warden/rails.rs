@@ -217,7 +217,11 @@ fn paused(case: &Case<'_>) -> Option<Held> {
 }
 
 fn outside_window(case: &Case<'_>) -> Option<Held> {
-    let until = case.facts.host?.window_shut_until?;
+    let Some(host) = case.facts.host else {
+        let unseen = "whether it is open is looked at with the host, which is not seen";
+        return case.facts.policy.windows.then(|| Held::because(Hold::OutsideWindow, unseen));
+    };
+    let until = host.window_shut_until?;
     (case.facts.now.boot < until).then(|| Held::until(Hold::OutsideWindow, until))
 }
 

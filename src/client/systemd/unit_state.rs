@@ -136,6 +136,13 @@ pub(super) async fn property(
     limited(proxy.get(interface, name)).await
 }
 
+/// Whether a unit that ends by itself is running now. Loads nothing.
+pub(super) async fn at_work(connection: &Connection, unit: &str) -> Result<bool, SystemdError> {
+    let manager = limited(ManagerProxy::new(connection)).await?;
+    let listed = limited(manager.list_units_by_patterns(&["active", "activating"], &[unit])).await?;
+    Ok(!listed.is_empty())
+}
+
 /// The command lines of the unit behind `path`.
 pub(super) async fn exec_start(connection: &Connection, path: &str) -> Result<ExecStart, SystemdError> {
     let value = property(connection, SYSTEMD, path, SERVICE, "ExecStart").await?;

@@ -10,7 +10,7 @@ use crate::bad_input::{bad_input, disk_full};
 use crate::host::{Lab, Parts, SECRET, TOKEN, Wishes, wait};
 use crate::records::{api_misrouted, api_phantom, api_unreadable, tunnel_deleted};
 use crate::surfaces::{alerts, orders, rpm};
-use crate::upheaval::{journald, reboot};
+use crate::upheaval::{held_by_host, journald, reboot};
 
 /// One story.
 pub struct Scenario {
@@ -79,6 +79,7 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "rpm", play: rpm, long: false },
     Scenario { name: "journald", play: journald, long: false },
     Scenario { name: "reboot", play: reboot, long: false },
+    Scenario { name: "held-by-host", play: held_by_host, long: false },
     Scenario { name: "tunnel-deleted", play: tunnel_deleted, long: false },
     Scenario { name: "api-unreadable", play: api_unreadable, long: false },
     Scenario { name: "api-misrouted", play: api_misrouted, long: true },

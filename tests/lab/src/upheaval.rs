@@ -6,7 +6,8 @@ use anyhow::{Result, ensure};
 
 use crate::host::{Wishes, wait};
 use crate::scenarios::{
-    FINISHED, OPENED, ORDERED, Stage, cause, invocation, no_remedy, one_cure, seconds, settle, wait_cause,
+    FINISHED, OPENED, ORDERED, Stage, cause, invocation, no_remedy, one_cure, seconds, settle, tunnel,
+    wait_cause,
 };
 
 /// journald restarted, its files rotated and thrown away: lines are still read, and an outage after it is still cured.
@@ -35,6 +36,29 @@ pub(crate) fn journald(stage: &Stage<'_>) -> Result<()> {
     ensure!(lab.show("tunnelwarden", "NRestarts")? == "0", "tunnelwarden fell over");
     settle(&lab)?;
     lab.edge("blackhole")?;
+    one_cure(&lab, "SwiftRestart", "ConnectorPhantom")
+}
+
+/// A window that is shut, and a package manager at work: both hold what would help, and say so. When they are over, it is done.
+pub(crate) fn held_by_host(stage: &Stage<'_>) -> Result<()> {
+    let settings = "[window]\nforbid = [\"00:00..24:00\"]\n";
+    let lab = stage.boot(&Wishes { settings, ..Wishes::default() })?;
+    settle(&lab)?;
+    lab.sh("systemd-run -q --unit=upgrade flock /var/lib/dpkg/lock-frontend sleep infinity")?;
+    lab.edge("blackhole")?;
+    wait_cause(&lab, "ConnectorPhantom", 60)?;
+    let holds = || -> Result<String> { Ok(tunnel(&lab)?["holds"].to_string()) };
+    wait("both are shown", seconds(30), || {
+        let holds = holds()?;
+        Ok(holds.contains("OutsideWindow") && holds.contains("Upgrading"))
+    })?;
+    ensure!(lab.explain()?.contains("OutsideWindow"), "{}", lab.explain()?);
+    lab.sh("rm /etc/tunnelwarden/conf.d/*.toml; systemctl reload tunnelwarden")?;
+    wait("the window is open", seconds(40), || Ok(!holds()?.contains("OutsideWindow")))?;
+    sleep(seconds(10));
+    ensure!(holds()?.contains("Upgrading"), "only the package manager held it: {}", holds()?);
+    no_remedy(&lab)?;
+    lab.sh("systemctl stop upgrade")?;
     one_cure(&lab, "SwiftRestart", "ConnectorPhantom")
 }
 
