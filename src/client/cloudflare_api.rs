@@ -299,5 +299,25 @@ impl Resolve for Names {
     }
 }
 
+/// For the fuzzer: opens `body` as the answer of each endpoint.
+#[cfg(fuzzing)]
+pub fn fuzz(status: u16, body: &[u8]) {
+    use envelope::open;
+    let (account, tunnel) = ("a", "t");
+    let errors = [
+        open::<Vec<Account>>(Endpoint::Accounts, status, body).err(),
+        open::<Tunnel>(Endpoint::Tunnel { account, tunnel }, status, body).err(),
+        open::<Vec<Connector>>(Endpoint::Connections { account, tunnel }, status, body).err(),
+        open::<Configuration>(Endpoint::Configuration { account, tunnel }, status, body).err(),
+        open::<Vec<Zone>>(Endpoint::Zones, status, body).err(),
+        open::<Vec<Record>>(Endpoint::Records { zone: "z" }, status, body).err(),
+        open::<AddressRanges>(Endpoint::Addresses, status, body).err(),
+    ];
+    for error in errors.into_iter().flatten() {
+        let told = error.to_string();
+        assert!(told.len() < 2000 && !told.contains(char::is_control), "{told:?}");
+    }
+}
+
 #[cfg(test)]
 pub(crate) mod tests;

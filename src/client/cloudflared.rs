@@ -284,5 +284,15 @@ fn whole(value: f64) -> u64 {
     value as u64
 }
 
+/// For the fuzzer: reads `body` as each of its answers.
+#[cfg(fuzzing)]
+pub fn fuzz(status: u16, body: &[u8]) {
+    let _ = parse_ready(status, body);
+    let _ = parse_config(body);
+    if let Ok(text) = std::str::from_utf8(body) {
+        let _ = parse_counters(text);
+    }
+}
+
 #[cfg(test)]
 mod tests;

@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 
 pub use atomic::{Stored, write_or_fallback};
 pub use incidents::{IncidentLog, IncidentRecord, Read, Step};
+#[cfg(fuzzing)]
+pub use state::fuzz_state;
 pub use state::{
     Charge, InFlight, Latch, Life, Memory, OpenIncident, State, Tunnel, read_cursor, write_cursor,
 };

@@ -280,5 +280,11 @@ pub fn write_cursor(path: &Path, cursor: &str) -> Result<(), StoreError> {
     atomic::replace(path, format!("{cursor}\n").as_bytes())
 }
 
+/// For the fuzzer: reads `bytes` as a state file.
+#[cfg(fuzzing)]
+pub fn fuzz_state(bytes: &[u8]) {
+    let _ = parse(bytes).map_err(|why| why.says);
+}
+
 #[cfg(test)]
 mod tests;

@@ -30,7 +30,7 @@ enum Verb {
     Run {
         #[command(flatten)]
         given: Given,
-        #[arg(long, default_value_t = 5)]
+        #[arg(long, default_value_t = 8)]
         jobs: usize,
         /// Where evidence of failures is kept.
         #[arg(long, default_value = "target/lab-failures")]
