@@ -8,6 +8,7 @@
 //! When tunnelwarden cannot see, or cannot trust its memory, it keeps watching and restarts nothing.
 
 pub mod act;
+pub mod audit;
 pub mod cli;
 pub mod client;
 pub mod clock;

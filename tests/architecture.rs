@@ -42,27 +42,36 @@ fn the_warden_is_pure() {
         "tracing",
     ];
     forbid("src/warden", &world);
-    let ours = ["client", "sense", "act", "report", "store", "config", "daemon", "cli", "clock"];
+    let ours = ["client", "sense", "act", "report", "store", "config", "audit", "daemon", "cli", "clock"];
     let ours: Vec<_> = ours.iter().map(|layer| format!("crate::{layer}::")).collect();
     forbid("src/warden", &ours.iter().map(String::as_str).collect::<Vec<_>>());
 }
 
 #[test]
 fn clients_do_not_know_us() {
-    let layers = ["warden", "sense", "act", "report", "store", "config", "daemon", "cli"];
+    let layers = ["warden", "sense", "act", "report", "store", "config", "audit", "daemon", "cli"];
     let layers: Vec<_> = layers.iter().map(|layer| format!("crate::{layer}::")).collect();
     forbid("src/client", &layers.iter().map(String::as_str).collect::<Vec<_>>());
 }
 
 #[test]
 fn the_middle_layers_do_not_know_each_other() {
-    let middle = ["sense", "act", "report", "store", "config"];
+    let middle = ["sense", "act", "report", "store", "config", "audit"];
     for layer in middle {
         let others = middle.iter().filter(|other| **other != layer).chain(&["daemon", "cli"]);
         let others: Vec<_> = others.map(|other| format!("crate::{other}::")).collect();
         forbid(&format!("src/{layer}"), &others.iter().map(String::as_str).collect::<Vec<_>>());
     }
     forbid("src/daemon", &["crate::cli::"]);
+}
+
+#[test]
+fn audits_are_pure() {
+    let world = [
+        "tokio", "zbus", "reqwest", "std::fs", "std::net", "std::env", "::now()", "async ", ".await",
+        "tracing",
+    ];
+    forbid("src/audit", &world);
 }
 
 #[test]

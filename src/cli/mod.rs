@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod audit;
 mod causes;
 mod completions;
 mod config;
@@ -12,6 +13,7 @@ mod daemon;
 mod incidents;
 mod order;
 mod replay;
+mod report;
 mod run;
 mod status;
 
@@ -63,6 +65,9 @@ enum Verb {
     Causes(causes::Arguments),
     /// Judge a recorded incident, or this host's own past, and say what would have been done.
     Replay(replay::Arguments),
+    /// Check what makes outages before it makes one.
+    #[command(subcommand)]
+    Audit(audit::Verb),
     /// Check, show or derive configuration.
     #[command(subcommand)]
     Config(config::Verb),
@@ -92,6 +97,7 @@ pub fn main() -> ExitCode {
         Verb::Restart(arguments) => order::restart(&arguments),
         Verb::Causes(arguments) => causes::main(&arguments),
         Verb::Replay(arguments) => replay::main(&arguments),
+        Verb::Audit(verb) => audit::main(&verb),
         Verb::Completions(arguments) => completions::main(&arguments),
         Verb::Config(verb) => config::main(&verb),
     };
