@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use tunnelwarden::warden::cause::Cause;
 use tunnelwarden::warden::evidence::{
-    Active, Answer, Blind, Control, Counters, EdgeSight, FilesSight, Finding, HostFinding, HostSight,
-    Invocation, Job, Line, Link, Load, LogLine, NameSight, Reach, Ready, ReadySight, Setup, Transport,
-    TunnelSight, UnitSight,
+    Active, Answer, Blind, Control, Counters, EdgeSight, Exchange, FilesSight, Finding, HostFinding,
+    HostSight, Invocation, Job, Line, Link, Load, LogLine, NameSight, Reach, Ready, ReadySight, Setup,
+    Transport, TunnelSight, UnitSight,
 };
 use tunnelwarden::warden::machine::{Command, Event, Memory, Warden};
 use tunnelwarden::warden::note::Happening;
@@ -273,11 +273,13 @@ impl World {
                 | Answer::Access
                 | Answer::Challenge
                 | Answer::Cached
+                | Answer::Unexpected
                 | Answer::Blind => (None, None),
             };
             let (latency, colo, detail) = (Duration::from_millis(20), None, String::new());
             let status = self.status.filter(|_| answer != Answer::Served).or(status);
-            let sight = NameSight { answer, status, code, latency, colo, detail };
+            let exchange = Exchange::default();
+            let sight = NameSight { answer, status, code, latency, colo, detail, exchange };
             self.observed(Finding::Name { hostname: hostname.into(), sight });
         }
         if self.unit.main_pid != 0 {
@@ -318,6 +320,7 @@ impl World {
             "520" => Answer::EdgeError,
             "1016" => Answer::DnsError,
             "access" => Answer::Access,
+            "unexpected" => Answer::Unexpected,
             "blind" => Answer::Blind,
             other => panic!("no answer {other}"),
         };

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use tunnelwarden::warden::evidence::{
-    Active, Answer, Blind, Control, Counters, EdgeSight, FilesSight, Finding, HostFinding, HostSight,
-    Invocation, Job, Line, Link, Load, LogLine, NameSight, Reach, Ready, ReadySight, Setup, Transport,
-    TunnelSight, UnitSight,
+    Active, Answer, Blind, Control, Counters, EdgeSight, Exchange, FilesSight, Finding, HostFinding,
+    HostSight, Invocation, Job, Line, Link, Load, LogLine, NameSight, Reach, Ready, ReadySight, Setup,
+    Transport, TunnelSight, UnitSight,
 };
 use tunnelwarden::warden::machine::{Command, Event, Memory, Warden};
 use tunnelwarden::warden::policy::Policy;
@@ -100,7 +100,7 @@ fn finding() -> impl Strategy<Value = Finding> {
         let (code, latency, colo, detail) = (status, Duration::MAX, None, String::new());
         Finding::Name {
             hostname: format!("{name}.example.com"),
-            sight: NameSight { answer, status, code, latency, colo, detail },
+            sight: NameSight { answer, status, code, latency, colo, detail, exchange: Exchange::default() },
         }
     });
     let ready =

@@ -24,6 +24,9 @@ pub enum Answer {
     Challenge,
     /// Answered at the edge without asking the origin: a cache, a redirect rule, a Worker.
     Cached,
+    /// The origin's own answer, as far as the edge says, but not what was expected of it: somebody else may have
+    /// answered for it.
+    Unexpected,
     /// The probe could not look.
     Blind(BlindReason),
 }

@@ -1,29 +1,39 @@
 //! A look at a public name as a visitor's browser would: one fresh connection, one GET, the first answer as it is.
 
-use std::error::Error as StdError;
+mod connection;
+mod expected;
+mod missed;
+
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::header::{ACCEPT, CACHE_CONTROL, HeaderValue, InvalidHeaderValue};
-use reqwest::redirect::Policy;
-use reqwest::{Client, Response, Url, Version};
+use http_body_util::{BodyExt as _, Empty};
+use hyper::Request;
+use hyper::body::{Bytes, Incoming};
+use reqwest::header::{ACCEPT, CACHE_CONTROL, HOST, HeaderMap, HeaderValue, InvalidHeaderValue, USER_AGENT};
+use reqwest::{Url, Version};
+use rustls::ClientConfig;
 use tokio::time::{Instant, timeout_at};
 
 pub use super::answer::{Answer, BlindReason};
 use super::answer::{classify, colo};
-use super::dns::{Dns, DnsFailure};
-use super::tls::{Judgement, Tls};
+use super::dns::Dns;
+use super::tls::Tls;
+use connection::Connection;
+pub use expected::{Expected, ServiceToken, ServiceTokenError};
+use missed::Missed;
 
 /// Most of a body that is read, in bytes.
 const BODY_LIMIT: usize = 64 * 1024;
-/// How long the body of a success is read.
+/// How long the body of a success is read in which nothing is looked for.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Addresses are asked for anew at least this often, whatever their record allows.
 const ADDRESSES_KEPT: Duration = Duration::from_secs(60);
-/// Longest detail, in characters.
-const DETAIL_LIMIT: usize = 200;
+const ANYTHING: &str = "*/*";
+/// The form in which the edge names its error codes (RFC 9457), whatever the owner's page looks like.
+const PROBLEM: &str = "application/problem+json";
 
 /// A public client could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -31,12 +41,16 @@ const DETAIL_LIMIT: usize = 200;
 pub struct PublicError(#[source] InvalidHeaderValue);
 
 /// What to ask.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct PublicTarget {
     /// Such as `https://app.example.com/health`.
     pub url: Url,
-    /// Connect to one of these instead of resolving the name; the port of the URL holds.
+    /// Connect to the first of these that answers instead of resolving the name; the port of the URL holds.
     pub resolve: Vec<IpAddr>,
+    /// What the origin's own answer is known by.
+    pub expected: Expected,
+    /// Sent to this target alone.
+    pub access: Option<ServiceToken>,
 }
 
 impl PublicTarget {
@@ -47,7 +61,12 @@ impl PublicTarget {
     pub fn https(hostname: &str, path: &str) -> Result<Self, TargetError> {
         let text = format!("https://{hostname}/{}", path.trim_start_matches('/'));
         let url = Url::parse(&text).map_err(|source| TargetError { text: text.clone(), source })?;
-        Ok(Self { url, resolve: Vec::new() })
+        Ok(Self::of(url))
+    }
+
+    /// A URL, nothing expected of it.
+    pub fn of(url: Url) -> Self {
+        Self { url, resolve: Vec::new(), expected: Expected::default(), access: None }
     }
 }
 
@@ -77,6 +96,18 @@ pub struct PublicSight {
     pub http_version: Option<&'static str>,
     /// When the certificate that was shown ends, in Unix seconds.
     pub certificate_expiry: Option<i64>,
+    pub phases: Phases,
+}
+
+/// How long each phase of a look took; `None` for one that was not reached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Phases {
+    /// Nothing where the addresses were still known.
+    pub dns: Option<Duration>,
+    pub tcp: Option<Duration>,
+    pub tls: Option<Duration>,
+    /// From the request to the head of the answer.
+    pub first_byte: Option<Duration>,
 }
 
 /// One look at a name that does not use the tunnel: is this host's own way out working?
@@ -89,15 +120,15 @@ pub enum ControlSight {
     Blind(BlindReason, String),
 }
 
-/// What the last look at a target left for the next one: a client that knows the addresses, for as long as its DNS
-/// record may be kept. Only a served look leaves one, so that whoever is in trouble is resolved anew each time.
+/// What the last look at a target left for the next one: the addresses, for as long as their DNS record may be kept.
+/// Only a served look leaves them, so that whoever is in trouble is resolved anew each time.
 #[derive(Debug, Default)]
-pub struct Known(Option<(Client, Instant)>);
+pub struct Known(Option<(Vec<IpAddr>, Instant)>);
 
 /// Asks public names. Uses no proxy, follows no redirect, keeps no connection.
 #[derive(Clone, Debug)]
 pub struct PublicClient {
-    tls: Tls,
+    tls: Arc<ClientConfig>,
     dns: Arc<Dns>,
     user_agent: HeaderValue,
 }
@@ -109,32 +140,70 @@ impl PublicClient {
     /// It holds what no header may hold.
     pub fn new(tls: &Tls, dns: Arc<Dns>, user_agent: &str) -> Result<Self, PublicError> {
         let user_agent = HeaderValue::from_str(user_agent).map_err(PublicError)?;
-        Ok(Self { tls: tls.clone(), dns, user_agent })
+        Ok(Self { tls: Arc::new(tls.web()), dns, user_agent })
+    }
+
+    /// The same, with names from another resolver.
+    #[must_use]
+    pub fn resolving_by(&self, dns: Arc<Dns>) -> Self {
+        Self { dns, ..self.clone() }
     }
 
     /// Looks once; never longer than `deadline`.
     pub async fn look(&self, target: &PublicTarget, known: &mut Known, deadline: Duration) -> PublicSight {
         let start = Instant::now();
         let until = start + deadline;
+        let mut phases = Phases::default();
         let ready = match known.0.take().filter(|(_, valid_until)| start < *valid_until) {
-            Some(ready) => Ok(ready),
-            None => self.client(&target.url, &target.resolve, until).await,
+            Some(ready) => {
+                phases.dns = Some(Duration::ZERO);
+                Ok(ready)
+            }
+            None => self.addresses(&target.url, &target.resolve, until, &mut phases).await,
         };
-        let heard = match &ready {
-            Ok((client, _)) => get(client, &target.url, until).await.map(Heard::sight),
-            Err(missed) => Err(missed.clone()),
+        let mut sight = match &ready {
+            Ok((addresses, _)) => self.sight(target, addresses, until, &mut phases).await,
+            Err(missed) => PublicSight::blind(missed.clone()),
         };
-        let mut sight = heard.unwrap_or_else(|missed| PublicSight::blind(missed.reason, missed.detail));
         known.0 = ready.ok().filter(|_| sight.answer == Answer::Served);
+        sight.phases = phases;
         sight.latency = start.elapsed();
         sight
+    }
+
+    async fn sight(
+        &self,
+        target: &PublicTarget,
+        addresses: &[IpAddr],
+        until: Instant,
+        phases: &mut Phases,
+    ) -> PublicSight {
+        let sight = match self.get(target, addresses, ANYTHING, until, phases).await {
+            Ok(heard) => heard.sight(target),
+            Err(missed) => return PublicSight::blind(missed),
+        };
+        // The owner of a zone may have put a page of his own over the edge's: the edge is asked once more, in the form
+        // that such a page replaces only if it was made to.
+        if sight.status != Some(530) || sight.answer != Answer::EdgeError || sight.code.is_some() {
+            return sight;
+        }
+        match self.get(target, addresses, PROBLEM, until, &mut Phases::default()).await {
+            Ok(heard) => {
+                let named = heard.sight(target);
+                if named.code.is_some() { named } else { sight }
+            }
+            Err(_) => sight,
+        }
     }
 
     /// Asks a name that does not use the tunnel; never longer than `deadline`.
     pub async fn control(&self, url: &Url, deadline: Duration) -> ControlSight {
         let until = Instant::now() + deadline;
-        let heard = match self.client(url, &[], until).await {
-            Ok((client, _)) => get(&client, url, until).await,
+        let mut phases = Phases::default();
+        let heard = match self.addresses(url, &[], until, &mut phases).await {
+            Ok((addresses, _)) => {
+                self.get(&PublicTarget::of(url.clone()), &addresses, ANYTHING, until, &mut phases).await
+            }
             Err(missed) => Err(missed),
         };
         match heard {
@@ -154,46 +223,77 @@ impl PublicClient {
         }
     }
 
-    /// A client that knows the addresses, so that a slow resolver is told from a slow edge; and until when they hold.
-    async fn client(&self, url: &Url, fixed: &[IpAddr], until: Instant) -> Result<(Client, Instant), Missed> {
-        let host = url.host_str().unwrap_or_default();
+    /// Where to connect, resolved apart so that a slow resolver is told from a slow edge; and until when that holds.
+    async fn addresses(
+        &self,
+        url: &Url,
+        fixed: &[IpAddr],
+        until: Instant,
+        phases: &mut Phases,
+    ) -> Result<(Vec<IpAddr>, Instant), Missed> {
         let now = Instant::now();
         let (addresses, valid_for) = if fixed.is_empty() {
             let left = until.saturating_duration_since(now);
-            let found = self.dns.addresses(host, left).await;
+            let found = self.dns.addresses(url.host_str().unwrap_or_default(), left).await;
+            phases.dns = Some(now.elapsed());
             let found = found.map_err(|failure| Missed::unresolved(&failure))?;
             (found.addresses, found.valid_for)
         } else {
             (fixed.to_vec(), ADDRESSES_KEPT)
         };
-        // Port 0 stands for the URL's own.
-        let addresses: Vec<SocketAddr> = addresses.into_iter().map(|ip| SocketAddr::new(ip, 0)).collect();
-        Client::builder()
-            .tls_backend_preconfigured(self.tls.web())
-            .tls_info(true)
-            .no_proxy()
-            .redirect(Policy::none())
-            .referer(false)
-            // A repeated request would hide what a visitor meets.
-            .retry(reqwest::retry::never())
-            .pool_max_idle_per_host(0)
-            .user_agent(self.user_agent.clone())
-            .resolve_to_addrs(host, &addresses)
-            .build()
-            .map(|client| (client, now + valid_for.min(ADDRESSES_KEPT)))
-            .map_err(|error| Missed::of(&error))
+        Ok((addresses, now + valid_for.min(ADDRESSES_KEPT)))
     }
-}
 
-/// One GET over a connection of its own.
-async fn get(client: &Client, url: &Url, until: Instant) -> Result<Heard, Missed> {
-    let request = client.get(with_nonce(url)).header(ACCEPT, "*/*").header(CACHE_CONTROL, "no-cache").send();
-    let response = match timeout_at(until, request).await {
-        Ok(Ok(response)) => response,
-        Ok(Err(error)) => return Err(Missed::of(&error)),
-        Err(_) => return Err(Missed::late("no answer in time")),
-    };
-    Heard::read(response, until).await
+    /// One GET over a connection of its own.
+    async fn get(
+        &self,
+        target: &PublicTarget,
+        addresses: &[IpAddr],
+        accept: &'static str,
+        until: Instant,
+        phases: &mut Phases,
+    ) -> Result<Heard, Missed> {
+        let url = with_nonce(&target.url);
+        let host = url.host_str().unwrap_or_default();
+        let port = url.port_or_known_default().unwrap_or(443);
+        let addresses: Vec<_> = addresses.iter().map(|ip| SocketAddr::new(*ip, port)).collect();
+        let mut connection = Connection::open(&self.tls, host, &addresses, until, phases).await?;
+        let request = self.request(&url, target, accept, connection.is_two())?;
+        let certificate_expiry = connection.certificate_expiry;
+        let response = connection.send(request, until, phases).await?;
+        Heard::read(response, certificate_expiry, target.expected.body.is_some(), until).await
+    }
+
+    fn request(
+        &self,
+        url: &Url,
+        target: &PublicTarget,
+        accept: &'static str,
+        two: bool,
+    ) -> Result<Request<Empty<Bytes>>, Missed> {
+        let query = url.query().unwrap_or_default();
+        let mut request = Request::get(if two {
+            url.as_str().split('#').next().unwrap_or_default().to_owned()
+        } else {
+            format!("{}?{query}", url.path())
+        });
+        if !two {
+            let host = url.host_str().unwrap_or_default();
+            let host = url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
+            request = request.header(HOST, host);
+        }
+        request = request
+            .header(USER_AGENT, &self.user_agent)
+            .header(ACCEPT, accept)
+            .header(CACHE_CONTROL, "no-cache");
+        if let Some(token) = &target.access {
+            // It was tried when it was read.
+            for (name, value) in token.headers().into_iter().flatten() {
+                request = request.header(name, value);
+            }
+        }
+        request.body(Empty::new()).map_err(|_| Missed::bad_target("the address makes no request"))
+    }
 }
 
 /// The URL with a query that no cache has seen.
@@ -208,49 +308,61 @@ fn with_nonce(url: &Url) -> Url {
 /// An answer as it came.
 struct Heard {
     status: u16,
-    headers: reqwest::header::HeaderMap,
+    headers: HeaderMap,
     body: Vec<u8>,
     version: &'static str,
     certificate_expiry: Option<i64>,
 }
 
 impl Heard {
-    async fn read(mut response: Response, until: Instant) -> Result<Self, Missed> {
-        // An error page needs its body. A success needs none: its body is read a while, since breaking it off puts an
-        // error line into cloudflared's journal.
-        let page = response.status().as_u16() >= 400;
-        let until = if page { until } else { until.min(Instant::now() + PATIENCE) };
+    async fn read(
+        response: hyper::Response<Incoming>,
+        certificate_expiry: Option<i64>,
+        looked_for: bool,
+        until: Instant,
+    ) -> Result<Self, Missed> {
+        let (head, mut incoming) = response.into_parts();
+        let status = head.status.as_u16();
+        // An error page needs its body. A success needs none unless something is looked for in it: it is read a while,
+        // since breaking it off puts an error line into cloudflared's journal.
+        let page = status >= 400;
+        let until = if page || looked_for { until } else { until.min(Instant::now() + PATIENCE) };
         let mut body = Vec::new();
         while body.len() < BODY_LIMIT {
-            match timeout_at(until, response.chunk()).await {
-                Ok(Ok(Some(chunk))) => {
+            match timeout_at(until, incoming.frame()).await {
+                Ok(Some(Ok(frame))) => {
+                    let Ok(chunk) = frame.into_data() else { continue };
                     body.extend_from_slice(&chunk[..chunk.len().min(BODY_LIMIT - body.len())]);
                 }
-                Ok(Ok(None)) => break,
-                Ok(Err(_)) | Err(_) if !page => break,
-                Ok(Err(error)) => return Err(Missed::of(&error)),
+                Ok(None) => break,
+                Ok(Some(Err(_))) | Err(_) if !page => break,
+                Ok(Some(Err(error))) => return Err(Missed::of(&error)),
                 Err(_) => return Err(Missed::late("the answer did not end in time")),
             }
         }
-        let info = response.extensions().get::<reqwest::tls::TlsInfo>();
-        Ok(Self {
-            status: response.status().as_u16(),
-            version: version(response.version()),
-            certificate_expiry: info.and_then(|info| info.peer_certificate()).and_then(expiry),
-            headers: response.headers().clone(),
-            body,
-        })
+        let version = version(head.version);
+        Ok(Self { status, headers: head.headers, body, version, certificate_expiry })
     }
 
-    fn sight(self) -> PublicSight {
+    fn sight(self, target: &PublicTarget) -> PublicSight {
         let (answer, code) = classify(self.status, &self.headers, &self.body);
-        let detail = match (answer, code) {
-            (Answer::Blind(BlindReason::NotEdge), _) => {
-                format!("status {}, not from Cloudflare's edge", self.status)
+        let expected = &target.expected;
+        let unmet = expected.unmet(self.status, &self.headers, &self.body);
+        let (answer, detail) = match (answer, code, unmet) {
+            (Answer::Served, _, Some(unmet)) => (Answer::Unexpected, unmet),
+            // An origin's own 503 is what was asked for where it was asked for.
+            (Answer::OriginError, _, None) if expected.status.contains(&self.status) => {
+                (Answer::Served, String::new())
             }
-            (Answer::Served, _) => String::new(),
-            (_, Some(code)) => format!("status {}, error {code}", self.status),
-            (_, None) => format!("status {}", self.status),
+            (Answer::Served, _, None) => (answer, String::new()),
+            (Answer::Blind(BlindReason::NotEdge), _, _) => {
+                (answer, format!("status {}, not from Cloudflare's edge", self.status))
+            }
+            (Answer::Access, _, _) if target.access.is_some() => {
+                (answer, format!("status {}, Access refuses the service token", self.status))
+            }
+            (_, Some(code), _) => (answer, format!("status {}, error {code}", self.status)),
+            (_, None, _) => (answer, format!("status {}", self.status)),
         };
         PublicSight {
             answer,
@@ -261,93 +373,25 @@ impl Heard {
             latency: Duration::ZERO,
             http_version: Some(self.version),
             certificate_expiry: self.certificate_expiry,
+            phases: Phases::default(),
         }
     }
 }
 
 impl PublicSight {
-    fn blind(reason: BlindReason, detail: String) -> Self {
+    fn blind(missed: Missed) -> Self {
         Self {
-            answer: Answer::Blind(reason),
+            answer: Answer::Blind(missed.reason),
             status: None,
             code: None,
-            detail,
+            detail: missed.detail,
             colo: None,
             latency: Duration::ZERO,
             http_version: None,
             certificate_expiry: None,
+            phases: Phases::default(),
         }
     }
-}
-
-/// No answer, and why.
-#[derive(Clone)]
-struct Missed {
-    reason: BlindReason,
-    detail: String,
-}
-
-impl Missed {
-    fn late(detail: &str) -> Self {
-        Self { reason: BlindReason::Timeout, detail: detail.into() }
-    }
-
-    fn unresolved(failure: &DnsFailure) -> Self {
-        Self { reason: BlindReason::Dns, detail: chain(failure) }
-    }
-
-    fn of(error: &reqwest::Error) -> Self {
-        Self { reason: reason(error), detail: chain(innermost(error)) }
-    }
-}
-
-fn reason(error: &reqwest::Error) -> BlindReason {
-    if error.is_builder() {
-        return BlindReason::BadTarget;
-    }
-    let mut next = deeper(error);
-    while let Some(cause) = next {
-        if let Some(tls) = cause.downcast_ref() {
-            return of_tls(tls);
-        }
-        next = deeper(cause);
-    }
-    match (error.is_timeout(), error.is_connect()) {
-        (true, _) => BlindReason::Timeout,
-        (false, true) => BlindReason::Connect,
-        (false, false) => BlindReason::Garbled,
-    }
-}
-
-fn of_tls(error: &rustls::Error) -> BlindReason {
-    match Judgement::of(error) {
-        Judgement::Dates => BlindReason::CertificateDates,
-        Judgement::Trusted | Judgement::UnknownIssuer | Judgement::OtherName | Judgement::Refused => {
-            BlindReason::Tls
-        }
-    }
-}
-
-/// The outer layers only repeat "error sending request" and the address.
-fn innermost<'a>(error: &'a (dyn StdError + 'static)) -> &'a (dyn StdError + 'static) {
-    let mut last = error;
-    while let Some(cause) = deeper(last) {
-        last = cause;
-    }
-    last
-}
-
-/// The next cause. An I/O error holds its cause inside and names only that one's source.
-fn deeper<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a (dyn StdError + 'static)> {
-    match error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref) {
-        Some(inside) => Some(inside),
-        None => error.source(),
-    }
-}
-
-fn chain(error: &(dyn StdError + 'static)) -> String {
-    let text = error.to_string();
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(DETAIL_LIMIT).collect()
 }
 
 fn version(version: Version) -> &'static str {
@@ -358,11 +402,6 @@ fn version(version: Version) -> &'static str {
         Version::HTTP_3 => "HTTP/3",
         _ => "HTTP",
     }
-}
-
-fn expiry(der: &[u8]) -> Option<i64> {
-    let (_, certificate) = x509_parser::parse_x509_certificate(der).ok()?;
-    Some(certificate.validity().not_after.timestamp())
 }
 
 #[cfg(test)]

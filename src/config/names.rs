@@ -47,6 +47,10 @@ pub struct HttpsUrl {
     host: Hostname,
 }
 
+/// An `http` or `https` URL of a prober that takes a `target`, without a user.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ObserverUrl(reqwest::Url);
+
 /// Who answers the names that are probed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Resolve {
@@ -250,6 +254,48 @@ impl fmt::Debug for HttpsUrl {
     }
 }
 
+impl ObserverUrl {
+    pub fn parse(text: &str) -> Result<Self, WrongForm> {
+        let shown = redact::value("", text);
+        let example = "such as \"http://blackbox.example.com:9115/probe?module=http_2xx\"";
+        let url = reqwest::Url::parse(text).ok().filter(|url| {
+            matches!(url.scheme(), "http" | "https") && url.host_str().is_some_and(|host| !host.is_empty())
+        });
+        let Some(url) = url else {
+            return wrong(format!("has {shown}, which is no URL of a prober; write one, {example}"));
+        };
+        if !url.username().is_empty() || url.password().is_some() {
+            return wrong(format!("must not carry a user or password; write the URL without, {example}"));
+        }
+        if url.query_pairs().any(|(key, _)| key == "target") {
+            return wrong(format!(
+                "has a target already, which is put there for each name; leave it out, {example}"
+            ));
+        }
+        Ok(Self(url))
+    }
+
+    pub fn url(&self) -> &reqwest::Url {
+        &self.0
+    }
+
+    pub fn as_str(&self) -> &str {
+        self.0.as_str()
+    }
+}
+
+impl fmt::Debug for ObserverUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&redact::value("", self.as_str()))
+    }
+}
+
+/// A resolver's address, at port 53 unless it says another.
+pub(super) fn resolver(text: &str) -> Option<SocketAddr> {
+    let address = text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 53)).or_else(|_| text.parse()).ok()?;
+    (address.port() != 0 && !address.ip().is_unspecified()).then_some(address)
+}
+
 impl Resolve {
     pub fn parse(text: &str) -> Result<Self, WrongForm> {
         match text {
@@ -257,10 +303,9 @@ impl Resolve {
             "edge-direct" => return Ok(Self::EdgeDirect),
             _ => {}
         }
-        let address = text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 53)).or_else(|_| text.parse());
-        match address {
-            Ok(address) if address.port() != 0 && !address.ip().is_unspecified() => Ok(Self::At(address)),
-            Ok(_) | Err(_) => {
+        match resolver(text) {
+            Some(address) => Ok(Self::At(address)),
+            None => {
                 wrong("must be \"system\", \"edge-direct\" or the address of a resolver, such as \"1.1.1.1\"")
             }
         }

@@ -1,17 +1,20 @@
 //! What is true after validation. There is no `Default`: to hold a `Settings` is to have loaded one.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use super::names::{
+    AccountId, Credential, Header, Hostname, HttpsUrl, ObserverUrl, Resolve, TunnelId, UnitName,
+};
 use crate::client::calendar::Windows;
-
-pub use super::names::{AccountId, Credential, Header, Hostname, HttpsUrl, Resolve, TunnelId, UnitName};
+use crate::client::cloudflare_api::AddressRange;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     pub mode: Mode,
     pub probe: Probe,
+    pub dns: Dns,
     pub ready: Ready,
     pub edge: Edge,
     pub judge: Judge,
@@ -41,6 +44,22 @@ pub struct Probe {
     /// Never empty.
     pub control: Vec<HttpsUrl>,
     pub resolve: Resolve,
+    /// Where `edge-direct` connects to. Never empty.
+    pub edge_addresses: Vec<IpAddr>,
+    /// Probers elsewhere that are asked for a second opinion.
+    pub observers: Vec<ObserverUrl>,
+}
+
+/// How it is looked up where the public names lead.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dns {
+    pub period: Duration,
+    /// While its tunnel is not healthy.
+    pub period_down: Duration,
+    /// A resolver outside, whose word counts for more than this host's own.
+    pub resolver: Option<SocketAddr>,
+    /// Where names that lead into a tunnel resolve to; empty: the ranges that Cloudflare publishes.
+    pub ranges: Vec<AddressRange>,
 }
 
 /// How cloudflared's own `/ready` is asked.

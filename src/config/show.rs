@@ -8,7 +8,7 @@ use super::settings::{Mode, NameProbe, Settings, Tunnel};
 
 /// The effective configuration, complete and readable again; secrets are hidden.
 pub fn show(settings: &Settings) -> String {
-    let Settings { mode, probe, ready, edge, judge, remedy, window, api, http, tunnels } = settings;
+    let Settings { mode, probe, dns, ready, edge, judge, remedy, window, api, http, tunnels } = settings;
     let mode = match mode {
         Mode::Remedy => "remedy",
         Mode::Observe => "observe",
@@ -21,6 +21,13 @@ pub fn show(settings: &Settings) -> String {
     out.text("timeout", &written(probe.timeout));
     out.texts("control", probe.control.iter().map(|url| url.as_str().to_owned()));
     out.text("resolve", &probe.resolve.written());
+    out.texts("edge_addresses", probe.edge_addresses.iter().map(ToString::to_string));
+    out.texts("observers", probe.observers.iter().map(|url| url.as_str().to_owned()));
+    out.section("[dns]");
+    out.text("period", &written(dns.period));
+    out.text("period_down", &written(dns.period_down));
+    out.text("resolver", &dns.resolver.map(|address| address.to_string()).unwrap_or_default());
+    out.texts("ranges", dns.ranges.iter().map(ToString::to_string));
     out.section("[ready]");
     out.text("period", &written(ready.period));
     out.section("[edge]");

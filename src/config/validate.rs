@@ -1,21 +1,22 @@
 //! What was written → what is true, or everything that is wrong with it.
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use super::duration::{Span, written};
 use super::error::{ConfigError, Place};
 use super::file::ERRORS_TOLD;
-use super::names::WrongForm;
+use super::names::{self, WrongForm};
 use super::redact;
 use super::settings::{
-    AccountId, Api, Credential, Edge, Http, Judge, Mode, Probe, Ready, Region, Remedy, Resolve, Settings,
+    AccountId, Api, Credential, Dns, Edge, Http, Judge, Mode, ObserverUrl, Probe, Ready, Region, Remedy,
+    Resolve, Settings,
 };
 use super::tunnels;
 use super::written::{
-    Origins, Written, WrittenEdge, WrittenJudge, WrittenProbe, WrittenRemedy, WrittenWindow,
+    Origins, Written, WrittenDns, WrittenEdge, WrittenJudge, WrittenProbe, WrittenRemedy, WrittenWindow,
 };
 use crate::client::calendar;
 
@@ -34,6 +35,7 @@ pub(super) struct Check<'a> {
 /// Settings if nothing was refused; what is wrong is in `check`.
 pub(super) fn settings(written: Written, check: &mut Check<'_>) -> Option<Settings> {
     let probe = probe(written.probe, check);
+    let dns = dns(&written.dns, check);
     let mode = mode(&written.mode, check);
     let ready = check.period("ready/period", written.ready.period);
     let edge = edge(written.edge, check);
@@ -52,6 +54,7 @@ pub(super) fn settings(written: Written, check: &mut Check<'_>) -> Option<Settin
     Some(Settings {
         mode: mode?,
         probe: probe?,
+        dns,
         ready: Ready { period: ready },
         edge: edge?,
         judge,
@@ -104,7 +107,61 @@ fn probe(probe: WrittenProbe, check: &mut Check<'_>) -> Option<Probe> {
         check.refuse("probe/control", "is empty; name at least one URL that Cloudflare's edge answers without the tunnel, or leave the key out");
     }
     let resolve = check.parsed("probe/resolve", Resolve::parse(&probe.resolve));
-    Some(Probe { period, period_down, timeout, control, resolve: resolve? })
+    let edge_addresses = edge_addresses(&probe.edge_addresses, check);
+    let observers = probe
+        .observers
+        .iter()
+        .filter_map(|url| check.parsed("probe/observers", ObserverUrl::parse(url)))
+        .collect();
+    Some(Probe { period, period_down, timeout, control, resolve: resolve?, edge_addresses, observers })
+}
+
+fn edge_addresses(written: &[String], check: &mut Check<'_>) -> Vec<IpAddr> {
+    if written.is_empty() {
+        let says = "is empty; name at least one of Cloudflare's addresses, or leave the key out";
+        check.refuse("probe/edge_addresses", says);
+    }
+    let mut addresses = Vec::new();
+    for text in written {
+        match text.parse::<IpAddr>() {
+            Ok(address) if !address.is_unspecified() => addresses.push(address),
+            Ok(_) | Err(_) => {
+                let shown = redact::value("", text);
+                let says = format!("has {shown}, which is no address; write it as \"104.16.132.229\"");
+                check.refuse("probe/edge_addresses", &says);
+            }
+        }
+    }
+    addresses
+}
+
+fn dns(dns: &WrittenDns, check: &mut Check<'_>) -> Dns {
+    let resolver = optional(&dns.resolver).and_then(|text| {
+        let found = names::resolver(text);
+        if found.is_none() {
+            let says = "must be the address of a resolver, such as \"1.1.1.1\", or \"\" for none";
+            check.refuse("dns/resolver", says);
+        }
+        found
+    });
+    let mut ranges = Vec::new();
+    for text in &dns.ranges {
+        match text.clone().try_into() {
+            Ok(range) => ranges.push(range),
+            Err(_) => {
+                let shown = redact::value("", text);
+                let says = format!("has {shown}, which is no range; write it as \"198.51.100.0/24\"");
+                check.refuse("dns/ranges", &says);
+            }
+        }
+    }
+    let least = Duration::from_secs(5);
+    Dns {
+        period: check.at_least("dns/period", dns.period, least),
+        period_down: check.at_least("dns/period_down", dns.period_down, least),
+        resolver,
+        ranges,
+    }
 }
 
 fn edge(edge: WrittenEdge, check: &mut Check<'_>) -> Option<Edge> {

@@ -14,6 +14,7 @@ use super::file::{Layer, Origin};
 pub(super) struct Written {
     pub mode: String,
     pub probe: WrittenProbe,
+    pub dns: WrittenDns,
     pub ready: WrittenReady,
     pub edge: WrittenEdge,
     pub judge: WrittenJudge,
@@ -34,6 +35,17 @@ pub(super) struct WrittenProbe {
     pub timeout: Span,
     pub control: Vec<String>,
     pub resolve: String,
+    pub edge_addresses: Vec<String>,
+    pub observers: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WrittenDns {
+    pub period: Span,
+    pub period_down: Span,
+    pub resolver: String,
+    pub ranges: Vec<String>,
 }
 
 #[derive(Deserialize)]

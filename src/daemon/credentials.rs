@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use secrecy::SecretString;
 
 use crate::client::cloudflare_api::Credentials;
+use crate::client::http::ServiceToken;
 use crate::config::{Api, Credential};
 
 /// Whatever is longer is no token.
@@ -23,12 +24,7 @@ pub(super) struct Found {
 /// Looks for credentials, the safest first. That there are none is no fault, unless a file was named for them.
 pub(super) fn find(api: &Api, environment: impl Fn(&str) -> Option<String>) -> Found {
     let set = |name: &str| environment(name).filter(|value| !value.trim().is_empty());
-    let place = match &api.token {
-        Credential::Named(name) => {
-            set("CREDENTIALS_DIRECTORY").map(|folder| PathBuf::from(folder).join(name))
-        }
-        Credential::File(path) => Some(path.clone()),
-    };
+    let place = place(&api.token, &environment);
     let named_file = matches!(api.token, Credential::File(_));
     let mut warning = None;
     match place.map(|place| (read(&place), place)) {
@@ -66,6 +62,35 @@ impl Found {
             (Some(_), None) | (None, Some(_)) => false,
         };
         credentials && self.warning == other.warning
+    }
+}
+
+/// The Access service token that lies there.
+///
+/// # Errors
+/// What is wrong, in words without the token.
+pub(super) fn access(
+    credential: &Credential,
+    environment: impl Fn(&str) -> Option<String>,
+) -> Result<ServiceToken, String> {
+    let Some(place) = place(credential, &environment) else {
+        return Err(format!(
+            "systemd gives us no credential {}; write LoadCredential={}:/path in a drop-in of our unit",
+            credential.written(),
+            credential.written()
+        ));
+    };
+    let text = read(&place).map_err(|error| format!("{}: {error}", place.display()))?;
+    ServiceToken::parse(&text).map_err(|error| format!("{}: {error}", place.display()))
+}
+
+fn place(credential: &Credential, environment: &impl Fn(&str) -> Option<String>) -> Option<PathBuf> {
+    match credential {
+        Credential::Named(name) => {
+            let folder = environment("CREDENTIALS_DIRECTORY").filter(|folder| !folder.trim().is_empty());
+            folder.map(|folder| PathBuf::from(folder).join(name))
+        }
+        Credential::File(path) => Some(path.clone()),
     }
 }
 
@@ -108,6 +133,24 @@ mod tests {
         assert!(holds(&found, "from-systemd") && found.warning.is_none());
         assert!(found.same(&find(&named(), environment)) && !found.same(&nothing));
         assert!(!format!("{found:?}").contains("from-systemd"));
+    }
+
+    #[test]
+    fn a_service_token_is_read_and_its_absence_told_without_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let environment =
+            |name: &str| (name == "CREDENTIALS_DIRECTORY").then(|| folder.path().display().to_string());
+        let named = Credential::Named("cf-access-app".into());
+        assert!(access(&named, |_| None).unwrap_err().contains("LoadCredential=cf-access-app"));
+        assert!(access(&named, environment).unwrap_err().contains("cf-access-app: No such file"));
+        std::fs::write(folder.path().join("cf-access-app"), "only-one-line-of-it").unwrap();
+        let error = access(&named, environment).unwrap_err();
+        assert!(error.contains("two lines") && !error.contains("only-one"), "{error}");
+        std::fs::write(folder.path().join("cf-access-app"), "id.access\nthe-secret\n").unwrap();
+        let token = access(&named, environment).unwrap();
+        assert!(!format!("{token:?}").contains("the-secret"));
+        let file = Credential::File(folder.path().join("cf-access-app"));
+        assert!(access(&file, |_| None).is_ok());
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use secrecy::ExposeSecret as _;
 
+use super::credentials;
 use crate::client::cloudflared_config::{self, Launch};
 use crate::client::systemd::{Systemd, SystemdError};
 use crate::config::{self, Settings};
@@ -93,6 +94,13 @@ async fn one(
     }
     names.sort();
     names.dedup();
+    for probe in configured.iter().flat_map(|tunnel| &tunnel.probes) {
+        let Some(credential) = &probe.access else { continue };
+        if let Err(why) = credentials::access(credential, super::environment) {
+            let host = probe.url.host().as_str();
+            unread.push(format!("the Access service token of {host} cannot be used: {why}"));
+        }
+    }
     Ok(Found {
         unit: unit.to_owned(),
         name: configured.and_then(|tunnel| tunnel.name.clone()).unwrap_or_else(|| unit.to_owned()),

@@ -5,14 +5,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use reqwest::header::HeaderName;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::AbortHandle;
 
-use crate::client::http::{Known, PublicClient, PublicTarget};
-use crate::config::{NameProbe, Probe};
+use super::credentials;
+use crate::client::http::{Expected, Known, PublicClient, PublicTarget};
+use crate::config::{Credential, NameProbe, Probe, Resolve};
 use crate::sense::polling::{Pace, Periods, poll};
 use crate::sense::public;
-use crate::warden::evidence::Finding;
+use crate::warden::evidence::{Answer, Finding};
 use crate::warden::machine::Event;
 
 /// Looks at the names it is told to.
@@ -46,18 +48,24 @@ impl NameProbes {
             if self.running.contains_key(name) {
                 continue;
             }
-            let Some(target) = self.target(name) else {
+            let Some((target, access)) = self.target(name) else {
                 tracing::warn!(unit_name = %self.unit, "{name:?} is no name to ask");
                 continue;
             };
             // First looks are spread over a second, later ones by their jitter.
             let delay = Duration::from_millis(1000 * place as u64 / names.len() as u64);
-            self.running.insert(name.clone(), self.start(name.clone(), target, delay));
+            self.running.insert(name.clone(), self.start(name.clone(), target, access, delay));
             self.count.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    fn start(&self, hostname: String, target: PublicTarget, delay: Duration) -> AbortHandle {
+    fn start(
+        &self,
+        hostname: String,
+        mut target: PublicTarget,
+        access: Option<Credential>,
+        delay: Duration,
+    ) -> AbortHandle {
         let Probe { period, period_down, timeout, .. } = self.settings;
         let periods = Periods { calm: period, hurried: period_down, limit: timeout, delay };
         let (client, slots) = (self.client.clone(), Arc::clone(&self.slots));
@@ -76,18 +84,50 @@ impl NameProbes {
             self.pace.clone(),
             async move |limit| {
                 let Ok(_slot) = slots.acquire().await else { return };
-                tell(public::look(&client, &target, &mut known, limit).await).await;
+                // Read anew for a name that is not let in, so that a token that was changed counts from the next look.
+                if target.access.is_none() {
+                    target.access = access.as_ref().and_then(token);
+                }
+                let sight = public::look(&client, &target, &mut known, limit).await;
+                if sight.answer == Answer::Access {
+                    target.access = None;
+                }
+                tell(sight).await;
             },
             async move || blind(public::too_long(timeout)).await,
         );
         tokio::spawn(probe).abort_handle()
     }
 
-    fn target(&self, hostname: &str) -> Option<PublicTarget> {
+    /// How a name is asked, and where the token lies that it is asked with.
+    fn target(&self, hostname: &str) -> Option<(PublicTarget, Option<Credential>)> {
         let refined = self.refined.iter().find(|probe| probe.url.host().as_str() == hostname);
-        match refined {
-            Some(probe) => Some(PublicTarget { url: probe.url.url().clone(), resolve: Vec::new() }),
-            None => PublicTarget::https(hostname, "/").ok(),
-        }
+        let mut target = match refined {
+            Some(probe) => {
+                let expected = expected(probe);
+                PublicTarget { expected, ..PublicTarget::of(probe.url.url().clone()) }
+            }
+            None => PublicTarget::https(hostname, "/").ok()?,
+        };
+        target.resolve = match self.settings.resolve {
+            Resolve::EdgeDirect => self.settings.edge_addresses.clone(),
+            Resolve::System | Resolve::At(_) => Vec::new(),
+        };
+        Some((target, refined.and_then(|probe| probe.access.clone())))
     }
+}
+
+fn expected(probe: &NameProbe) -> Expected {
+    // Its name was checked when it was read.
+    let header = probe.header.as_ref().and_then(|header| {
+        Some((HeaderName::from_bytes(header.name.as_bytes()).ok()?, header.value.clone()))
+    });
+    Expected { status: probe.status.clone(), header, body: probe.body.clone() }
+}
+
+/// The token, if it can be read; that it cannot was told when the unit was found.
+fn token(credential: &Credential) -> Option<crate::client::http::ServiceToken> {
+    credentials::access(credential, super::environment)
+        .inspect_err(|why| tracing::debug!("an Access service token cannot be used: {why}"))
+        .ok()
 }

@@ -22,7 +22,7 @@ use crate::client::http::{PublicClient, PublicTarget};
 use crate::client::journal::{JournalHandle, Options, follow};
 use crate::client::systemd::Systemd;
 use crate::client::tls::Tls;
-use crate::config::Settings;
+use crate::config::{Resolve, Settings};
 use crate::report::metrics::{Metrics, name_of};
 use crate::report::snapshot::About;
 use crate::sense::host::HostSense;
@@ -53,6 +53,8 @@ pub(super) struct Senses {
     systemd: Arc<Systemd>,
     events: mpsc::Sender<Event>,
     client: PublicClient,
+    /// The same with the resolver that is set for public names.
+    visitor: PublicClient,
     dialer: Arc<EdgeDialer>,
     slots: Arc<Semaphore>,
     signals: mpsc::Sender<Signal>,
@@ -80,6 +82,13 @@ impl Senses {
         let dns = Arc::new(Dns::system());
         let agent = concat!("tunnelwarden/", env!("CARGO_PKG_VERSION"));
         let client = PublicClient::new(&tls, Arc::clone(&dns), agent).context("cannot set up HTTPS")?;
+        let visitor = match settings.probe.resolve {
+            Resolve::At(resolver) => {
+                let dns = Dns::with_servers(&[resolver]).context("cannot set up probe.resolve")?;
+                client.resolving_by(Arc::new(dns))
+            }
+            Resolve::System | Resolve::EdgeDirect => client.clone(),
+        };
         let archive = records.map(|(credentials, share)| {
             Archive::new(&tls, Arc::clone(&dns), agent, credentials, &settings.api, share, metrics)
         });
@@ -90,6 +99,7 @@ impl Senses {
             systemd,
             events,
             client,
+            visitor,
             dialer: Arc::new(dialer),
             slots: Arc::new(Semaphore::new(LOOKS_AT_ONCE)),
             signals,
@@ -158,11 +168,7 @@ impl Senses {
             limit: EDGE_LIMIT,
             delay: Duration::ZERO,
         };
-        let targets: Vec<_> = probe
-            .control
-            .iter()
-            .map(|url| PublicTarget { url: url.url().clone(), resolve: Vec::new() })
-            .collect();
+        let targets: Vec<_> = probe.control.iter().map(|url| PublicTarget::of(url.url().clone())).collect();
 
         let (client, tell, blind) = (self.client.clone(), send(&self.events), send(&self.events));
         tokio::spawn(poll(
@@ -272,7 +278,7 @@ impl Senses {
         let mut names = NameProbes {
             unit: found.unit.clone(),
             events: self.events.clone(),
-            client: self.client.clone(),
+            client: self.visitor.clone(),
             slots: Arc::clone(&self.slots),
             pace: rx,
             settings: probe.clone(),

@@ -9,8 +9,8 @@ use super::observed::{Row, rows};
 use super::transcript::{Change, Transcript};
 use super::{ReplayError, past::line};
 use crate::warden::evidence::{
-    Active, Answer, Blind, Control, Counters, EdgeSight, Finding, HostFinding, Invocation, Line, Link, Load,
-    NameSight, Reach, Ready, ReadySight, Setup, Transport, UnitSight,
+    Active, Answer, Blind, Control, Counters, EdgeSight, Exchange, Finding, HostFinding, Invocation, Line,
+    Link, Load, NameSight, Reach, Ready, ReadySight, Setup, Transport, UnitSight,
 };
 use crate::warden::machine::{Command, Event, Memory, Warden};
 use crate::warden::policy::Policy;
@@ -316,5 +316,6 @@ fn name_sight(public: &str) -> NameSight {
         (None, _) => Answer::Blind,
     };
     let detail = if status.is_none() { public.to_owned() } else { String::new() };
-    NameSight { answer, status, code, latency: Duration::from_millis(20), colo: None, detail }
+    let (latency, exchange) = (Duration::from_millis(20), Exchange::default());
+    NameSight { answer, status, code, latency, colo: None, detail, exchange }
 }

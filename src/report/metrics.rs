@@ -14,7 +14,7 @@ use crate::client::cloudflare_api::{Asked, Outcome};
 use crate::client::cloudflared_log::LABELS;
 use crate::warden::cause::Cause;
 use crate::warden::diagnosis::Health;
-use crate::warden::evidence::{Active, Answer, Reach, Sense};
+use crate::warden::evidence::{Active, Answer, Exchange, Reach, Sense};
 use crate::warden::history::{DAY, HOUR};
 use crate::warden::incident::Closing;
 use crate::warden::machine::Warden;
@@ -63,6 +63,9 @@ pub struct Metrics {
     name_up: IntGaugeVec,
     name_answer: IntGaugeVec,
     probe_seconds: HistogramVec,
+    probe_duration: GaugeVec,
+    probe_http: GaugeVec,
+    certificate_expiry: GaugeVec,
     connections: IntGaugeVec,
     edge_reachable: IntGaugeVec,
     unit_active: IntGaugeVec,
@@ -170,6 +173,21 @@ impl Metrics {
                 "Time that a look at a public name took.",
                 &[0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0],
             ),
+            probe_duration: float_gauges(
+                "tunnelwarden_probe_duration_seconds",
+                "Time of each phase of the last look at a public name: dns (0 while its addresses are known), tcp, tls, first_byte. Absent for a phase that was not reached.",
+                &["tunnel", "hostname", "phase"],
+            ),
+            probe_http: float_gauges(
+                "tunnelwarden_probe_http_version",
+                "Version of HTTP that the public name last answered in; absent without an answer.",
+                &["tunnel", "hostname"],
+            ),
+            certificate_expiry: float_gauges(
+                "tunnelwarden_certificate_expiry_timestamp_seconds",
+                "When the certificate that the public name last showed ends.",
+                &["tunnel", "hostname"],
+            ),
             connections: gauges(
                 "tunnelwarden_connector_connections",
                 "Connections to the edge as cloudflared's /ready says, -1 while it cannot be read.",
@@ -253,6 +271,9 @@ impl Metrics {
             name_up,
             name_answer,
             probe_seconds,
+            probe_duration,
+            probe_http,
+            certificate_expiry,
             connections,
             edge_reachable,
             unit_active,
@@ -270,7 +291,7 @@ impl Metrics {
         let build = gauges("tunnelwarden_build_info", "1, with what is running.", &["version", "revision"]);
         let revision = option_env!("TUNNELWARDEN_REVISION").unwrap_or("unknown");
         build.with_label_values(&[env!("CARGO_PKG_VERSION"), revision]).set(1);
-        let collectors: [Box<dyn Collector>; 30] = [
+        let collectors: [Box<dyn Collector>; 33] = [
             Box::new(build),
             Box::new(mode.clone()),
             Box::new(powerless.clone()),
@@ -288,6 +309,9 @@ impl Metrics {
             Box::new(name_up.clone()),
             Box::new(name_answer.clone()),
             Box::new(probe_seconds.clone()),
+            Box::new(probe_duration.clone()),
+            Box::new(probe_http.clone()),
+            Box::new(certificate_expiry.clone()),
             Box::new(connections.clone()),
             Box::new(edge_reachable.clone()),
             Box::new(unit_active.clone()),
@@ -398,6 +422,10 @@ impl Metrics {
         self.memory_lost.set(i64::from(warden.memory_lost().is_some()));
         self.cycles.inc_by(warden.cycles().saturating_sub(self.cycles.get()));
         self.edge_reachable.reset();
+        // What was not reached in the last look has no time, and names go.
+        for vec in [&self.probe_duration, &self.probe_http] {
+            vec.reset();
+        }
         if let Some((_, Ok(edge))) = &warden.host().edge.latest {
             for link in &edge.links {
                 let reachable = i64::from(link.reach == Reach::Reachable);
@@ -439,6 +467,10 @@ impl Metrics {
         self.budget.with_label_values(&[name, "hour"]).set(left(policy.per_hour, HOUR));
         self.budget.with_label_values(&[name, "day"]).set(left(policy.per_day, DAY));
         for (hostname, track) in &tunnel.evidence.names {
+            self.exchange(
+                &[name, hostname.as_str()],
+                track.latest.as_ref().map(|(_, sight)| &sight.exchange),
+            );
             let answer = track.latest.as_ref().map_or(Answer::Blind, |(_, sight)| sight.answer);
             let up = i64::from(answer == Answer::Served);
             self.name_up.with_label_values(&[name, hostname.as_str()]).set(up);
@@ -467,6 +499,26 @@ impl Metrics {
             self.sense_blind.with_label_values(&labels).set(i64::from(blind.is_some()));
             let seen = seen.map_or(0.0, |at| now.wall_of(at).as_secs_f64());
             self.sense_seen.with_label_values(&labels).set(seen);
+        }
+    }
+}
+
+impl Metrics {
+    fn exchange(&self, labels: &[&str; 2], exchange: Option<&Exchange>) {
+        let Some(exchange) = exchange else { return };
+        let Exchange { dns, tcp, tls, first_byte, http, certificate_expiry } = exchange;
+        for (phase, took) in [("dns", dns), ("tcp", tcp), ("tls", tls), ("first_byte", first_byte)] {
+            if let Some(took) = took {
+                let labels = [labels[0], labels[1], phase];
+                self.probe_duration.with_label_values(&labels).set(took.as_secs_f64());
+            }
+        }
+        let version = http.as_ref().and_then(|http| http.strip_prefix("HTTP/")?.parse().ok());
+        if let Some(version) = version {
+            self.probe_http.with_label_values(labels).set(version);
+        }
+        if let Some(ends) = certificate_expiry {
+            self.certificate_expiry.with_label_values(labels).set(*ends as f64);
         }
     }
 }

@@ -76,6 +76,15 @@ pub struct Name {
     pub at: Option<String>,
     pub latency_ms: Option<u64>,
     pub colo: Option<String>,
+    /// `HTTP/2`, say.
+    #[serde(default)]
+    pub http: Option<String>,
+    /// When the certificate that was shown ends.
+    #[serde(default)]
+    pub certificate_ends: Option<String>,
+    /// What more there is to say of the answer.
+    #[serde(default)]
+    pub detail: String,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -272,9 +281,16 @@ fn names(tunnel: &Tunnel, now: Now) -> Vec<Name> {
             at: latest.map(|(at, _)| rfc3339(now.wall_of(*at))),
             latency_ms: sight.map(|sight| u64::try_from(sight.latency.as_millis()).unwrap_or(u64::MAX)),
             colo: sight.and_then(|sight| sight.colo.clone()),
+            http: sight.and_then(|sight| sight.exchange.http.clone()),
+            certificate_ends: sight.and_then(|sight| certificate_ends(sight.exchange.certificate_expiry?)),
+            detail: sight.map(|sight| sight.detail.clone()).unwrap_or_default(),
         }
     };
     tunnel.evidence.names.iter().map(one).collect()
+}
+
+fn certificate_ends(unix: i64) -> Option<String> {
+    Some(rfc3339(Duration::from_secs(u64::try_from(unix).ok()?)))
 }
 
 fn edge(warden: &Warden, now: Now) -> Vec<Edge> {

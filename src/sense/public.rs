@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::client::http::{
     Answer as Seen, BlindReason, ControlSight, Known, PublicClient, PublicSight, PublicTarget,
 };
-use crate::warden::evidence::{Answer, Blind, Control, NameSight};
+use crate::warden::evidence::{Answer, Blind, Control, Exchange, NameSight};
 
 /// Looks at one name; `known` is what its last look left.
 pub async fn look(
@@ -20,7 +20,8 @@ pub async fn look(
 /// A look that took longer than its frame allows.
 pub fn too_long(limit: Duration) -> NameSight {
     let detail = "took too long".into();
-    NameSight { answer: Answer::Blind, status: None, code: None, latency: limit, colo: None, detail }
+    let (answer, exchange) = (Answer::Blind, Exchange::default());
+    NameSight { answer, status: None, code: None, latency: limit, colo: None, detail, exchange }
 }
 
 /// Asks the control names in turn until one answers: is our own way out working?
@@ -43,7 +44,16 @@ pub async fn control(
 }
 
 fn sight(seen: PublicSight) -> NameSight {
-    let PublicSight { answer, status, code, detail, colo, latency, .. } = seen;
+    let PublicSight { answer, status, code, detail, colo, latency, http_version, certificate_expiry, phases } =
+        seen;
+    let exchange = Exchange {
+        dns: phases.dns,
+        tcp: phases.tcp,
+        tls: phases.tls,
+        first_byte: phases.first_byte,
+        http: http_version.map(str::to_owned),
+        certificate_expiry,
+    };
     let answer = match answer {
         Seen::Served => Answer::Served,
         Seen::TunnelError => Answer::TunnelError,
@@ -53,9 +63,10 @@ fn sight(seen: PublicSight) -> NameSight {
         Seen::Access => Answer::Access,
         Seen::Challenge => Answer::Challenge,
         Seen::Cached => Answer::Cached,
+        Seen::Unexpected => Answer::Unexpected,
         Seen::Blind(_) => Answer::Blind,
     };
-    NameSight { answer, status, code, latency, colo, detail }
+    NameSight { answer, status, code, latency, colo, detail, exchange }
 }
 
 fn blind(why: BlindReason) -> Blind {

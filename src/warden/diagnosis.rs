@@ -96,7 +96,7 @@ const RULES: [Rule; 29] = [
     rule(Cause::ConnectorPhantom, phantom),
     rule(Cause::IngressEmpty, ingress_empty),
     rule(Cause::OriginDown, |f| {
-        f.connections != Some(0) && f.answering(Answer::OriginError) > 0 && f.origin_reported()
+        f.connections != Some(0) && (f.origin_down() || f.answering(Answer::Unexpected) > 0)
     }),
     rule(Cause::PartlyConnected, partly),
     rule(Cause::EdgeIncident, edge_incident),

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub use super::name::{Exchange, NameSight, NameTrack};
 use super::time::Now;
 
 /// What a probe saw, or why it could not look. Blindness is never illness.
@@ -247,13 +248,15 @@ pub enum Answer {
     Challenge,
     /// Answered by a cache.
     Cached,
+    /// Not what `[[tunnel.probe]]` says that the origin answers.
+    Unexpected,
     /// The probe could not look.
     Blind,
 }
 
 impl Answer {
     /// All of them, in the order in which they are shown.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Served,
         Self::TunnelError,
         Self::DnsError,
@@ -262,6 +265,7 @@ impl Answer {
         Self::Access,
         Self::Challenge,
         Self::Cached,
+        Self::Unexpected,
         Self::Blind,
     ];
 
@@ -276,6 +280,7 @@ impl Answer {
             Self::Access => "access",
             Self::Challenge => "challenge",
             Self::Cached => "cached",
+            Self::Unexpected => "unexpected",
             Self::Blind => "blind",
         }
     }
@@ -283,23 +288,15 @@ impl Answer {
     /// It says something about the way of a visitor.
     pub fn conclusive(self) -> bool {
         match self {
-            Self::Served | Self::TunnelError | Self::DnsError | Self::EdgeError | Self::OriginError => true,
+            Self::Served
+            | Self::TunnelError
+            | Self::DnsError
+            | Self::EdgeError
+            | Self::OriginError
+            | Self::Unexpected => true,
             Self::Access | Self::Challenge | Self::Cached | Self::Blind => false,
         }
     }
-}
-
-/// A look at one public name.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct NameSight {
-    pub answer: Answer,
-    pub status: Option<u16>,
-    /// The edge's error code.
-    pub code: Option<u16>,
-    pub latency: Duration,
-    pub colo: Option<String>,
-    /// For people: what went wrong, bounded.
-    pub detail: String,
 }
 
 /// The control probe: is this host's own way out working?
@@ -535,51 +532,6 @@ impl<T> Slot<T> {
             Some((_, Err(blind))) => Some(*blind),
             Some((_, Ok(_))) => None,
         }
-    }
-}
-
-/// The record of one public name.
-#[derive(Clone, Debug, Default)]
-pub struct NameTrack {
-    pub latest: Option<(Duration, NameSight)>,
-    /// How many looks in a row gave the same kind of answer.
-    pub streak: u32,
-    /// Since when that answer stands.
-    pub since: Duration,
-    /// The last answer that was a sight.
-    last: Option<Answer>,
-    blind_since: Option<Duration>,
-}
-
-/// Blindness shorter than this pauses a streak; longer, it ends it.
-const BLIND_PAUSES: Duration = Duration::from_secs(60);
-
-impl NameTrack {
-    pub(super) fn put(&mut self, now: Now, sight: NameSight) {
-        if sight.answer == Answer::Blind {
-            // A blind look pauses what is known; only lasting blindness ends it.
-            let since = *self.blind_since.get_or_insert(now.boot);
-            if BLIND_PAUSES < now.since(since) {
-                self.last = None;
-                self.streak = 0;
-            }
-        } else {
-            self.blind_since = None;
-            if self.last == Some(sight.answer) {
-                self.streak = self.streak.saturating_add(1);
-            } else {
-                self.last = Some(sight.answer);
-                self.streak = 1;
-                self.since = now.boot;
-            }
-        }
-        self.latest = Some((now.boot, sight));
-    }
-
-    /// The latest answer if not older than `max_age`.
-    pub fn fresh(&self, now: Now, max_age: Duration) -> Option<&NameSight> {
-        let (at, sight) = self.latest.as_ref()?;
-        (now.since(*at) <= max_age).then_some(sight)
     }
 }
 

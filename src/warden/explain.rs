@@ -101,6 +101,9 @@ fn claim(cause: Cause, f: &Facts<'_>) -> String {
             "cloudflared believes it is connected and the edge knows nothing of it".into()
         }
         Cause::IngressEmpty => "cloudflared is connected and has no ingress rules".into(),
+        Cause::OriginDown if !f.origin_down() => {
+            "The tunnel works and a name does not answer as [[tunnel.probe]] expects".into()
+        }
         Cause::OriginDown => "The tunnel works and the origin behind it does not answer".into(),
         Cause::PartlyConnected => "cloudflared holds fewer connections than usual".into(),
         Cause::EdgeIncident => "Everything on this host is right and the edge still errs".into(),
@@ -176,10 +179,14 @@ fn names(f: &Facts<'_>) -> String {
         };
         let _ = match (answer, sight.status, sight.code) {
             (Answer::Blind, _, _) => write!(part, " could not be looked at ({})", sight.detail),
+            (Answer::Unexpected, _, _) => write!(part, " answered other than expected ({})", sight.detail),
             (_, Some(status), Some(code)) => write!(part, " answered {status} with error {code}"),
             (_, Some(status), None) => write!(part, " {} {status}", verb(answer)),
             (_, None, _) => write!(part, " {}", verb(answer)),
         };
+        if let Some(colo) = sight.colo.as_ref().filter(|_| answer != Answer::Served) {
+            let _ = write!(part, " at {colo}");
+        }
         if answer != Answer::Served {
             let _ = write!(part, " for {}", span(f.now.since(track.since)));
         }
@@ -195,6 +202,7 @@ fn verb(answer: Answer) -> &'static str {
         Answer::Access => "asked for an Access login with",
         Answer::Challenge => "challenged the probe with",
         Answer::Cached => "came from a cache with",
+        Answer::Unexpected => "answered other than expected with",
         Answer::Blind => "unseen",
     }
 }

@@ -174,8 +174,12 @@ impl<'a> Facts<'a> {
 
     /// Some name's answer came through the tunnel: the origin's own, or a connector's word that it is down.
     pub fn through(&self) -> bool {
-        self.answering(Answer::Served) > 0
-            || (self.answering(Answer::OriginError) > 0 && self.origin_reported())
+        self.answering(Answer::Served) > 0 || self.origin_down()
+    }
+
+    /// A name says that its origin is down, and cloudflared says so too.
+    pub fn origin_down(&self) -> bool {
+        self.answering(Answer::OriginError) > 0 && self.origin_reported()
     }
 
     /// cloudflared itself says that an origin does not answer.

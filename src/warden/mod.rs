@@ -5,6 +5,7 @@
 pub mod time;
 
 pub mod evidence;
+mod name;
 pub mod track;
 
 pub mod facts;

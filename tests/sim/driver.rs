@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde_json::json;
 use tunnelwarden::warden::evidence::{
-    Answer, Blind, Control, Counters, EdgeSight, FilesSight, Finding, HostFinding, HostSight, Line, Link,
-    LogLine, NameSight, Ready, ReadySight, Setup, Transport,
+    Answer, Blind, Control, Counters, EdgeSight, Exchange, FilesSight, Finding, HostFinding, HostSight, Line,
+    Link, LogLine, NameSight, Ready, ReadySight, Setup, Transport,
 };
 use tunnelwarden::warden::history::Histories;
 use tunnelwarden::warden::machine::{Command, Event, Memory, Warden};
@@ -269,7 +269,8 @@ impl Run<'_> {
         let (answer, status, code) =
             if self.blind() { (Answer::Blind, None, None) } else { self.world.answer() };
         let latency = Duration::from_millis(20);
-        let sight = NameSight { answer, status, code, latency, colo: None, detail: String::new() };
+        let (detail, exchange) = (String::new(), Exchange::default());
+        let sight = NameSight { answer, status, code, latency, colo: None, detail, exchange };
         self.observed(Finding::Name { hostname: NAME.into(), sight });
         for line in std::mem::take(&mut self.world.said) {
             self.log(line);

@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use tunnelwarden::warden::evidence::{
-    Answer, Control, Counters, EdgeSight, Finding, HostFinding, Link, NameSight, Reach, Ready, ReadySight,
-    Setup, Transport,
+    Answer, Control, Counters, EdgeSight, Exchange, Finding, HostFinding, Link, NameSight, Reach, Ready,
+    ReadySight, Setup, Transport,
 };
 use tunnelwarden::warden::machine::{Event, Memory, Warden};
 use tunnelwarden::warden::policy::Policy;
@@ -69,7 +69,8 @@ fn round_of(round: u32, answer: Answer) -> Vec<Event> {
         let (status, code) =
             if answer == Answer::Served { (Some(200), None) } else { (Some(530), Some(1033)) };
         let latency = Duration::from_millis(20);
-        let sight = NameSight { answer, status, code, latency, colo: None, detail: String::new() };
+        let (detail, exchange) = (String::new(), Exchange::default());
+        let sight = NameSight { answer, status, code, latency, colo: None, detail, exchange };
         events.push(observed(Finding::Name { hostname, sight }));
     }
     events
