@@ -18,6 +18,7 @@ use tunnelwarden::warden::operator::{Pause, Request};
 use tunnelwarden::warden::policy::{KnockOut, Policy};
 use tunnelwarden::warden::rails::Hold;
 use tunnelwarden::warden::remedy::Outcome;
+use tunnelwarden::warden::route::{Kept, Route, RouteSight};
 use tunnelwarden::warden::time::Now;
 
 const UNIT: &str = "cloudflared.service";
@@ -49,6 +50,8 @@ struct World {
     unit: UnitSight,
     ready: Ready,
     names: [Answer; 2],
+    /// Where the names lead.
+    route: Result<RouteSight, Blind>,
     tcp: Reach,
     quic: Reach,
     resolved: bool,
@@ -116,6 +119,7 @@ impl World {
             unit,
             ready: Ready::Connections(4),
             names: [Answer::Served; 2],
+            route: Ok(RouteSight { inside: Some(Route::Edge), ..RouteSight::default() }),
             tcp: Reach::Reachable,
             quic: Reach::Reachable,
             resolved: true,
@@ -282,12 +286,19 @@ impl World {
             let sight = NameSight { answer, status, code, latency, colo, detail, exchange };
             self.observed(Finding::Name { hostname: hostname.into(), sight });
         }
+        for hostname in NAMES {
+            self.observed(Finding::Route { hostname: hostname.into(), seen: self.route.clone() });
+        }
         if self.unit.main_pid != 0 {
             let counters = Some(Counters { total_requests: self.requests, ..self.counters });
             let connector = self.unit.invocation.map(|life| life.to_string());
             let sight = ReadySight { ready: self.ready, connector, port_of_this_life: true, counters };
             self.observed(Finding::Ready(Ok(sight)));
         }
+    }
+
+    fn leads(&self) -> RouteSight {
+        self.route.clone().unwrap_or_default()
     }
 
     fn pass_until(&mut self, until: Duration) {
@@ -330,6 +341,22 @@ impl World {
                 // Visitors were served between our last sample of the counters and the outage.
                 self.requests += 7;
                 self.names = [answer(word); 2];
+            }
+            ["dns", "inside", word] => {
+                self.route = inside(word).map(|inside| RouteSight { inside: Some(inside), ..self.leads() })
+            }
+            ["dns", "outside", word] => {
+                self.route = inside(word).map(|outside| RouteSight { outside: Some(outside), ..self.leads() })
+            }
+            ["record", word] => {
+                let id = "11111111-947b-4bf6-acad-100a73de4e0d";
+                let kept = match *word {
+                    "ours" => Kept::Ours,
+                    "other" => Kept::OtherTunnel(id.into()),
+                    "direct" => Kept::Elsewhere("A 192.0.2.1".into()),
+                    other => panic!("no record {other}"),
+                };
+                self.route = Ok(RouteSight { kept: Some(kept), ..self.leads() });
             }
             ["name", word] => self.names[0] = answer(word),
             ["ready", "silent"] => self.ready = Ready::Silent,
@@ -529,6 +556,19 @@ impl World {
         };
         Err(format!("cause, holds, acts, closed, opened, escalated, explanation: {found:?}"))
     }
+}
+
+/// What a resolver says of the names.
+fn inside(word: &str) -> Result<Route, Blind> {
+    Ok(match word {
+        "edge" => Route::Edge,
+        "missing" => Route::Missing,
+        "grey" => Route::Grey("62da6c19-947b-4bf6-acad-100a73de4e0d.cfargotunnel.com".into()),
+        "elsewhere" => Route::Elsewhere(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1))),
+        "private" => Route::Elsewhere(IpAddr::V4(Ipv4Addr::new(10, 1, 2, 3))),
+        "silent" => return Err(Blind::TimedOut),
+        other => panic!("no route {other}"),
+    })
 }
 
 fn seconds(word: &str) -> Duration {

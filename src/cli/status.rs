@@ -194,7 +194,9 @@ fn one(text: &mut String, tunnel: &TunnelStatus) -> std::fmt::Result {
         let status = name.status.map(|status| format!(" {status}")).unwrap_or_default();
         let code = name.code.map(|code| format!(" error {code}")).unwrap_or_default();
         let took = name.latency_ms.map(|ms| format!(" in {ms} ms")).unwrap_or_default();
-        writeln!(text, "  name       {}: {}{status}{code}{took}", name.hostname, name.answer)?;
+        let route = name.route.as_deref().filter(|route| *route != "routed");
+        let route = route.map(|route| format!(", DNS: {route}")).unwrap_or_default();
+        writeln!(text, "  name       {}: {}{status}{code}{took}{route}", name.hostname, name.answer)?;
     }
     for edge in &tunnel.edge {
         let reachable = if edge.reachable { "reachable" } else { "not reachable" };

@@ -191,6 +191,19 @@ impl Dns {
         }
     }
 
+    /// The name that this one is an alias of, whether or not that leads anywhere.
+    ///
+    /// # Errors
+    /// [`DnsFailure::NoRecords`] for a name that is no alias; else see [`DnsFailure`].
+    pub async fn alias(&self, name: &str, limit: Duration) -> Result<String, DnsFailure> {
+        let lookup = self.lookup(name, RecordType::CNAME, limit).await?;
+        let target = lookup.answers().iter().find_map(|record| {
+            let RData::CNAME(target) = &record.data else { return None };
+            Some(plain(&target.0))
+        });
+        target.ok_or(DnsFailure::NoRecords)
+    }
+
     async fn lookup(&self, name: &str, kind: RecordType, limit: Duration) -> Result<Lookup, DnsFailure> {
         // A full name: search domains of the host must not turn a missing name into another one.
         let mut full = Name::from_ascii(name).map_err(|_| DnsFailure::BadName(shown(name)))?;

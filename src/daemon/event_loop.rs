@@ -221,8 +221,9 @@ fn health(warden: &Warden) -> Health {
     let none = tunnels.peek().is_none();
     let tunnels_blind = tunnels.all(|tunnel| {
         let senses = tunnel.blindness();
-        // What was written, and what Cloudflare keeps, is not enough to decide by.
-        senses.iter().all(|(sense, blind)| blind.is_some() || matches!(sense, Sense::Journal | Sense::Tunnel))
+        // What was written, and what DNS and Cloudflare keep, is not enough to decide by.
+        let enough = |sense: &Sense| !matches!(sense, Sense::Journal | Sense::Tunnel | Sense::Dns);
+        senses.iter().all(|(sense, blind)| blind.is_some() || !enough(sense))
     });
     if host_blind && tunnels_blind && !none { Health::AllBlind } else { Health::Deciding }
 }

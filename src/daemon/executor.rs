@@ -101,6 +101,7 @@ impl Executor {
             | Finding::Journal(_)
             | Finding::Ready(_)
             | Finding::Name { .. }
+            | Finding::Route { .. }
             | Finding::Files(_)
             | Finding::Setup(_)
             | Finding::Tunnel(_) => (),

@@ -8,6 +8,7 @@ mod memory;
 mod names;
 mod probes;
 mod records;
+mod routes;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -201,7 +202,7 @@ async fn powerless(systemd: &Systemd, found: &[Found]) -> BTreeMap<String, Strin
 
 /// The judge's numbers, from the settings.
 fn policy(settings: &Settings, powerless: BTreeMap<String, String>) -> Policy {
-    let Settings { probe, ready, edge, judge, remedy, .. } = settings;
+    let Settings { probe, dns, ready, edge, judge, remedy, .. } = settings;
     let grace = Duration::from_secs(5);
     Policy {
         observe_only: settings.mode == Mode::Observe,
@@ -223,6 +224,7 @@ fn policy(settings: &Settings, powerless: BTreeMap<String, String>) -> Policy {
         name_age: probe.period * 2 + probe.timeout + grace,
         ready_age: ready.period * 3 + grace,
         edge_age: edge.period * 2 + grace * 2,
+        route_age: dns.period * 2 + Duration::from_secs(60),
         #[cfg(debug_assertions)]
         knocked_out: None,
     }

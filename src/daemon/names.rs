@@ -1,6 +1,6 @@
 //! The probes of one tunnel's public names: a task each, which come and go with the names.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -31,11 +31,23 @@ pub(super) struct NameProbes {
     /// Probes of this tunnel, for the last look to wait for.
     pub(super) count: Arc<AtomicUsize>,
     pub(super) running: BTreeMap<String, AbortHandle>,
+    /// The names, for whoever else looks at them.
+    pub(super) listed: watch::Sender<Vec<String>>,
+    /// Those that the edge cannot lead to a tunnel.
+    pub(super) ailing: watch::Sender<BTreeSet<String>>,
 }
 
 impl NameProbes {
     /// From now on these names are looked at, and no others.
     pub(super) fn set(&mut self, names: &[String]) {
+        self.listed.send_if_modified(|listed| {
+            let others = listed != names;
+            if others {
+                *listed = names.to_vec();
+            }
+            others
+        });
+        self.ailing.send_modify(|ailing| ailing.retain(|name| names.contains(name)));
         self.running.retain(|name, task| {
             let stays = names.contains(name);
             if !stays {
@@ -79,6 +91,7 @@ impl NameProbes {
         };
         let (tell, blind) = (send(), send());
         let mut known = Known::default();
+        let (ailing, name) = (self.ailing.clone(), hostname.clone());
         let probe = poll(
             periods,
             self.pace.clone(),
@@ -89,6 +102,11 @@ impl NameProbes {
                     target.access = access.as_ref().and_then(token);
                 }
                 let sight = public::look(&client, &target, &mut known, limit).await;
+                let ails = matches!(sight.answer, Answer::TunnelError | Answer::DnsError);
+                ailing.send_if_modified(|ailing| match ails {
+                    true => ailing.insert(name.clone()),
+                    false => ailing.remove(&name),
+                });
                 if sight.answer == Answer::Access {
                     target.access = None;
                 }

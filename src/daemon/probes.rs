@@ -1,6 +1,6 @@
 //! The probes of this host and of each tunnel: one task each, on the frame of `sense::polling`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -15,7 +15,8 @@ use super::event_loop::Signal;
 use super::executor::Reins;
 use super::names::NameProbes;
 use super::records::Archive;
-use crate::client::cloudflare_api::Credentials;
+use super::routes::{RouteProbe, follow_ranges};
+use crate::client::cloudflare_api::{AddressRanges, Credentials};
 use crate::client::dns::Dns;
 use crate::client::edge::{EdgeDialer, EdgeSettings, Family};
 use crate::client::http::{PublicClient, PublicTarget};
@@ -25,6 +26,7 @@ use crate::client::tls::Tls;
 use crate::config::{Resolve, Settings};
 use crate::report::metrics::{Metrics, name_of};
 use crate::report::snapshot::About;
+use crate::sense::dns::{Routes, Zones};
 use crate::sense::host::HostSense;
 use crate::sense::journal::{Listeners, Told, listen};
 use crate::sense::polling::{Pace, Periods, poll};
@@ -55,6 +57,9 @@ pub(super) struct Senses {
     client: PublicClient,
     /// The same with the resolver that is set for public names.
     visitor: PublicClient,
+    dns: Arc<Dns>,
+    /// Where names that lead to Cloudflare resolve to.
+    ranges: Arc<watch::Sender<AddressRanges>>,
     dialer: Arc<EdgeDialer>,
     slots: Arc<Semaphore>,
     signals: mpsc::Sender<Signal>,
@@ -93,13 +98,19 @@ impl Senses {
             Archive::new(&tls, Arc::clone(&dns), agent, credentials, &settings.api, share, metrics)
         });
         let region = Some(settings.edge.region.word()).filter(|word| !word.is_empty()).map(str::to_owned);
-        let dialer = EdgeDialer::new(&tls, dns, EdgeSettings { region, family: Family::Auto });
+        let ranges = match settings.dns.ranges.as_slice() {
+            [] => AddressRanges::published(),
+            set => AddressRanges::of(set.iter().copied()),
+        };
+        let dialer = EdgeDialer::new(&tls, Arc::clone(&dns), EdgeSettings { region, family: Family::Auto });
         Ok(Self {
             settings: settings.clone(),
             systemd,
             events,
             client,
             visitor,
+            dns,
+            ranges: Arc::new(watch::Sender::new(ranges)),
             dialer: Arc::new(dialer),
             slots: Arc::new(Semaphore::new(LOOKS_AT_ONCE)),
             signals,
@@ -146,6 +157,9 @@ impl Senses {
         let (pace, rx) = watch::channel(Pace { hurry: true, look: None });
         if let Some(archive) = &self.archive {
             archive.follow_token(rx.clone());
+            if self.settings.dns.ranges.is_empty() {
+                tokio::spawn(follow_ranges(archive.api(), Arc::clone(&self.ranges), rx.clone()));
+            }
         }
         let send = |events: &mpsc::Sender<Event>| {
             let events = events.clone();
@@ -218,7 +232,7 @@ impl Senses {
         let period = self.settings.ready.period;
         let periods =
             Periods { calm: period, hurried: period, limit: READY_LIMIT * 2, delay: Duration::ZERO };
-        let (effective_told, records_told) = (told.clone(), told.clone());
+        let (effective_told, records_told, told_routes) = (told.clone(), told.clone(), told.clone());
         let (know, mine) = watch::channel(Mine::default());
         let (systemd, unit_name, port) = (Arc::clone(&self.systemd), found.unit.clone(), found.port.clone());
         let (tell, blind) = (send(), send());
@@ -275,6 +289,31 @@ impl Senses {
             probes += 1;
         }
         let count = Arc::new(AtomicUsize::new(probes));
+        let (listed, list) = watch::channel(Vec::new());
+        let (ailing, ill) = watch::channel(BTreeSet::new());
+        // A resolver that is asked for public names is one outside, too.
+        let outside = self.settings.dns.resolver.or(match probe.resolve {
+            Resolve::At(resolver) => Some(resolver),
+            Resolve::System | Resolve::EdgeDirect => None,
+        });
+        let routes = RouteProbe {
+            unit: found.unit.clone(),
+            events: self.events.clone(),
+            routes: Routes {
+                inside: Arc::clone(&self.dns),
+                // That one can be set up was seen when the settings were read.
+                outside: outside.and_then(|resolver| Dns::with_servers(&[resolver]).ok()),
+                ranges: self.ranges.subscribe(),
+            },
+            zones: self.archive.as_ref().map(|archive| Zones::new(archive.api())),
+            tunnel: found.id.clone(),
+            told: told_routes,
+            names: list,
+            ailing: ill,
+            pace: rx.clone(),
+            settings: self.settings.dns.clone(),
+        };
+        tokio::spawn(routes.run());
         let mut names = NameProbes {
             unit: found.unit.clone(),
             events: self.events.clone(),
@@ -285,6 +324,8 @@ impl Senses {
             refined: found.probes.clone(),
             count: Arc::clone(&count),
             running: BTreeMap::new(),
+            listed,
+            ailing,
         };
         names.set(&found.names);
         tokio::spawn(follow_set_up(found.clone(), names, effective_told, self.signals.clone()));

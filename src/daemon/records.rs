@@ -76,6 +76,11 @@ impl Archive {
         })
     }
 
+    /// The way for others who share its budget.
+    pub(super) fn api(&self) -> Arc<CloudflareApi> {
+        Arc::clone(&self.api)
+    }
+
     /// Keeps the end of the token known, until the probes' reins are dropped.
     pub(super) fn follow_token(&self, mut pace: watch::Receiver<Pace>) {
         let token = Token {

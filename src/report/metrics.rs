@@ -9,7 +9,7 @@ use prometheus::{
     Opts, Registry, TextEncoder,
 };
 
-use super::snapshot::About;
+use super::snapshot::{About, route};
 use crate::client::cloudflare_api::{Asked, Outcome};
 use crate::client::cloudflared_log::LABELS;
 use crate::warden::cause::Cause;
@@ -21,6 +21,7 @@ use crate::warden::machine::Warden;
 use crate::warden::note::{Happening, Note};
 use crate::warden::rails::Hold;
 use crate::warden::remedy::{Ending, Remedy};
+use crate::warden::route::WORDS;
 use crate::warden::time::Now;
 use crate::warden::tunnel::Tunnel;
 
@@ -62,6 +63,7 @@ pub struct Metrics {
     recover: HistogramVec,
     name_up: IntGaugeVec,
     name_answer: IntGaugeVec,
+    name_route: IntGaugeVec,
     probe_seconds: HistogramVec,
     probe_duration: GaugeVec,
     probe_http: GaugeVec,
@@ -168,6 +170,11 @@ impl Metrics {
                 "1 for the kind of the last answer of the public name.",
                 &["tunnel", "hostname", "answer"],
             ),
+            name_route: gauges(
+                "tunnelwarden_name_route",
+                "1 for where DNS leads the public name: to Cloudflare (routed), elsewhere (misrouted), nowhere (missing).",
+                &["tunnel", "hostname", "route"],
+            ),
             probe_seconds: histograms(
                 "tunnelwarden_probe_seconds",
                 "Time that a look at a public name took.",
@@ -270,6 +277,7 @@ impl Metrics {
             recover,
             name_up,
             name_answer,
+            name_route,
             probe_seconds,
             probe_duration,
             probe_http,
@@ -291,7 +299,7 @@ impl Metrics {
         let build = gauges("tunnelwarden_build_info", "1, with what is running.", &["version", "revision"]);
         let revision = option_env!("TUNNELWARDEN_REVISION").unwrap_or("unknown");
         build.with_label_values(&[env!("CARGO_PKG_VERSION"), revision]).set(1);
-        let collectors: [Box<dyn Collector>; 33] = [
+        let collectors: [Box<dyn Collector>; 34] = [
             Box::new(build),
             Box::new(mode.clone()),
             Box::new(powerless.clone()),
@@ -308,6 +316,7 @@ impl Metrics {
             Box::new(recover.clone()),
             Box::new(name_up.clone()),
             Box::new(name_answer.clone()),
+            Box::new(name_route.clone()),
             Box::new(probe_seconds.clone()),
             Box::new(probe_duration.clone()),
             Box::new(probe_http.clone()),
@@ -472,6 +481,10 @@ impl Metrics {
                 track.latest.as_ref().map(|(_, sight)| &sight.exchange),
             );
             let answer = track.latest.as_ref().map_or(Answer::Blind, |(_, sight)| sight.answer);
+            for word in WORDS {
+                let is = i64::from(route(tunnel, hostname) == Some(word));
+                self.name_route.with_label_values(&[name, hostname.as_str(), word]).set(is);
+            }
             let up = i64::from(answer == Answer::Served);
             self.name_up.with_label_values(&[name, hostname.as_str()]).set(up);
             for kind in Answer::ALL {

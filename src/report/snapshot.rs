@@ -82,6 +82,9 @@ pub struct Name {
     /// When the certificate that was shown ends.
     #[serde(default)]
     pub certificate_ends: Option<String>,
+    /// Where DNS leads: `routed`, `misrouted`, `missing`; `None` while that is not known.
+    #[serde(default)]
+    pub route: Option<String>,
     /// What more there is to say of the answer.
     #[serde(default)]
     pub detail: String,
@@ -283,10 +286,17 @@ fn names(tunnel: &Tunnel, now: Now) -> Vec<Name> {
             colo: sight.and_then(|sight| sight.colo.clone()),
             http: sight.and_then(|sight| sight.exchange.http.clone()),
             certificate_ends: sight.and_then(|sight| certificate_ends(sight.exchange.certificate_expiry?)),
+            route: route(tunnel, hostname).map(str::to_owned),
             detail: sight.map(|sight| sight.detail.clone()).unwrap_or_default(),
         }
     };
     tunnel.evidence.names.iter().map(one).collect()
+}
+
+/// Where DNS leads a name, as last seen.
+pub(super) fn route(tunnel: &Tunnel, hostname: &str) -> Option<&'static str> {
+    let (_, sight) = tunnel.evidence.routes.get(hostname)?.sight.as_ref()?;
+    Some(sight.word())
 }
 
 fn certificate_ends(unix: i64) -> Option<String> {

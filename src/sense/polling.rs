@@ -118,7 +118,7 @@ async fn new_look(pace: &mut watch::Receiver<Pace>, known: Option<Arc<Look>>) {
 }
 
 /// Five per cent either way, so that hosts and probes do not march in step.
-fn jittered(period: Duration) -> Duration {
+pub fn jittered(period: Duration) -> Duration {
     let part = crate::clock::now().boot.subsec_micros() % 101;
     period * (950 + part) / 1000
 }

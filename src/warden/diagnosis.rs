@@ -4,7 +4,7 @@ use core::net::IpAddr;
 use std::time::Duration;
 
 use super::cause::Cause;
-use super::evidence::{Active, Answer, Control, Job, Load, NameTrack, Ready, Transport};
+use super::evidence::{Active, Answer, Control, Job, Load, NameSight, NameTrack, Ready, Transport};
 use super::facts::Facts;
 use super::track::{FULL, Origin};
 
@@ -137,6 +137,8 @@ const PARTLY_FOR: Duration = Duration::from_secs(300);
 const UNPROVEN_PHANTOM_FOR: Duration = Duration::from_secs(300);
 /// Cloudflare's list of connections keeps a lost one for up to this long.
 const RECORDS_LAG: Duration = Duration::from_secs(180);
+/// After a record was mended, the edge may follow the old one for so long.
+const MENDED_SETTLES: Duration = Duration::from_secs(180);
 /// Remote rules that are younger may still be on their way.
 const RULES_SETTLED: Duration = Duration::from_secs(120);
 const ATTEMPT_RECENT: Duration = Duration::from_secs(15);
@@ -149,7 +151,7 @@ fn healthy(f: &Facts<'_>) -> bool {
         Some(_) => true,
         None => false,
     };
-    if partly(f) {
+    if partly(f) || f.astray().next().is_some() {
         return false;
     }
     if f.names_known == 0 {
@@ -340,7 +342,19 @@ fn connected(f: &Facts<'_>) -> bool {
     f.connections.is_some_and(|n| 0 < n)
 }
 
+/// DNS or the records themselves lead visitors elsewhere, and every name that gives 1033.
+fn led_astray(f: &Facts<'_>) -> bool {
+    let astray: Vec<_> = f.astray().map(|(name, _)| name).collect();
+    let explained = |(name, _, sight): &(&str, &NameTrack, &NameSight)| {
+        sight.answer != Answer::TunnelError || astray.contains(name)
+    };
+    !astray.is_empty() && f.connections != Some(0) && f.names.iter().all(explained)
+}
+
 fn misrouted(f: &Facts<'_>) -> bool {
+    if led_astray(f) {
+        return true;
+    }
     if !connected(f) || f.registered_within(PROPAGATION) {
         return false;
     }
@@ -397,6 +411,7 @@ fn phantom(f: &Facts<'_>) -> bool {
     (known || long || listed_lost(f))
         && f.track.requests_rising() != Some(true)
         && !f.registered_within(PROPAGATION)
+        && !f.within(f.track.astray, MENDED_SETTLES)
 }
 
 fn edge_incident(f: &Facts<'_>) -> bool {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use super::name::{Exchange, NameSight, NameTrack};
+use super::route::{RouteSight, RouteTrack};
 use super::time::Now;
 
 /// What a probe saw, or why it could not look. Blindness is never illness.
@@ -473,6 +474,11 @@ pub enum Finding {
         hostname: String,
         sight: NameSight,
     },
+    /// Where a public name leads.
+    Route {
+        hostname: String,
+        seen: Seen<RouteSight>,
+    },
     Files(FilesSight),
     Setup(Setup),
     Tunnel(Seen<TunnelSight>),
@@ -621,6 +627,7 @@ pub struct Evidence {
     pub journal: Slot<()>,
     pub ready: Slot<ReadySight>,
     pub names: BTreeMap<String, NameTrack>,
+    pub routes: BTreeMap<String, RouteTrack>,
     pub log: LogTrack,
     pub files: Option<FilesSight>,
     pub setup: Setup,

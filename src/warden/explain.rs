@@ -7,6 +7,7 @@ use super::cause::Cause;
 use super::diagnosis::{Verdict, stale_addresses};
 use super::evidence::{Answer, Reach, Ready, Transport};
 use super::facts::{Doubt, Facts, Shaken};
+use super::route::Fault;
 
 /// The sentence for `verdict`.
 pub fn explain(verdict: Verdict, f: &Facts<'_>) -> String {
@@ -23,6 +24,7 @@ pub fn explain(verdict: Verdict, f: &Facts<'_>) -> String {
         | Cause::TransportBlocked
         | Cause::StaleTransport => proof.extend([dial(f), way_out(f)]),
         Cause::ConnectorAsleep | Cause::Reconnecting | Cause::ConnectorPhantom => proof.push(dial(f)),
+        Cause::Misrouted => proof.extend(f.astray().take(3).map(|(name, fault)| fault.words(name))),
         Cause::ConfigInvalid => proof.push(text(f, f.log.config_invalid.as_ref())),
         Cause::CredentialsUnusable => proof.push(text(f, f.log.credentials_unusable.as_ref())),
         Cause::CredentialsRejected => proof.push(text(f, f.log.unauthorized.as_ref())),
@@ -37,7 +39,6 @@ pub fn explain(verdict: Verdict, f: &Facts<'_>) -> String {
         | Cause::UnitRestarting
         | Cause::UnitFailed
         | Cause::ConnectorFrozen
-        | Cause::Misrouted
         | Cause::IngressEmpty
         | Cause::OriginDown
         | Cause::PartlyConnected
@@ -94,6 +95,12 @@ fn claim(cause: Cause, f: &Facts<'_>) -> String {
             )
         }
         Cause::Reconnecting => "cloudflared is reconnecting by itself".into(),
+        Cause::Misrouted
+            if f.astray().all(|(_, fault)| matches!(fault, Fault::Missing { .. }))
+                && f.astray().next().is_some() =>
+        {
+            "cloudflared is connected and a public name does not exist in DNS".into()
+        }
         Cause::Misrouted => {
             "cloudflared is connected and names still fail, so their route points elsewhere".into()
         }

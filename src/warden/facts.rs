@@ -1,5 +1,6 @@
 //! Evidence → facts: the part of what was seen that is fresh. Age is checked here and nowhere else.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::evidence::{
@@ -7,6 +8,7 @@ use super::evidence::{
     ReadySight, Transport, TunnelSight, UnitSight,
 };
 use super::policy::Policy;
+use super::route::RouteTrack;
 use super::time::Now;
 use super::track::{EdgeTrack, FULL, Life, Track};
 
@@ -20,6 +22,8 @@ pub struct Facts<'a> {
     pub connections: Option<u8>,
     /// Every name with a fresh look.
     pub names: Vec<(&'a str, &'a NameTrack, &'a NameSight)>,
+    /// Where each name leads; the age is checked where it is read.
+    pub routes: &'a BTreeMap<String, RouteTrack>,
     /// Names we were asked to watch.
     pub names_known: usize,
     pub control: Option<Control>,
@@ -109,6 +113,7 @@ impl<'a> Facts<'a> {
             ready,
             connections: connections(now, unit, ready),
             names,
+            routes: &evidence.routes,
             names_known: evidence.names.len(),
             control: host.control.fresh(now, policy.edge_age).copied(),
             control_blind,

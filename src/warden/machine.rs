@@ -407,8 +407,8 @@ fn judge(tunnel: &mut Tunnel, around: &Around<'_>, now: Now, out: &mut Vec<Comma
     let Around { policy, host, edge_track, shaken, .. } = *around;
     let facts = tunnel.facts(now, policy, host, edge_track, shaken);
     let (through, conclusive) = (facts.through(), facts.conclusive().next().is_some());
-    let connections = facts.connections;
-    let mut dirty = tunnel.follow(now, through, conclusive, connections);
+    let (astray, connections) = (facts.astray().next().is_some(), facts.connections);
+    let mut dirty = tunnel.follow(now, through, conclusive, astray, connections);
 
     let facts = tunnel.facts(now, policy, host, edge_track, shaken);
     let verdict = diagnose(&facts);

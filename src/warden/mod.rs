@@ -6,6 +6,7 @@ pub mod time;
 
 pub mod evidence;
 mod name;
+pub mod route;
 pub mod track;
 
 pub mod facts;

@@ -35,6 +35,8 @@ pub struct Policy {
     pub ready_age: Duration,
     /// A dial of ours, or the control probe, is fresh for this long.
     pub edge_age: Duration,
+    /// What DNS says of a public name is fresh for this long.
+    pub route_age: Duration,
     /// Leaves out a rule or a rail, to prove that something notices. Release builds know no such thing.
     #[cfg(debug_assertions)]
     pub knocked_out: Option<KnockOut>,
@@ -72,6 +74,7 @@ impl Policy {
             name_age: Duration::from_secs(40),
             ready_age: Duration::from_secs(20),
             edge_age: Duration::from_secs(130),
+            route_age: minutes(11),
             #[cfg(debug_assertions)]
             knocked_out: None,
         }

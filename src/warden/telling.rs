@@ -67,7 +67,7 @@ pub(super) fn tell_blindness(tunnel: &mut Tunnel, now: Now, out: &mut Vec<Comman
     let at_rest = matches!(tunnel.verdict.cause, Some(Cause::OperatorStopped | Cause::UnitMissing));
     for (sense, blind) in tunnel.blindness() {
         let expected = sense == Sense::Ready && at_rest
-            || sense == Sense::Public && tunnel.evidence.names.is_empty()
+            || matches!(sense, Sense::Public | Sense::Dns) && tunnel.evidence.names.is_empty()
             || sense == Sense::Tunnel && !tunnel.reads_records();
         let known = tunnel.blind.get(&sense).copied();
         match (blind.filter(|_| !expected), known) {

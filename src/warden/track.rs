@@ -53,6 +53,8 @@ pub struct Track {
     pub connected_since: Option<Duration>,
     /// No name has been through since; none while one is, or while no name answers.
     pub names_bad_since: Option<Duration>,
+    /// DNS or a record last led visitors elsewhere at this time.
+    pub astray: Option<Duration>,
     /// All conclusive names have been served since.
     pub names_good_since: Option<Duration>,
     pub baseline: Option<Baseline>,

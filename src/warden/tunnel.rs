@@ -140,6 +140,9 @@ impl Tunnel {
             Finding::Name { hostname, sight } => {
                 self.evidence.names.entry(hostname).or_default().put(now, sight)
             }
+            Finding::Route { hostname, seen } => {
+                self.evidence.routes.entry(hostname).or_default().put(now, seen);
+            }
             Finding::Files(files) => self.evidence.files = Some(files),
             Finding::Setup(setup) => self.evidence.setup = setup,
             Finding::Tunnel(seen) => self.evidence.tunnel.put(now, seen),
@@ -169,6 +172,7 @@ impl Tunnel {
     /// The names that are to be watched; those that are gone are forgotten.
     pub(super) fn watch_names(&mut self, names: &[String]) {
         self.evidence.names.retain(|name, _| names.contains(name));
+        self.evidence.routes.retain(|name, _| names.contains(name));
         for name in names {
             self.evidence.names.entry(name.clone()).or_default();
         }
@@ -198,9 +202,13 @@ impl Tunnel {
         now: Now,
         through: bool,
         conclusive: bool,
+        astray: bool,
         connections: Option<u8>,
     ) -> bool {
         let mut dirty = false;
+        if astray {
+            self.track.astray = Some(now.boot);
+        }
         if through {
             self.track.names_bad_since = None;
         } else if conclusive {
@@ -271,7 +279,7 @@ impl Tunnel {
     }
 
     /// Why each sense of this tunnel cannot see, if it cannot.
-    pub fn blindness(&self) -> [(Sense, Option<Blind>); 5] {
+    pub fn blindness(&self) -> [(Sense, Option<Blind>); 6] {
         let mut looked = self.evidence.names.values().filter_map(|name| name.latest.as_ref()).peekable();
         let public = if self.evidence.names.is_empty() {
             Some(Blind::NotFound)
@@ -289,8 +297,21 @@ impl Tunnel {
             (Sense::Journal, self.evidence.journal.blind()),
             (Sense::Ready, self.evidence.ready.blind()),
             (Sense::Public, public),
+            (Sense::Dns, self.dns_blind()),
             (Sense::Tunnel, records),
         ]
+    }
+
+    /// Blind if no name's way could be seen.
+    fn dns_blind(&self) -> Option<Blind> {
+        if self.evidence.names.is_empty() {
+            return Some(Blind::NotFound);
+        }
+        let mut last = Blind::NotYet;
+        for route in self.evidence.routes.values() {
+            last = route.blind?;
+        }
+        Some(last)
     }
 
     /// Cloudflare's records are looked at, which needs credentials.
@@ -308,8 +329,12 @@ impl Tunnel {
                 let sights = self.evidence.names.values().filter_map(|name| name.latest.as_ref());
                 sights.filter(|(_, sight)| sight.answer != Answer::Blind).map(|(at, _)| *at).max()
             }
+            Sense::Dns => {
+                let sights = self.evidence.routes.values().filter_map(|route| route.sight.as_ref());
+                sights.map(|(at, _)| *at).max()
+            }
             Sense::Tunnel => self.evidence.tunnel.seen_at,
-            Sense::Control | Sense::Edge | Sense::Dns | Sense::Host => None,
+            Sense::Control | Sense::Edge | Sense::Host => None,
         }
     }
 

@@ -1,0 +1,222 @@
+//! Follows where the public names of a tunnel lead: one after the other, spread over the period.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep, sleep_until};
+
+use crate::client::cloudflare_api::{AddressRanges, CloudflareApi};
+use crate::config;
+use crate::sense::dns::{Routes, Zones};
+use crate::sense::journal::Told;
+use crate::sense::polling::{Pace, jittered};
+use crate::warden::evidence::{Finding, Seen};
+use crate::warden::machine::Event;
+use crate::warden::route::RouteSight;
+
+/// By then the names themselves have been looked at.
+const FIRST: Duration = Duration::from_secs(3);
+/// In a hurry, names follow each other so soon.
+const HURRIED_GAP: Duration = Duration::from_secs(1);
+/// What is wrong is looked at twice before it counts.
+const AGAIN: Duration = Duration::from_secs(5);
+/// Cloudflare changes its ranges less than once a year.
+const RANGES_FIRST: Duration = Duration::from_secs(15 * 60);
+const RANGES_EACH: Duration = Duration::from_secs(24 * 3600);
+
+/// The names of one tunnel.
+pub(super) struct RouteProbe {
+    pub(super) unit: String,
+    pub(super) events: mpsc::Sender<Event>,
+    pub(super) routes: Routes,
+    pub(super) zones: Option<Zones>,
+    /// The tunnel's id, as far as it was known beforehand.
+    pub(super) tunnel: Option<String>,
+    pub(super) told: watch::Receiver<Told>,
+    pub(super) names: watch::Receiver<Vec<String>>,
+    /// Names that the edge cannot lead to a tunnel.
+    pub(super) ailing: watch::Receiver<BTreeSet<String>>,
+    pub(super) pace: watch::Receiver<Pace>,
+    pub(super) settings: config::Dns,
+}
+
+/// What became of a rest.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Rest {
+    Over,
+    /// Everything is to be looked at now.
+    CutShort,
+    /// Nobody wants to know any more.
+    Ended,
+}
+
+impl RouteProbe {
+    /// Until the reins are dropped.
+    pub(super) async fn run(mut self) {
+        let mut until = Instant::now() + FIRST;
+        loop {
+            if self.rest(until).await == Rest::Ended {
+                return;
+            }
+            let names = self.names.borrow().clone();
+            let hurry = self.pace.borrow().hurry;
+            let period = jittered(if hurry { self.settings.period_down } else { self.settings.period });
+            let began = Instant::now();
+            let share = period / u32::try_from(names.len().max(1)).unwrap_or(u32::MAX);
+            let gap = if hurry { share.min(HURRIED_GAP) } else { share };
+            until = began + period;
+            for (place, name) in names.iter().enumerate() {
+                self.look(name, hurry).await;
+                let last = place + 1 == names.len();
+                match if last { Rest::Over } else { self.rest(Instant::now() + gap).await } {
+                    Rest::Over => (),
+                    Rest::CutShort => {
+                        until = Instant::now();
+                        break;
+                    }
+                    Rest::Ended => return,
+                }
+            }
+        }
+    }
+
+    /// Waits, unless trouble begins or the names become others.
+    async fn rest(&mut self, until: Instant) -> Rest {
+        let hurried = self.pace.borrow_and_update().hurry;
+        loop {
+            tokio::select! {
+                () = sleep_until(until) => return Rest::Over,
+                changed = self.names.changed() => match changed {
+                    Ok(()) => return Rest::CutShort,
+                    Err(_) => return Rest::Ended,
+                },
+                changed = self.pace.changed() => match changed {
+                    Ok(()) if !hurried && self.pace.borrow_and_update().hurry => return Rest::CutShort,
+                    Ok(()) => (),
+                    Err(_) => return Rest::Ended,
+                },
+            }
+        }
+    }
+
+    async fn look(&mut self, name: &str, hurry: bool) {
+        let seen = self.see(name, hurry).await;
+        let wrong = seen.as_ref().is_ok_and(|sight| sight.fault().is_some());
+        self.tell(name, seen).await;
+        if wrong {
+            sleep(AGAIN).await;
+            let seen = self.see(name, hurry).await;
+            self.tell(name, seen).await;
+        }
+    }
+
+    async fn see(&mut self, name: &str, hurry: bool) -> Seen<RouteSight> {
+        let seen = self.routes.look(name).await;
+        let Some(zones) = &mut self.zones else { return seen };
+        // What the process itself says is newer than what we found before it ran.
+        let tunnel = self.told.borrow().tunnel_id.clone().or_else(|| self.tunnel.clone());
+        if let Some(tunnel) = tunnel.filter(|_| hurry) {
+            let ailing = self.ailing.borrow().clone();
+            zones.read(ailing.iter().map(String::as_str), &tunnel).await;
+        }
+        match (seen, zones.known(name)) {
+            (Ok(sight), kept) => Ok(RouteSight { kept, ..sight }),
+            (Err(_), Some(kept)) => Ok(RouteSight { kept: Some(kept), ..RouteSight::default() }),
+            (Err(blind), None) => Err(blind),
+        }
+    }
+
+    async fn tell(&self, name: &str, seen: Seen<RouteSight>) {
+        let finding = Finding::Route { hostname: name.to_owned(), seen };
+        // The loop is gone only when we are going down.
+        let _ = self.events.send(Event::Observed { unit: self.unit.clone(), finding }).await;
+    }
+}
+
+/// Keeps the ranges as Cloudflare publishes them, until the probes' reins are dropped.
+pub(super) async fn follow_ranges(
+    api: Arc<CloudflareApi>,
+    ranges: Arc<watch::Sender<AddressRanges>>,
+    mut pace: watch::Receiver<Pace>,
+) {
+    let refresh = async {
+        sleep(RANGES_FIRST).await;
+        loop {
+            match api.ips().await {
+                // An empty list would make every name look misrouted.
+                Ok(new) if !new.v4.is_empty() && !new.v6.is_empty() => {
+                    ranges.send_replace(new);
+                }
+                Ok(_) => tracing::debug!("Cloudflare names no ranges of addresses"),
+                Err(error) => tracing::debug!("Cloudflare's ranges cannot be read: {error}"),
+            }
+            sleep(jittered(RANGES_EACH)).await;
+        }
+    };
+    tokio::select! {
+        () = refresh => (),
+        () = async { while pace.changed().await.is_ok() {} } => (),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::dns::tests::server;
+    use crate::warden::route::Fault;
+    use hickory_resolver::proto::op::ResponseCode;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_fault_is_told_twice_and_trouble_cuts_the_rest_short() {
+        let dns = server(|_, _| Some(Err(ResponseCode::NXDomain))).await;
+        let (events, mut heard) = mpsc::channel(16);
+        let (reins, pace) = watch::channel(Pace::default());
+        let (list, names) = watch::channel(vec!["app.example.com".to_owned()]);
+        let probe = RouteProbe {
+            unit: "cloudflared.service".into(),
+            events,
+            routes: Routes {
+                inside: Arc::new(dns),
+                outside: None,
+                ranges: watch::channel(AddressRanges::published()).1,
+            },
+            zones: None,
+            tunnel: None,
+            told: watch::channel(Told::default()).1,
+            names,
+            ailing: watch::channel(BTreeSet::new()).1,
+            pace,
+            settings: config::Dns {
+                period: Duration::from_secs(300),
+                period_down: Duration::from_secs(60),
+                resolver: None,
+                ranges: Vec::new(),
+            },
+        };
+        let running = tokio::spawn(probe.run());
+        let mut next = async || {
+            let Some(Event::Observed { finding: Finding::Route { hostname, seen }, .. }) = heard.recv().await
+            else {
+                panic!("no route")
+            };
+            (hostname, seen.unwrap().fault() == Some(Fault::Missing { outside: false }))
+        };
+        let began = Instant::now();
+        assert_eq!(
+            (next().await, next().await),
+            (("app.example.com".into(), true), ("app.example.com".into(), true))
+        );
+        assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
+        let (quiet, ()) = (Instant::now(), tokio::time::sleep(Duration::from_secs(30)).await);
+        reins.send_modify(|pace| pace.hurry = true);
+        assert!(next().await.1);
+        assert!(quiet.elapsed() < Duration::from_secs(60), "{:?}", quiet.elapsed());
+        assert!(next().await.1);
+        list.send_replace(vec!["b.example.com".to_owned()]);
+        assert_eq!(next().await.0, "b.example.com");
+        drop(reins);
+        running.await.unwrap();
+    }
+}

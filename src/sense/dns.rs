@@ -1,0 +1,215 @@
+//! Where the public names lead: by this host's resolver, by one outside, and as Cloudflare keeps their records.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::client::cloudflare_api::{AddressRanges, ApiError, CloudflareApi, Record};
+use crate::client::dns::{Dns, DnsFailure};
+use crate::warden::evidence::{Blind, Seen};
+use crate::warden::route::{Kept, Route, RouteSight};
+
+/// One question to one resolver.
+const QUESTION: Duration = Duration::from_secs(3);
+/// The names of tunnels end so.
+const TUNNELS: &str = ".cfargotunnel.com";
+/// Between two readings of a record: the few requests that a host has belong to the connections first.
+const RECORDS_REST: Duration = Duration::from_secs(150);
+/// After the API refused, it is asked again.
+const REFUSED_REST: Duration = Duration::from_secs(3600);
+/// A record that was read counts for so long.
+const KEPT_FOR: Duration = Duration::from_secs(600);
+
+/// Whom to ask.
+pub struct Routes {
+    pub inside: Arc<Dns>,
+    pub outside: Option<Dns>,
+    /// Where proxied names resolve to.
+    pub ranges: watch::Receiver<AddressRanges>,
+}
+
+impl std::fmt::Debug for Routes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Routes").finish_non_exhaustive()
+    }
+}
+
+impl Routes {
+    /// Looks once where `name` leads; what no resolver answers is not known. Takes a few seconds at most.
+    pub async fn look(&self, name: &str) -> Seen<RouteSight> {
+        let ranges = self.ranges.borrow().clone();
+        let inside = route(&self.inside, name, &ranges).await;
+        let outside = match &self.outside {
+            Some(outside) => Some(route(outside, name, &ranges).await.map_err(|failure| blind(&failure))?),
+            None => None,
+        };
+        match (inside, outside) {
+            (Ok(inside), outside) => Ok(RouteSight { inside: Some(inside), outside, kept: None }),
+            (Err(_), Some(outside)) => Ok(RouteSight { inside: None, outside: Some(outside), kept: None }),
+            (Err(failure), None) => Err(blind(&failure)),
+        }
+    }
+}
+
+async fn route(dns: &Dns, name: &str, ranges: &AddressRanges) -> Result<Route, DnsFailure> {
+    let grey = |alias: &String| is_tunnel(alias).then(|| Route::Grey(alias.clone()));
+    match dns.addresses(name, QUESTION).await {
+        Ok(found) => {
+            if let Some(route) = found.aliases.iter().find_map(grey) {
+                return Ok(route);
+            }
+            // One of several is enough: somebody may balance between Cloudflare and another place.
+            let known = found.addresses.iter().any(|address| ranges.contains(*address));
+            Ok(match found.addresses.first() {
+                Some(first) if !known => Route::Elsewhere(*first),
+                Some(_) | None => Route::Edge,
+            })
+        }
+        // An alias that leads nowhere looks the same, and is another mistake.
+        Err(DnsFailure::NxDomain | DnsFailure::NoRecords) => match dns.alias(name, QUESTION).await {
+            Ok(alias) => Ok(grey(&alias).unwrap_or(Route::Missing)),
+            Err(DnsFailure::NxDomain | DnsFailure::NoRecords) => Ok(Route::Missing),
+            Err(failure) => Err(failure),
+        },
+        Err(failure) => Err(failure),
+    }
+}
+
+fn is_tunnel(name: &str) -> bool {
+    name.ends_with(TUNNELS)
+}
+
+fn blind(failure: &DnsFailure) -> Blind {
+    match failure {
+        DnsFailure::TimedOut => Blind::TimedOut,
+        DnsFailure::Refused => Blind::Forbidden,
+        DnsFailure::NoResolver(_) | DnsFailure::ServFail => Blind::Unreachable,
+        DnsFailure::BadName(_) => Blind::NotFound,
+        DnsFailure::NxDomain | DnsFailure::NoRecords | DnsFailure::Other(_) => Blind::Garbled,
+    }
+}
+
+/// Reads the records themselves, seldom and one at a time, where a token allows it.
+#[derive(Debug)]
+pub struct Zones {
+    api: Arc<CloudflareApi>,
+    /// By name: the zone's id, or that there is none in our sight.
+    zones: BTreeMap<String, Option<String>>,
+    /// By public name: when it was read, and what was found.
+    kept: BTreeMap<String, (Instant, Option<Kept>)>,
+    rest_until: Option<Instant>,
+}
+
+impl Zones {
+    pub fn new(api: Arc<CloudflareApi>) -> Self {
+        Self { api, zones: BTreeMap::new(), kept: BTreeMap::new(), rest_until: None }
+    }
+
+    /// What is known of the record of `name`.
+    pub fn known(&self, name: &str) -> Option<Kept> {
+        let (at, kept) = self.kept.get(name)?;
+        kept.clone().filter(|_| at.elapsed() < KEPT_FOR)
+    }
+
+    /// Reads the record that was not read for the longest, if one of `names` is due.
+    pub async fn read<'a>(&mut self, names: impl Iterator<Item = &'a str>, tunnel: &str) {
+        if self.rest_until.is_some_and(|until| Instant::now() < until) {
+            return;
+        }
+        let due = names.min_by_key(|name| self.kept.get(*name).map(|(at, _)| *at));
+        let Some(name) = due else { return };
+        let (found, rest) = match self.ask(name, tunnel).await {
+            Ok(kept) => (kept, RECORDS_REST),
+            Err(error) => {
+                tracing::debug!("the record of {name} cannot be read: {error}");
+                let rest = match error {
+                    ApiError::MissingPermission { .. } | ApiError::BadToken(_) | ApiError::WrongAccount => {
+                        REFUSED_REST
+                    }
+                    ApiError::NoCredentials
+                    | ApiError::BadId
+                    | ApiError::NotFound
+                    | ApiError::AccountsNotListable
+                    | ApiError::Refused { .. }
+                    | ApiError::Timeout
+                    | ApiError::RateLimited { .. }
+                    | ApiError::Silenced { .. }
+                    | ApiError::Budget { .. }
+                    | ApiError::Unreachable(_)
+                    | ApiError::CutOff { .. }
+                    | ApiError::NotJson { .. }
+                    | ApiError::TooLarge
+                    | ApiError::Unexpected { .. } => RECORDS_REST,
+                };
+                (None, rest)
+            }
+        };
+        let now = Instant::now();
+        self.kept.insert(name.to_owned(), (now, found));
+        self.rest_until = Some(now + rest);
+    }
+
+    /// A name without a record of its own may be covered by a wildcard, or balanced between tunnels; of the latter nothing
+    /// is known here.
+    async fn ask(&mut self, name: &str, tunnel: &str) -> Result<Option<Kept>, ApiError> {
+        let Some(zone) = self.zone(name).await? else { return Ok(None) };
+        let exact = self.api.records(&zone, name).await?;
+        if let Some(kept) = meaning(&exact, tunnel) {
+            return Ok(Some(kept));
+        }
+        match name.split_once('.') {
+            Some((_, parent)) if exact.is_empty() => {
+                Ok(meaning(&self.api.records(&zone, &format!("*.{parent}")).await?, tunnel))
+            }
+            Some(_) | None => Ok(None),
+        }
+    }
+
+    /// The zone of `name`: most are of two labels.
+    async fn zone(&mut self, name: &str) -> Result<Option<String>, ApiError> {
+        let labels: Vec<_> = name.split('.').collect();
+        for many in 2..=labels.len().min(4) {
+            let zone = labels[labels.len() - many..].join(".");
+            let known = match self.zones.get(&zone) {
+                Some(known) => known.clone(),
+                None => {
+                    let found = self.api.zones(&zone).await?;
+                    // One name can be in several accounts, and only one of them answers for it.
+                    let active = |zone: &&crate::client::cloudflare_api::Zone| {
+                        zone.status.as_deref().is_none_or(|status| status == "active")
+                    };
+                    let id = found.iter().find(active).map(|zone| zone.id.clone());
+                    self.zones.insert(zone, id.clone());
+                    id
+                }
+            };
+            if known.is_some() {
+                return Ok(known);
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// What these records of one name mean for the tunnel; `None` where they do not say where a visitor goes.
+fn meaning(records: &[Record], tunnel: &str) -> Option<Kept> {
+    let of_addresses =
+        records.iter().find(|record| matches!(record.kind.as_str(), "CNAME" | "A" | "AAAA"))?;
+    let content = of_addresses.content.as_deref()?.trim_end_matches('.').to_ascii_lowercase();
+    let text = || format!("{} {content}", of_addresses.kind);
+    let Some(id) = content.strip_suffix(TUNNELS).filter(|_| of_addresses.kind == "CNAME") else {
+        // A CNAME may lead to another of our names, which has a record of its own.
+        return (of_addresses.kind != "CNAME").then(|| Kept::Elsewhere(text()));
+    };
+    Some(match (id == tunnel.to_ascii_lowercase(), of_addresses.proxied) {
+        (false, _) => Kept::OtherTunnel(id.to_owned()),
+        (true, Some(false)) => Kept::Grey(content),
+        (true, Some(true) | None) => Kept::Ours,
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,236 @@
+//! Where a public name leads, as DNS and Cloudflare's records say. None of it is ever a reason to restart.
+
+use core::net::IpAddr;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::evidence::{Answer, Blind, Seen};
+use super::facts::Facts;
+use super::time::Now;
+
+/// What a resolver says of a name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Route {
+    /// To Cloudflare's proxies.
+    Edge,
+    /// There is no such name, or it has no address.
+    Missing,
+    /// To a tunnel's own name, past Cloudflare's proxies: the record is not proxied, and nobody can follow it.
+    Grey(String),
+    /// Nowhere near Cloudflare.
+    Elsewhere(IpAddr),
+}
+
+/// What Cloudflare keeps of a name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Kept {
+    /// A proxied CNAME to this tunnel.
+    Ours,
+    /// A CNAME to the tunnel with this id.
+    OtherTunnel(String),
+    /// A CNAME to this tunnel that is not proxied.
+    Grey(String),
+    /// A record of another kind, or with another target: `A 192.0.2.1`.
+    Elsewhere(String),
+}
+
+/// What is said of a name in one word.
+pub const WORDS: [&str; 3] = ["routed", "misrouted", "missing"];
+
+/// One look at where a name leads. What is `None` is not known and says nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RouteSight {
+    /// By this host's own resolver.
+    pub inside: Option<Route>,
+    /// By a resolver outside, where one is set.
+    pub outside: Option<Route>,
+    pub kept: Option<Kept>,
+}
+
+/// Why visitors do not get from a name to this tunnel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault<'a> {
+    /// There is no such name; `outside` if a resolver there says so, too.
+    Missing {
+        outside: bool,
+    },
+    Grey(&'a str),
+    OtherTunnel(&'a str),
+    Record(&'a str),
+    Address(IpAddr),
+}
+
+impl RouteSight {
+    /// What is wrong, if anything is. The record itself knows best, then the world's view, then our own: a name that is
+    /// answered otherwise inside this network is nobody's fault.
+    pub fn fault(&self) -> Option<Fault<'_>> {
+        match &self.kept {
+            Some(Kept::Ours) => {
+                return (self.outside == Some(Route::Missing)).then_some(Fault::Missing { outside: true });
+            }
+            Some(Kept::OtherTunnel(id)) => return Some(Fault::OtherTunnel(id)),
+            Some(Kept::Grey(target)) => return Some(Fault::Grey(target)),
+            Some(Kept::Elsewhere(record)) => return Some(Fault::Record(record)),
+            None => (),
+        }
+        let outside = self.outside.is_some();
+        match self.outside.as_ref().or(self.inside.as_ref())? {
+            Route::Edge => None,
+            Route::Missing => Some(Fault::Missing { outside }),
+            Route::Grey(target) => Some(Fault::Grey(target)),
+            Route::Elsewhere(address) if !outside && is_private(*address) => None,
+            Route::Elsewhere(address) => Some(Fault::Address(*address)),
+        }
+    }
+
+    /// The word in JSON and labels, one of [`WORDS`].
+    pub fn word(&self) -> &'static str {
+        match self.fault() {
+            Some(Fault::Missing { .. }) => "missing",
+            Some(Fault::Grey(_) | Fault::OtherTunnel(_) | Fault::Record(_) | Fault::Address(_)) => {
+                "misrouted"
+            }
+            None => "routed",
+        }
+    }
+}
+
+impl Fault<'_> {
+    /// Such an answer shows that a visitor gets there all the same.
+    fn disproven_by(self, answer: Answer) -> bool {
+        match self {
+            // Asked at the edge's own addresses a name answers though the world cannot find it.
+            Self::Missing { outside } => !outside && answer == Answer::Served,
+            Self::Grey(_) | Self::OtherTunnel(_) | Self::Record(_) => match answer {
+                Answer::Served | Answer::OriginError | Answer::Unexpected => true,
+                Answer::TunnelError
+                | Answer::DnsError
+                | Answer::EdgeError
+                | Answer::Access
+                | Answer::Challenge
+                | Answer::Cached
+                | Answer::Blind => false,
+            },
+            // Whatever is answered is answered by the edge, so the address is one of its own.
+            Self::Address(_) => answer != Answer::Blind,
+        }
+    }
+
+    /// In words, of the name `name`.
+    pub fn words(self, name: &str) -> String {
+        match self {
+            Self::Missing { outside: true } => format!("{name} does not exist for the resolver outside"),
+            Self::Missing { outside: false } => format!("{name} does not exist for this host's resolver"),
+            Self::Grey(target) => format!("{name} is a CNAME to {target} that is not proxied (grey cloud)"),
+            Self::OtherTunnel(id) => format!("the record of {name} leads to another tunnel, {id}"),
+            Self::Record(record) => format!("the record of {name} is {record}"),
+            Self::Address(address) => format!("{name} resolves to {address}, which is not Cloudflare's"),
+        }
+    }
+}
+
+/// Addresses that only a network of its own can mean: what is answered inside it, or by a proxy with made-up ones.
+fn is_private(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(four) => {
+            let [a, b, ..] = four.octets();
+            four.is_private()
+                || four.is_loopback()
+                || four.is_link_local()
+                || four.is_unspecified()
+                || (a == 100 && b & 0xc0 == 64)
+                || (a == 198 && b & 0xfe == 18)
+        }
+        IpAddr::V6(six) => {
+            six.is_loopback() || six.is_unspecified() || six.is_unique_local() || six.is_unicast_link_local()
+        }
+    }
+}
+
+/// The record of where one name leads.
+#[derive(Clone, Debug, Default)]
+pub struct RouteTrack {
+    /// The last sight, and when it was taken.
+    pub sight: Option<(Duration, RouteSight)>,
+    /// Why the latest look saw nothing, if it did not.
+    pub blind: Option<Blind>,
+    /// Sights in a row with the same fault, or with none.
+    pub streak: u32,
+}
+
+impl RouteTrack {
+    pub(super) fn put(&mut self, now: Now, seen: Seen<RouteSight>) {
+        match seen {
+            Ok(sight) => {
+                let same = self.sight.as_ref().is_some_and(|(_, before)| before.fault() == sight.fault());
+                self.streak = if same { self.streak.saturating_add(1) } else { 1 };
+                self.sight = Some((now.boot, sight));
+                self.blind = None;
+            }
+            Err(blind) => self.blind = Some(blind),
+        }
+    }
+
+    /// What was wrong in two looks, the last of them not older than `max_age`.
+    pub(super) fn fault(&self, now: Now, max_age: Duration) -> Option<Fault<'_>> {
+        let (at, sight) = self.sight.as_ref()?;
+        sight.fault().filter(|_| 2 <= self.streak && now.since(*at) <= max_age)
+    }
+}
+
+impl<'a> Facts<'a> {
+    /// Names that lead elsewhere, unless their own answer disproves it.
+    pub fn astray(&self) -> impl Iterator<Item = (&'a str, Fault<'a>)> {
+        self.names.iter().filter_map(|(name, _, sight)| {
+            let fault = self.routes.get(*name)?.fault(self.now, self.policy.route_age)?;
+            (!fault.disproven_by(sight.answer)).then_some((*name, fault))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sight(inside: Route, outside: Option<Route>, kept: Option<Kept>) -> RouteSight {
+        RouteSight { inside: Some(inside), outside, kept }
+    }
+
+    #[test]
+    fn the_record_knows_best_then_the_world_then_this_host() {
+        let there = || Route::Elsewhere("192.0.2.1".parse().unwrap());
+        let home = || Route::Elsewhere("10.1.2.3".parse().unwrap());
+        let fault = |inside, outside, kept| sight(inside, outside, kept).word();
+        assert_eq!(fault(Route::Edge, None, None), "routed");
+        assert_eq!(fault(there(), None, None), "misrouted");
+        assert_eq!(fault(Route::Missing, None, None), "missing");
+        // Split horizon: the world is right, or we cannot know.
+        assert_eq!(fault(home(), None, None), "routed");
+        assert_eq!(fault(home(), Some(Route::Edge), None), "routed");
+        assert_eq!(fault(Route::Missing, Some(Route::Edge), None), "routed");
+        assert_eq!(fault(Route::Edge, Some(Route::Missing), None), "missing");
+        assert_eq!(fault(Route::Edge, Some(home()), None), "misrouted");
+        // The record.
+        assert_eq!(fault(there(), None, Some(Kept::Ours)), "routed");
+        assert_eq!(fault(Route::Edge, None, Some(Kept::OtherTunnel("x".into()))), "misrouted");
+        assert_eq!(fault(Route::Edge, Some(Route::Missing), Some(Kept::Ours)), "missing");
+        assert_eq!(RouteSight::default().word(), "routed");
+    }
+
+    #[test]
+    fn one_look_is_no_fault_and_a_blind_one_ends_none() {
+        let now = |at: u64| Now { boot: Duration::from_secs(at), wall: Duration::from_secs(at) };
+        let age = Duration::from_secs(60);
+        let mut track = RouteTrack::default();
+        let grey = || Ok(sight(Route::Grey("x.cfargotunnel.com".into()), None, None));
+        track.put(now(1), grey());
+        assert_eq!(track.fault(now(1), age), None);
+        track.put(now(2), grey());
+        track.put(now(3), Err(Blind::TimedOut));
+        assert!(track.fault(now(3), age).is_some() && track.blind == Some(Blind::TimedOut));
+        assert_eq!(track.fault(now(63), age), None, "it is old");
+        track.put(now(64), Ok(sight(Route::Edge, None, None)));
+        assert_eq!((track.fault(now(64), age), track.blind), (None, None));
+    }
+}
