@@ -1,5 +1,7 @@
 //! Pure checks over parsed input, with findings as the answer. Nothing here opens a file or asks anybody.
 
+pub mod workflow;
+
 use std::cmp::Ordering;
 
 /// What is checked.

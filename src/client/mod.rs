@@ -9,6 +9,7 @@ pub mod cloudflared_config;
 pub mod cloudflared_log;
 pub mod dns;
 pub mod edge;
+pub mod github_workflow;
 pub mod host;
 pub mod http;
 pub mod journal;

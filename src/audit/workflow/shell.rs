@@ -1,0 +1,681 @@
+//! Words of a shell script: enough to tell which command gets what, and where its output goes. It runs nothing, expands
+//! nothing, and gives no error: what it does not understand it passes over.
+
+/// A word with its quotes taken off.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Word {
+    pub(super) text: String,
+    /// Of the script, from 0.
+    pub(super) line: usize,
+    /// Variables that the shell puts in.
+    pub(super) variables: Vec<String>,
+}
+
+/// Where one of a command's outputs goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Redirect {
+    /// 0 in, 1 out, 2 errors.
+    pub(super) fd: u8,
+    /// A path, or `&2`.
+    pub(super) target: Word,
+}
+
+/// One command.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Command {
+    /// The program first; no assignments before it, no `sudo`, no words of the grammar.
+    pub(super) words: Vec<Word>,
+    pub(super) assignments: Vec<Word>,
+    pub(super) redirects: Vec<Redirect>,
+    /// What a here-document or here-string feeds it.
+    pub(super) fed: Vec<Word>,
+}
+
+impl Command {
+    /// The program without its path.
+    pub(super) fn program(&self) -> &str {
+        self.words.first().map_or("", |word| word.text.rsplit('/').next().unwrap_or_default())
+    }
+
+    /// Where its standard output goes, if not on.
+    pub(super) fn output(&self) -> Option<&Word> {
+        self.redirects.iter().rev().find(|redirect| redirect.fd == 1).map(|redirect| &redirect.target)
+    }
+
+    pub(super) fn has(&self, flag: &str) -> bool {
+        self.words.iter().any(|word| word.text == flag)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.words.is_empty()
+            && self.redirects.is_empty()
+            && self.fed.is_empty()
+            && self.assignments.is_empty()
+    }
+}
+
+/// Commands joined by `|`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Pipeline {
+    pub(super) commands: Vec<Command>,
+    /// Its output goes to someone else than the log: `$(…)`, a function, a group that is piped on.
+    pub(super) captured: bool,
+}
+
+impl Pipeline {
+    pub(super) fn line(&self) -> usize {
+        let command = self.commands.first();
+        command
+            .and_then(|command| command.words.first().or(command.assignments.first()))
+            .map_or(0, |word| word.line)
+    }
+}
+
+/// All pipelines of a script; inner ones (`$(…)`) before those they stand in.
+pub(super) fn pipelines(script: &str) -> Vec<Pipeline> {
+    let mut scanner =
+        Scanner { chars: script.chars().collect(), at: 0, line: 0, found: Vec::new(), depth: 0 };
+    scanner.list(End::Script);
+    scanner.found
+}
+
+/// Deeper nesting is passed over.
+const DEEPEST: usize = 24;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    Script,
+    Parenthesis,
+    Backtick,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Group {
+    Plain,
+    Case,
+    Function,
+}
+
+struct Scanner {
+    chars: Vec<char>,
+    at: usize,
+    line: usize,
+    found: Vec<Pipeline>,
+    depth: usize,
+}
+
+/// What is being put together.
+#[derive(Default)]
+struct Draft {
+    pipeline: Pipeline,
+    command: Command,
+    word: Option<Word>,
+    redirect: Option<u8>,
+    /// Delimiter, and whether tabs are stripped and variables expanded.
+    documents: Vec<(String, bool, bool)>,
+    document: Option<bool>,
+    here_string: bool,
+    quoted: bool,
+    /// Where each open group began.
+    groups: Vec<(Group, usize)>,
+    /// `name()` was read.
+    function: bool,
+}
+
+impl Scanner {
+    fn peek(&self, ahead: usize) -> char {
+        self.chars.get(self.at + ahead).copied().unwrap_or('\0')
+    }
+
+    fn next(&mut self) -> Option<char> {
+        let c = self.chars.get(self.at).copied()?;
+        self.at += 1;
+        if c == '\n' {
+            self.line += 1;
+        }
+        Some(c)
+    }
+
+    fn skip(&mut self, text: &str) -> bool {
+        let here = text.chars().enumerate().all(|(ahead, c)| self.peek(ahead) == c);
+        if here {
+            for _ in text.chars() {
+                self.next();
+            }
+        }
+        here
+    }
+
+    fn list(&mut self, end: End) {
+        let mut draft = Draft::default();
+        self.depth += 1;
+        while let Some(c) = self.chars.get(self.at).copied() {
+            match c {
+                '\\' => {
+                    self.next();
+                    match self.next() {
+                        Some('\n') | None => {}
+                        Some('`') if end == End::Backtick => {}
+                        Some(c) => self.push(&mut draft, c),
+                    }
+                }
+                ' ' | '\t' | '\r' => {
+                    self.next();
+                    self.end_word(&mut draft);
+                }
+                '#' if draft.word.is_none() => {
+                    while !matches!(self.peek(0), '\n' | '\0') {
+                        self.next();
+                    }
+                }
+                '\n' => {
+                    self.next();
+                    self.end_word(&mut draft);
+                    // A pipe at the end of a line goes on below it.
+                    if !draft.command.is_empty() || draft.pipeline.commands.is_empty() {
+                        self.end_pipeline(&mut draft);
+                    }
+                    self.documents(&mut draft);
+                }
+                '`' if end == End::Backtick => {
+                    self.next();
+                    break;
+                }
+                ')' => {
+                    self.next();
+                    self.end_word(&mut draft);
+                    let open = draft.groups.last().copied();
+                    match open {
+                        Some((Group::Case, _)) => draft.command = Command::default(),
+                        None if end == End::Parenthesis => break,
+                        Some((Group::Plain | Group::Function, _)) | None => {
+                            self.end_pipeline(&mut draft);
+                            self.close(&mut draft);
+                        }
+                    }
+                }
+                '(' => {
+                    self.next();
+                    if draft.word.is_some() && self.skip(")") {
+                        draft.word = None;
+                        draft.command = Command::default();
+                        draft.function = true;
+                    } else if draft.word.as_ref().is_some_and(|word| word.text.ends_with('=')) {
+                        // An array: its words belong to the assignment.
+                        self.push(&mut draft, ' ');
+                    } else if matches!(draft.groups.last(), Some((Group::Case, _)))
+                        && draft.command.is_empty()
+                    {
+                        // `(pattern)`
+                    } else {
+                        self.end_word(&mut draft);
+                        let group =
+                            if std::mem::take(&mut draft.function) { Group::Function } else { Group::Plain };
+                        draft.groups.push((group, self.found.len()));
+                    }
+                }
+                ';' => {
+                    self.next();
+                    self.end_word(&mut draft);
+                    self.end_pipeline(&mut draft);
+                }
+                '&' if self.peek(1) == '>' => {
+                    self.next();
+                    self.end_word(&mut draft);
+                    self.redirection(&mut draft, 1);
+                }
+                '&' => {
+                    self.next();
+                    self.skip("&");
+                    self.end_word(&mut draft);
+                    self.end_pipeline(&mut draft);
+                }
+                '|' => {
+                    self.next();
+                    self.end_word(&mut draft);
+                    if self.skip("|") {
+                        self.end_pipeline(&mut draft);
+                    } else {
+                        self.skip("&");
+                        self.end_command(&mut draft);
+                    }
+                }
+                '>' | '<' => {
+                    let digits = draft.word.as_ref().is_some_and(|word| {
+                        word.variables.is_empty()
+                            && word.text.len() == 1
+                            && word.text.as_bytes()[0].is_ascii_digit()
+                    });
+                    let fd = match draft.word.take_if(|_| digits) {
+                        Some(word) => word.text.bytes().next().unwrap_or(b'1') - b'0',
+                        None => u8::from(c == '>'),
+                    };
+                    if matches!(self.peek(1), '(') {
+                        // `<(…)`: its output goes to the command.
+                        self.next();
+                        self.next();
+                        let names = self.nested(End::Parenthesis);
+                        let word = self.word(&mut draft);
+                        word.text.push_str("<()");
+                        word.variables.extend(names);
+                    } else {
+                        self.end_word(&mut draft);
+                        self.redirection(&mut draft, fd);
+                    }
+                }
+                _ => self.piece(&mut draft),
+            }
+        }
+        self.end_word(&mut draft);
+        self.end_pipeline(&mut draft);
+        self.depth -= 1;
+    }
+
+    /// The operator `<…` or `>…` of a redirection.
+    fn redirection(&mut self, draft: &mut Draft, fd: u8) {
+        if self.skip("<<<") {
+            draft.here_string = true;
+        } else if self.skip("<<-") {
+            draft.document = Some(true);
+        } else if self.skip("<<") {
+            draft.document = Some(false);
+        } else {
+            self.next();
+            if self.skip("&") {
+                self.word(draft).text.push('&');
+            } else if !self.skip(">") {
+                self.skip("|");
+            }
+            draft.redirect = Some(fd);
+        }
+    }
+
+    /// Something that is part of a word.
+    fn piece(&mut self, draft: &mut Draft) {
+        let Some(c) = self.next() else { return };
+        match c {
+            '\'' => {
+                draft.quoted = true;
+                self.word(draft);
+                while let Some(c) = self.next() {
+                    if c == '\'' {
+                        break;
+                    }
+                    self.push(draft, c);
+                }
+            }
+            '"' => {
+                draft.quoted = true;
+                self.word(draft);
+                while let Some(c) = self.next() {
+                    match c {
+                        '"' => break,
+                        '\\' => {
+                            if let Some(c) = self.next().filter(|c| *c != '\n') {
+                                self.push(draft, c);
+                            }
+                        }
+                        '$' | '`' => self.expansion(draft, c),
+                        _ => self.push(draft, c),
+                    }
+                }
+            }
+            '$' if self.peek(0) == '\'' => {
+                self.next();
+                self.word(draft);
+                while let Some(c) = self.next() {
+                    match c {
+                        '\'' => break,
+                        '\\' => {
+                            self.next();
+                        }
+                        _ => self.push(draft, c),
+                    }
+                }
+            }
+            '$' | '`' => self.expansion(draft, c),
+            _ => self.push(draft, c),
+        }
+    }
+
+    /// What follows `$`, or a backtick.
+    fn expansion(&mut self, draft: &mut Draft, sign: char) {
+        if sign == '`' {
+            let names = self.nested(End::Backtick);
+            let word = self.word(draft);
+            word.text.push_str("$()");
+            word.variables.extend(names);
+        } else if self.skip("{{") {
+            // An expression of GitHub's, put in before the shell sees anything.
+            let word = self.word(draft);
+            word.text.push_str("${{");
+            while !self.skip("}}") {
+                let Some(c) = self.next() else { break };
+                self.push(draft, c);
+            }
+            self.word(draft).text.push_str("}}");
+        } else if self.skip("((") {
+            while !self.skip("))") && self.next().is_some() {}
+            self.word(draft).text.push('0');
+        } else if self.skip("(") {
+            let names = self.nested(End::Parenthesis);
+            let word = self.word(draft);
+            word.text.push_str("$()");
+            word.variables.extend(names);
+        } else if self.skip("{") {
+            let mut inner = String::new();
+            let mut depth = 1;
+            while let Some(c) = self.next() {
+                depth += i32::from(c == '{') - i32::from(c == '}');
+                if depth == 0 {
+                    break;
+                }
+                inner.push(c);
+            }
+            let name: String = inner
+                .trim_start_matches(['!'])
+                .chars()
+                .take_while(|c| c.is_ascii_alphanumeric() || *c == '_')
+                .collect();
+            let word = self.word(draft);
+            word.text.push_str(&format!("${{{inner}}}"));
+            // `${#X}` is only its length, `${X:+…}` only whether it is set.
+            if !name.is_empty() && !inner.contains(":+") {
+                word.variables.push(name);
+            }
+        } else {
+            let mut name = String::new();
+            while self.peek(0).is_ascii_alphanumeric() || self.peek(0) == '_' {
+                name.extend(self.next());
+            }
+            let word = self.word(draft);
+            word.text.push('$');
+            word.text.push_str(&name);
+            if !name.is_empty() {
+                word.variables.push(name);
+            }
+        }
+    }
+
+    /// Reads commands whose output is put in here; gives the variables that they use.
+    fn nested(&mut self, end: End) -> Vec<String> {
+        let before = self.found.len();
+        if self.depth < DEEPEST {
+            self.list(end);
+        } else {
+            self.at = self.chars.len();
+        }
+        let mut names = Vec::new();
+        for pipeline in &mut self.found[before..] {
+            pipeline.captured = true;
+            for command in &pipeline.commands {
+                let words = command.words.iter().chain(&command.fed);
+                names.extend(words.flat_map(|word| word.variables.iter().cloned()));
+            }
+        }
+        names
+    }
+
+    fn word<'a>(&self, draft: &'a mut Draft) -> &'a mut Word {
+        let line = self.line;
+        draft.word.get_or_insert_with(|| Word { line, ..Word::default() })
+    }
+
+    fn push(&self, draft: &mut Draft, c: char) {
+        self.word(draft).text.push(c);
+    }
+
+    fn end_word(&mut self, draft: &mut Draft) {
+        let Some(word) = draft.word.take() else { return };
+        let quoted = std::mem::take(&mut draft.quoted);
+        if let Some(strip) = draft.document.take() {
+            draft.documents.push((word.text, strip, !quoted));
+        } else if std::mem::take(&mut draft.here_string) {
+            draft.command.fed.push(word);
+        } else if let Some(fd) = draft.redirect.take() {
+            draft.command.redirects.push(Redirect { fd, target: word });
+        } else if draft.command.words.is_empty() && is_assignment(&word.text) {
+            draft.command.assignments.push(word);
+        } else if draft.command.words.is_empty() && !quoted && self.grammar(draft, &word.text) {
+            // Words of the grammar stand before a command and are none.
+        } else {
+            draft.command.words.push(word);
+        }
+    }
+
+    /// Whether it is a word of the grammar; groups are opened and closed by it.
+    fn grammar(&mut self, draft: &mut Draft, word: &str) -> bool {
+        match word {
+            "{" | "if" | "while" | "until" | "for" | "select" | "case" => {
+                let group = match word {
+                    _ if std::mem::take(&mut draft.function) => Group::Function,
+                    "case" => Group::Case,
+                    _ => Group::Plain,
+                };
+                draft.groups.push((group, self.found.len()));
+                // `for NAME in WORDS` and `case WORD in` are no commands, but words all the same.
+                !matches!(word, "for" | "select" | "case")
+            }
+            "}" | "fi" | "done" | "esac" => {
+                self.close(draft);
+                true
+            }
+            "then" | "else" | "elif" | "do" | "!" | "time" => true,
+            _ => false,
+        }
+    }
+
+    /// Closes the innermost group. If more is done with its output, that is not for the log.
+    fn close(&mut self, draft: &mut Draft) {
+        let Some((group, from)) = draft.groups.pop() else { return };
+        let mut ahead = 0;
+        while matches!(self.peek(ahead), ' ' | '\t') {
+            ahead += 1;
+        }
+        let piped = self.peek(ahead) == '|' && self.peek(ahead + 1) != '|';
+        let stored = self.peek(ahead) == '>' || self.peek(ahead) == '1' && self.peek(ahead + 1) == '>';
+        if piped || stored || group == Group::Function {
+            for pipeline in &mut self.found[from..] {
+                pipeline.captured = true;
+            }
+        }
+    }
+
+    fn end_command(&mut self, draft: &mut Draft) {
+        let mut command = std::mem::take(&mut draft.command);
+        strip_prefixes(&mut command.words);
+        if !command.is_empty() {
+            draft.pipeline.commands.push(command);
+        }
+    }
+
+    fn end_pipeline(&mut self, draft: &mut Draft) {
+        // A here-document's body follows the line, and its command must still be there.
+        if draft.documents.is_empty() {
+            self.end_command(draft);
+        } else {
+            let mut command = std::mem::take(&mut draft.command);
+            strip_prefixes(&mut command.words);
+            draft.pipeline.commands.push(command);
+        }
+        let pipeline = std::mem::take(&mut draft.pipeline);
+        if !pipeline.commands.is_empty() {
+            self.found.push(pipeline);
+        }
+    }
+
+    /// The bodies of here-documents that the line above announced.
+    fn documents(&mut self, draft: &mut Draft) {
+        for (delimiter, strip, expand) in std::mem::take(&mut draft.documents) {
+            let line = self.line;
+            let mut body = String::new();
+            while self.at < self.chars.len() {
+                let mut text = String::new();
+                while let Some(c) = self.next().filter(|c| *c != '\n') {
+                    text.push(c);
+                }
+                let bare = if strip { text.trim_start_matches('\t') } else { text.as_str() };
+                if bare.trim_end_matches('\r') == delimiter {
+                    break;
+                }
+                body.push_str(&text);
+                body.push('\n');
+            }
+            let variables = if expand { variables_of(&body) } else { Vec::new() };
+            let fed = Word { text: body, line, variables };
+            // The pipeline that announced it has just ended; the first of its commands reads it, most of the time.
+            if let Some(command) = self.found.last_mut().and_then(|pipeline| pipeline.commands.first_mut()) {
+                command.fed.push(fed);
+            }
+        }
+    }
+}
+
+/// The variables that an unquoted text expands.
+fn variables_of(text: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for rest in text.split('$').skip(1) {
+        let rest = rest.strip_prefix('{').unwrap_or(rest);
+        let name: String = rest.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
+        if !name.is_empty() {
+            found.push(name);
+        }
+    }
+    found
+}
+
+fn is_assignment(text: &str) -> bool {
+    text.split_once('=').is_some_and(|(name, _)| {
+        let name = name.strip_suffix('+').unwrap_or(name);
+        !name.is_empty()
+            && !name.starts_with(|c: char| c.is_ascii_digit())
+            && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+    })
+}
+
+/// `sudo -E env A=b timeout 5 program` runs `program`.
+fn strip_prefixes(words: &mut Vec<Word>) {
+    loop {
+        let Some(first) =
+            words.first().map(|word| word.text.rsplit('/').next().unwrap_or_default().to_owned())
+        else {
+            return;
+        };
+        let prefix =
+            matches!(first.as_str(), "sudo" | "env" | "command" | "exec" | "nohup" | "timeout" | "xargs");
+        // Alone they are commands of their own.
+        if !prefix || words.len() == 1 {
+            return;
+        }
+        let mut gone = 1;
+        while let Some(word) = words.get(gone) {
+            let flag = word.text.starts_with('-');
+            if flag
+                && matches!(word.text.as_str(), "-u" | "-g" | "-k" | "-s" | "-n" | "-I")
+                && first != "sudo"
+                || word.text == "-u"
+            {
+                gone += 2;
+            } else if flag
+                || is_assignment(&word.text)
+                || (first == "timeout" && word.text.starts_with(|c: char| c.is_ascii_digit()))
+            {
+                gone += 1;
+            } else {
+                break;
+            }
+        }
+        if words.len() <= gone {
+            return;
+        }
+        words.drain(..gone);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(script: &str) -> Vec<String> {
+        let command = |command: &Command| {
+            let words: Vec<_> = command.words.iter().map(|word| word.text.as_str()).collect();
+            let out = command.output().map(|word| format!(" >{}", word.text)).unwrap_or_default();
+            let fed: Vec<_> = command.fed.iter().flat_map(|word| word.variables.clone()).collect();
+            let fed = if command.fed.is_empty() { String::new() } else { format!(" <<{}", fed.join(",")) };
+            words.join("·") + &out + &fed
+        };
+        let line = |pipeline: &Pipeline| {
+            let commands: Vec<_> = pipeline.commands.iter().map(command).collect();
+            format!(
+                "{}{}: {}",
+                if pipeline.captured { "*" } else { "" },
+                pipeline.line(),
+                commands.join(" | ")
+            )
+        };
+        pipelines(script).iter().map(line).collect()
+    }
+
+    #[test]
+    fn words_pipes_and_lines() {
+        assert_eq!(
+            told(
+                "set -eu # not this\nprintf %s \"$A\" |\n  sudo -E kubectl create \\\n  secret 'a b' && echo \"x\"y\n"
+            ),
+            ["0: set·-eu", "1: printf·%s·$A | kubectl·create·secret·a b", "3: echo·xy"]
+        );
+        assert_eq!(
+            told("A=b C=$(cat x) run\nif ! a; then b 2>&1 >/dev/null; fi"),
+            ["*0: cat·x", "0: run", "1: a", "1: b >/dev/null"]
+        );
+        assert_eq!(told("a || b & c; d | e |& f"), ["0: a", "0: b", "0: c", "0: d | e | f"]);
+    }
+
+    #[test]
+    fn what_is_put_in_is_known() {
+        let found = pipelines(
+            "cmd \"$A-${B:-x}\" '$C' \"\\$D\" ${{ secrets.E }} \"$(cat $F)\" `cat $G` ${#H} ${I:+set} $((J + 1))",
+        );
+        let last = found.last().unwrap();
+        let names: Vec<_> = last.commands[0].words.iter().flat_map(|word| word.variables.iter()).collect();
+        assert_eq!(names, ["A", "B", "F", "G"]);
+        assert!(last.commands[0].words.iter().any(|word| word.text == "${{ secrets.E }}"));
+    }
+
+    #[test]
+    fn here_documents_belong_to_their_command() {
+        assert_eq!(
+            told(
+                "cat <<EOF > file\ntoken: $A\n  # no comment ${B}\nEOF\nnext <<-'E'\n\t$C\n\tE\ntail <<< \"$D\""
+            ),
+            ["0: cat >file <<A,B", "4: next <<", "7: tail <<D"]
+        );
+    }
+
+    #[test]
+    fn groups_that_are_read_by_others_are_captured() {
+        assert_eq!(told("{ echo a; echo b; } | c"), ["*0: echo·a", "*0: echo·b", "0: c"]);
+        assert_eq!(
+            told("(echo a) > f\n(echo b)"),
+            ["*0: echo·a", "1: echo·b"][..]
+                .to_vec()
+                .into_iter()
+                .flat_map(|line| if line == "*0: echo·a" { vec![line, "0:  >f"] } else { vec![line] })
+                .collect::<Vec<_>>()
+        );
+        assert_eq!(told("f() { echo a; }\nf"), ["*0: echo·a", "1: f"]);
+        assert_eq!(told("for x in a b; do echo $x; done | c"), ["*0: for·x·in·a·b", "*0: echo·$x", "0: c"]);
+        assert_eq!(told("case $x in a) echo a ;; *) echo b ;; esac\nc"), ["0: echo·a", "0: echo·b", "1: c"]);
+    }
+
+    #[test]
+    fn anything_is_survived() {
+        for odd in [
+            "'", "\"", "$(", "`", "${", "${{", "<<", "<<E", ">", "|", "((", ")", "\\", "a <<E", "x=(",
+            "$'\\", "case", "}}}",
+        ] {
+            pipelines(odd);
+            pipelines(&odd.repeat(2000));
+        }
+    }
+}

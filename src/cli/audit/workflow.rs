@@ -1,0 +1,88 @@
+//! `audit workflow`: what GitHub Actions do with a tunnel's secret.
+
+use std::path::PathBuf;
+
+use serde_json::json;
+
+use crate::audit::Severity;
+use crate::audit::workflow::{Checked, check};
+use crate::cli::Exit;
+use crate::cli::report::{Form, Report, Section, step};
+use crate::client::github_workflow;
+
+#[derive(Debug, clap::Args)]
+pub(in crate::cli) struct Arguments {
+    /// Workflow files.
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    #[command(flatten)]
+    form: Form,
+}
+
+pub(in crate::cli) fn main(arguments: &Arguments) -> Exit {
+    report(&arguments.files).print(arguments.form)
+}
+
+fn report(files: &[PathBuf]) -> Report {
+    let subject = match files {
+        [one] => one.display().to_string(),
+        more => format!("{} files", more.len()),
+    };
+    let mut report = Report::new("audit workflow", subject);
+    let mut rows = Vec::new();
+    let mut sights = Vec::new();
+    for path in files {
+        let name = path.display().to_string();
+        step(&format!("reading {name}"));
+        match github_workflow::read(path) {
+            Ok(workflow) => {
+                let Checked { jobs, findings } = check(&name, &workflow);
+                for job in &jobs {
+                    let about = if job.about_tunnel { "yes" } else { "no" };
+                    let secret = if job.has_secret { "yes" } else { "no" };
+                    rows.push(vec![name.clone(), job.id.clone(), about.into(), secret.into()]);
+                    sights.push(json!({
+                        "file": name, "job": job.id, "line": job.line,
+                        "about_tunnel": job.about_tunnel, "has_secret": job.has_secret,
+                    }));
+                }
+                report.findings.extend(findings);
+            }
+            Err(error) => report.blind.push(error.to_string()),
+        }
+    }
+    report.data = json!({ "jobs": sights });
+    report.verdict = verdict(&report, rows.iter().any(|row| row[2] == "yes"));
+    if !rows.is_empty() {
+        let columns = vec!["file", "job", "about a tunnel", "has secrets"];
+        report.sections.push(Section::Table { title: String::new(), columns, rows });
+    }
+    report
+}
+
+fn verdict(report: &Report, looked: bool) -> String {
+    let count = |severity| report.findings.iter().filter(|finding| finding.severity == severity).count();
+    let (errors, warnings) = (count(Severity::Error), count(Severity::Warning));
+    let unread = match report.blind.len() {
+        0 => "",
+        1 => " One file could not be read.",
+        _ => " Some files could not be read.",
+    };
+    let said = match (errors, warnings) {
+        (0, 0) if !looked && report.blind.is_empty() => "Nothing here has to do with a tunnel.".to_owned(),
+        (0, 0) if !looked => String::new(),
+        (0, 0) => "The secret is handled as it should be.".to_owned(),
+        (0, _) => format!("{} to mend; none lays the secret open.", counted(warnings, "warning")),
+        (_, 0) => format!("{} to mend before the next run.", counted(errors, "error")),
+        (_, _) => format!(
+            "{} and {} to mend before the next run.",
+            counted(errors, "error"),
+            counted(warnings, "warning")
+        ),
+    };
+    format!("{said}{unread}").trim().to_owned()
+}
+
+fn counted(number: usize, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+}
