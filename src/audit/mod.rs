@@ -1,5 +1,6 @@
 //! Pure checks over parsed input, with findings as the answer. Nothing here opens a file or asks anybody.
 
+pub mod dns;
 pub mod workflow;
 
 use std::cmp::Ordering;

@@ -93,6 +93,25 @@ pub fn colo(headers: &HeaderMap) -> Option<String> {
     (place.len() == 3 && place.bytes().all(|b| b.is_ascii_uppercase())).then(|| place.to_owned())
 }
 
+/// What the headers of an answer say of its way, as they say it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Marks {
+    /// `cloudflare` for whatever came through the edge.
+    pub server: Option<String>,
+    /// `cf-ray`: the request's number, and the edge's location.
+    pub ray: Option<String>,
+    /// `cf-cache-status`: `DYNAMIC`, `HIT`.
+    pub cache: Option<String>,
+}
+
+impl Marks {
+    /// Reads them, short and printable.
+    pub fn of(headers: &HeaderMap) -> Self {
+        let read = |name: &str| header(headers, name).map(|value| value.trim().chars().take(64).collect());
+        Self { server: read("server"), ray: read("cf-ray"), cache: read("cf-cache-status") }
+    }
+}
+
 struct FromEdge {
     ray: bool,
     server: bool,

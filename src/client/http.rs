@@ -18,7 +18,7 @@ use rustls::ClientConfig;
 use tokio::time::{Instant, timeout_at};
 
 pub use super::answer::{Answer, BlindReason};
-use super::answer::{classify, colo};
+use super::answer::{Marks, classify, colo};
 use super::dns::Dns;
 use super::tls::Tls;
 use connection::Connection;
@@ -97,6 +97,8 @@ pub struct PublicSight {
     /// When the certificate that was shown ends, in Unix seconds.
     pub certificate_expiry: Option<i64>,
     pub phases: Phases,
+    /// Of the answer; empty without one.
+    pub marks: Marks,
 }
 
 /// How long each phase of a look took; `None` for one that was not reached.
@@ -374,6 +376,7 @@ impl Heard {
             http_version: Some(self.version),
             certificate_expiry: self.certificate_expiry,
             phases: Phases::default(),
+            marks: Marks::of(&self.headers),
         }
     }
 }
@@ -390,6 +393,7 @@ impl PublicSight {
             http_version: None,
             certificate_expiry: None,
             phases: Phases::default(),
+            marks: Marks::default(),
         }
     }
 }

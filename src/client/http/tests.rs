@@ -80,6 +80,8 @@ async fn looks_as_a_visitor() {
         "{told:?} {:?}",
         sight.latency
     );
+    assert_eq!(sight.marks.ray.as_deref(), Some("99bab003ad3211f1-LAX"));
+    assert_eq!((sight.marks.server.as_deref(), sight.marks.cache), (Some("cloudflare"), None));
     let request = requests.recv().await.unwrap();
     assert!(request.starts_with("GET /health?a=b&tw="), "{request}");
     assert!(request.contains("cache-control: no-cache"), "{request}");

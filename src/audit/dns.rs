@@ -1,0 +1,263 @@
+//! Whether a public name leads into its tunnel: by what the world's resolvers say, and by the record itself.
+//!
+//! Cloudflare answers a proxied name with addresses of its own, so that the CNAME behind it is never seen from outside:
+//! `dig CNAME` answers nothing for a name that is right.
+
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use super::{Audit, Finding, Severity};
+use crate::client::cloudflare_api::{AddressRange, Record};
+
+/// What a tunnel's record points to, after the tunnel's id.
+pub const TARGET: &str = ".cfargotunnel.com";
+
+/// Cloudflare's proxies (<https://www.cloudflare.com/ips/>); changes are rare and announced.
+pub const RANGES: [AddressRange; 22] = [
+    v4([173, 245, 48, 0], 20),
+    v4([103, 21, 244, 0], 22),
+    v4([103, 22, 200, 0], 22),
+    v4([103, 31, 4, 0], 22),
+    v4([141, 101, 64, 0], 18),
+    v4([108, 162, 192, 0], 18),
+    v4([190, 93, 240, 0], 20),
+    v4([188, 114, 96, 0], 20),
+    v4([197, 234, 240, 0], 22),
+    v4([198, 41, 128, 0], 17),
+    v4([162, 158, 0, 0], 15),
+    v4([104, 16, 0, 0], 13),
+    v4([104, 24, 0, 0], 14),
+    v4([172, 64, 0, 0], 13),
+    v4([131, 0, 72, 0], 22),
+    v6(0x2400, 0xcb00, 32),
+    v6(0x2606, 0x4700, 32),
+    v6(0x2803, 0xf800, 32),
+    v6(0x2405, 0xb500, 32),
+    v6(0x2405, 0x8100, 32),
+    v6(0x2a06, 0x98c0, 29),
+    v6(0x2c0f, 0xf248, 32),
+];
+
+const fn v4([a, b, c, d]: [u8; 4], prefix: u8) -> AddressRange {
+    AddressRange { address: IpAddr::V4(Ipv4Addr::new(a, b, c, d)), prefix }
+}
+
+const fn v6(first: u16, second: u16, prefix: u8) -> AddressRange {
+    AddressRange { address: IpAddr::V6(Ipv6Addr::new(first, second, 0, 0, 0, 0, 0, 0)), prefix }
+}
+
+/// Whether this is an address of Cloudflare's proxies.
+pub fn is_cloudflare(address: IpAddr) -> bool {
+    RANGES.iter().any(|range| range.contains(address))
+}
+
+/// What the world is told of a name that resolves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Public {
+    /// Cloudflare's addresses, as it should be.
+    Proxied,
+    /// The tunnel's own name shows: the record is not proxied, and leads visitors nowhere. Holds that name.
+    Bare(String),
+    /// Some address is not Cloudflare's; the first such one.
+    Elsewhere(IpAddr),
+}
+
+impl Public {
+    /// Judges what a resolver gave: addresses, and the names on the way to them.
+    pub fn of(addresses: &[IpAddr], aliases: &[String]) -> Self {
+        let bare = aliases.iter().find(|alias| alias.to_ascii_lowercase().ends_with(TARGET));
+        if let Some(bare) = bare {
+            return Self::Bare(bare.clone());
+        }
+        match addresses.iter().find(|address| !is_cloudflare(**address)) {
+            Some(address) => Self::Elsewhere(*address),
+            None => Self::Proxied,
+        }
+    }
+
+    /// One word for tables and JSON.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Proxied => "proxied",
+            Self::Bare(_) => "bare",
+            Self::Elsewhere(_) => "elsewhere",
+        }
+    }
+
+    /// What is wrong with it, if anything is.
+    pub fn finding(&self, hostname: &str) -> Option<Finding> {
+        match self {
+            Self::Proxied => None,
+            Self::Bare(target) => Some(finding(
+                Severity::Error,
+                "record-not-proxied",
+                format!("{hostname} answers with the CNAME {target}."),
+                "The record is not proxied (grey cloud), so that visitors are sent to a name that serves nobody.".into(),
+                "Switch the record to proxied (orange cloud) in the dashboard under DNS › Records.".into(),
+            )),
+            Self::Elsewhere(address) => Some(finding(
+                Severity::Warning,
+                "name-leads-elsewhere",
+                format!("{hostname} resolves to {address}, which is not one of Cloudflare's addresses."),
+                "Visitors do not reach the tunnel, unless addresses of your own are announced by Cloudflare, or only this \
+                 host's resolver says so (/etc/hosts, split DNS)."
+                    .into(),
+                format!("Compare with a public resolver, then mend the record:\ndig +short {hostname} @1.1.1.1"),
+            )),
+        }
+    }
+}
+
+/// A name that the world's resolvers do not know.
+pub fn missing(hostname: &str) -> Finding {
+    finding(
+        Severity::Error,
+        "name-missing",
+        format!("{hostname} does not exist in DNS."),
+        "No visitor finds it.".into(),
+        format!(
+            "Route it to the tunnel, here or in the dashboard:\ncloudflared tunnel route dns TUNNEL {hostname}"
+        ),
+    )
+}
+
+/// What is wrong with a name's own records. `found` are those of exactly this name or, where it has none, of the wildcard that
+/// covers it; `tunnel` is the id of the tunnel that it should lead to, if that is known.
+pub fn record(hostname: &str, found: &[Record], tunnel: Option<&str>) -> Option<Finding> {
+    let leads = |record: &&Record| matches!(record.kind.as_str(), "A" | "AAAA" | "CNAME");
+    let Some(record) = found.iter().find(leads) else {
+        return Some(finding(
+            Severity::Note,
+            "record-missing",
+            format!("{hostname} has no record of its own in its zone, and no wildcard covers it."),
+            "Fine if a load balancer or a Worker answers for it; else nothing leads it into the tunnel."
+                .into(),
+            format!("cloudflared tunnel route dns TUNNEL {hostname} makes the record."),
+        ));
+    };
+    let shown = format!("{} {}", record.kind, record.content.as_deref().unwrap_or("?"));
+    let target = record.content.as_deref().map(|content| content.trim_end_matches('.').to_ascii_lowercase());
+    let of =
+        target.as_deref().filter(|_| record.kind == "CNAME").and_then(|target| target.strip_suffix(TARGET));
+    let Some(of) = of else {
+        return tunnel.map(|_| {
+            finding(
+                Severity::Warning,
+                "record-not-of-a-tunnel",
+                format!("The record of {hostname} is {shown}, which is no tunnel."),
+                "Visitors are led past the tunnel. `cloudflared tunnel route dns` changes no record that is there already."
+                    .into(),
+                format!("cloudflared tunnel route dns --overwrite-dns TUNNEL {hostname} replaces it."),
+            )
+        });
+    };
+    if let Some(tunnel) = tunnel.filter(|tunnel| !tunnel.eq_ignore_ascii_case(of)) {
+        return Some(finding(
+            Severity::Error,
+            "record-of-another-tunnel",
+            format!("The record of {hostname} leads to tunnel {of}, and this host serves it for tunnel {tunnel}."),
+            "Visitors get Error 1033 while that other tunnel has no connector, and another service while it has.".into(),
+            format!("Mend the record:\ncloudflared tunnel route dns --overwrite-dns {tunnel} {hostname}"),
+        ));
+    }
+    (record.proxied == Some(false)).then(|| {
+        finding(
+            Severity::Error,
+            "record-not-proxied",
+            format!("The record of {hostname} is {shown} and not proxied (grey cloud)."),
+            "Only a proxied record leads into a tunnel.".into(),
+            "Switch it to proxied (orange cloud) in the dashboard under DNS › Records.".into(),
+        )
+    })
+}
+
+fn finding(severity: Severity, rule: &'static str, what: String, why: String, fix: String) -> Finding {
+    Finding { audit: Audit::Dns, severity, rule, place: None, what, why, fix }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TUNNEL: &str = "62da6c19-947b-4bf6-acad-100a73de4e0d";
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn addresses_of_the_published_ranges_are_cloudflares() {
+        for inside in [
+            "104.16.0.1",
+            "172.71.255.255",
+            "162.159.0.9",
+            "131.0.75.255",
+            "2606:4700::6810:84e5",
+            "2a06:98c7::1",
+        ] {
+            assert!(is_cloudflare(ip(inside)), "{inside}");
+        }
+        for outside in [
+            "104.28.0.0",
+            "172.72.0.0",
+            "131.0.76.0",
+            "192.0.2.1",
+            "127.0.0.1",
+            "2606:4701::1",
+            "2a06:98c8::1",
+            "fd10:aec2:5dae::",
+        ] {
+            assert!(!is_cloudflare(ip(outside)), "{outside}");
+        }
+    }
+
+    #[test]
+    fn a_name_is_proxied_only_if_every_address_is_cloudflares() {
+        let one = |addresses: &[&str], aliases: &[&str]| {
+            let addresses: Vec<_> = addresses.iter().map(|text| ip(text)).collect();
+            let aliases: Vec<_> = aliases.iter().map(|text| (*text).to_owned()).collect();
+            Public::of(&addresses, &aliases)
+        };
+        assert_eq!(one(&["104.16.0.1", "2606:4700::1"], &[]), Public::Proxied);
+        assert_eq!(
+            one(&["104.16.0.1"], &["shop.example.net"]),
+            Public::Proxied,
+            "another proxied name behind it"
+        );
+        assert_eq!(one(&["104.16.0.1", "192.0.2.1"], &[]), Public::Elsewhere(ip("192.0.2.1")));
+        let bare = format!("{TUNNEL}.CFargotunnel.com");
+        assert_eq!(one(&["fd10:aec2:5dae::"], &[&bare]), Public::Bare(bare.clone()));
+        assert_eq!(Public::Bare(bare).finding("a.test").unwrap().rule, "record-not-proxied");
+        assert_eq!(Public::Proxied.finding("a.test"), None);
+    }
+
+    fn of(kind: &str, content: &str, proxied: bool) -> Record {
+        Record {
+            id: "r".into(),
+            name: "app.test".into(),
+            kind: kind.into(),
+            content: Some(content.into()),
+            proxied: Some(proxied),
+        }
+    }
+
+    #[test]
+    fn a_record_must_be_a_proxied_alias_of_this_tunnel() {
+        let rule =
+            |records: &[Record], tunnel| record("app.test", records, tunnel).map(|finding| finding.rule);
+        let mine = format!("{TUNNEL}.cfargotunnel.com");
+        let good = of("CNAME", &mine.to_uppercase(), true);
+        let text = of("TXT", "v=spf1 -all", false);
+        assert_eq!(rule(&[text.clone(), good.clone()], Some(TUNNEL)), None);
+        assert_eq!(rule(std::slice::from_ref(&good), None), None);
+        let other = "0e9a4f7c-0000-4000-8000-000000000000";
+        assert_eq!(rule(&[good], Some(other)), Some("record-of-another-tunnel"));
+        assert_eq!(rule(&[of("CNAME", &mine, false)], Some(TUNNEL)), Some("record-not-proxied"));
+        assert_eq!(rule(&[of("A", "192.0.2.1", true)], Some(TUNNEL)), Some("record-not-of-a-tunnel"));
+        assert_eq!(
+            rule(&[of("A", "192.0.2.1", true)], None),
+            None,
+            "nobody said that it should be a tunnel's"
+        );
+        assert_eq!(rule(&[text], Some(TUNNEL)), Some("record-missing"));
+    }
+}
