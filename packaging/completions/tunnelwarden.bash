@@ -16,6 +16,9 @@ _tunnelwarden() {
             ",$1")
                 cmd="tunnelwarden"
                 ;;
+            tunnelwarden,audit)
+                cmd="tunnelwarden__subcmd__audit"
+                ;;
             tunnelwarden,causes)
                 cmd="tunnelwarden__subcmd__causes"
                 ;;
@@ -52,6 +55,12 @@ _tunnelwarden() {
             tunnelwarden,status)
                 cmd="tunnelwarden__subcmd__status"
                 ;;
+            tunnelwarden,tunnel)
+                cmd="tunnelwarden__subcmd__tunnel"
+                ;;
+            tunnelwarden,verify)
+                cmd="tunnelwarden__subcmd__verify"
+                ;;
             tunnelwarden__subcmd__config,check)
                 cmd="tunnelwarden__subcmd__config__subcmd__check"
                 ;;
@@ -75,6 +84,9 @@ _tunnelwarden() {
                 ;;
             tunnelwarden__subcmd__config__subcmd__help,show)
                 cmd="tunnelwarden__subcmd__config__subcmd__help__subcmd__show"
+                ;;
+            tunnelwarden__subcmd__help,audit)
+                cmd="tunnelwarden__subcmd__help__subcmd__audit"
                 ;;
             tunnelwarden__subcmd__help,causes)
                 cmd="tunnelwarden__subcmd__help__subcmd__causes"
@@ -112,6 +124,12 @@ _tunnelwarden() {
             tunnelwarden__subcmd__help,status)
                 cmd="tunnelwarden__subcmd__help__subcmd__status"
                 ;;
+            tunnelwarden__subcmd__help,tunnel)
+                cmd="tunnelwarden__subcmd__help__subcmd__tunnel"
+                ;;
+            tunnelwarden__subcmd__help,verify)
+                cmd="tunnelwarden__subcmd__help__subcmd__verify"
+                ;;
             tunnelwarden__subcmd__help__subcmd__config,check)
                 cmd="tunnelwarden__subcmd__help__subcmd__config__subcmd__check"
                 ;;
@@ -128,8 +146,22 @@ _tunnelwarden() {
 
     case "${cmd}" in
         tunnelwarden)
-            opts="-h -V --help --version run status explain incidents pause resume restart causes replay config completions help"
+            opts="-h -V --help --version run status explain incidents pause resume restart causes replay tunnel verify audit config completions help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        tunnelwarden__subcmd__audit)
+            opts="-h --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -326,8 +358,22 @@ _tunnelwarden() {
             return 0
             ;;
         tunnelwarden__subcmd__help)
-            opts="run status explain incidents pause resume restart causes replay config completions help"
+            opts="run status explain incidents pause resume restart causes replay tunnel verify audit config completions help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        tunnelwarden__subcmd__help__subcmd__audit)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -549,6 +595,34 @@ _tunnelwarden() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        tunnelwarden__subcmd__help__subcmd__tunnel)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        tunnelwarden__subcmd__help__subcmd__verify)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         tunnelwarden__subcmd__incidents)
             opts="-h --json --log --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
@@ -672,6 +746,38 @@ _tunnelwarden() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        tunnelwarden__subcmd__tunnel)
+            opts="-h --account --json --markdown --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --account)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        tunnelwarden__subcmd__verify)
+            opts="-h --ask-token --json --markdown --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
                 *)
                     COMPREPLY=()
                     ;;

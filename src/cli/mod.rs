@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod access;
 mod audit;
 mod causes;
 mod completions;
@@ -16,6 +17,8 @@ mod replay;
 mod report;
 mod run;
 mod status;
+mod tunnel;
+mod verify;
 
 /// What a command's exit status says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +68,10 @@ enum Verb {
     Causes(causes::Arguments),
     /// Judge a recorded incident, or this host's own past, and say what would have been done.
     Replay(replay::Arguments),
+    /// Show what Cloudflare's records say of a tunnel: status, connectors, which of them is this host.
+    Tunnel(tunnel::Arguments),
+    /// Look at public names as visitors do: DNS, HTTP/2, status, cache, certificate; and at their records.
+    Verify(verify::Arguments),
     /// Check what makes outages before it makes one.
     #[command(subcommand)]
     Audit(audit::Verb),
@@ -97,6 +104,8 @@ pub fn main() -> ExitCode {
         Verb::Restart(arguments) => order::restart(&arguments),
         Verb::Causes(arguments) => causes::main(&arguments),
         Verb::Replay(arguments) => replay::main(&arguments),
+        Verb::Tunnel(arguments) => tunnel::main(&arguments),
+        Verb::Verify(arguments) => verify::main(&arguments),
         Verb::Audit(verb) => audit::main(&verb),
         Verb::Completions(arguments) => completions::main(&arguments),
         Verb::Config(verb) => config::main(&verb),

@@ -37,6 +37,8 @@ pub(super) struct Report {
     pub(super) subject: String,
     pub(super) sections: Vec<Section>,
     pub(super) findings: Vec<Finding>,
+    /// It is not as it should be, whatever was found besides.
+    pub(super) wrong: bool,
     /// What could not be looked at, and why; each a sentence.
     pub(super) blind: Vec<String>,
     /// Everything comes down to this sentence.
@@ -52,6 +54,7 @@ impl Report {
             subject: subject.into(),
             sections: Vec::new(),
             findings: Vec::new(),
+            wrong: false,
             blind: Vec::new(),
             verdict: String::new(),
             data: json!({}),
@@ -80,7 +83,7 @@ impl Report {
 
     /// Notes alone are fine. Something found weighs more than something not seen.
     pub(super) fn exit(&self) -> Exit {
-        if self.findings.iter().any(|finding| finding.severity != Severity::Note) {
+        if self.wrong || self.findings.iter().any(|finding| finding.severity != Severity::Note) {
             Exit::Wrong
         } else if self.blind.is_empty() {
             Exit::Fine
@@ -114,4 +117,25 @@ fn finding_json(finding: &Finding) -> Value {
 /// Tells the person on stderr what is being done, one line a step.
 pub(super) fn step(doing: &str) {
     say(&format!("- {doing}"));
+}
+
+#[cfg(test)]
+impl Report {
+    /// Holds its three forms against `tests/golden/NAME.{txt,md,json}`; with `GOLDEN=write` it writes them, to be read by eye.
+    pub(super) fn golden(mut self, name: &str) {
+        self.findings.sort_by(Finding::order);
+        let json = serde_json::to_string_pretty(&self.json()).unwrap() + "\n";
+        let text = text::render(&self, text::Paint::Plain);
+        // What can be pasted stays as it is.
+        let fits = |line: &str| line.starts_with("      ") || line.chars().count() <= 80;
+        assert!(text.lines().all(fits), "wider than 80 columns:\n{text}");
+        for (ending, now) in [("txt", text), ("md", markdown::render(&self)), ("json", json)] {
+            let path = format!("{}/tests/golden/{name}.{ending}", env!("CARGO_MANIFEST_DIR"));
+            if std::env::var_os("GOLDEN").is_some_and(|write| write == "write") {
+                std::fs::write(&path, &now).unwrap();
+            }
+            let then = std::fs::read_to_string(&path).unwrap_or_default();
+            assert_eq!(now, then, "{path} (GOLDEN=write writes it anew)");
+        }
+    }
 }

@@ -15,14 +15,14 @@ const LONGEST: u64 = 4096;
 
 /// What was found.
 #[derive(Debug, Default)]
-pub(super) struct Found {
+pub(crate) struct Found {
     pub credentials: Option<Credentials>,
     /// What the operator should know about where they come from, or why there are none.
     pub warning: Option<String>,
 }
 
 /// Looks for credentials, the safest first. That there are none is no fault, unless a file was named for them.
-pub(super) fn find(api: &Api, environment: impl Fn(&str) -> Option<String>) -> Found {
+pub(crate) fn find(api: &Api, environment: impl Fn(&str) -> Option<String>) -> Found {
     let set = |name: &str| environment(name).filter(|value| !value.trim().is_empty());
     let place = place(&api.token, &environment);
     let named_file = matches!(api.token, Credential::File(_));
@@ -40,22 +40,65 @@ pub(super) fn find(api: &Api, environment: impl Fn(&str) -> Option<String>) -> F
         let why = "the API token comes from the environment, where others may read it: make it a systemd credential";
         return Found { credentials: Some(Credentials::Token(token.into())), warning: Some(why.into()) };
     }
-    let keys = [("CLOUDFLARE_EMAIL", "CLOUDFLARE_API_KEY"), ("CF_EMAIL", "CF_KEY")];
-    let key = keys.into_iter().find_map(|(email, key)| set(email).zip(set(key)));
-    match key.filter(|_| api.global_key) {
-        Some((email, key)) => Found {
-            credentials: Some(Credentials::GlobalKey { email: email.into(), key: key.into() }),
-            warning: Some(
-                "the global key can do everything in its account: make a token that may only read".into(),
-            ),
-        },
+    match global_key(set).filter(|_| api.global_key) {
+        Some(credentials) => Found { credentials: Some(credentials), warning: Some(ALL_POWERFUL.into()) },
         None => Found { credentials: None, warning },
     }
 }
 
+pub(crate) const ALL_POWERFUL: &str =
+    "the global key can do everything in its account: make a token that may only read";
+/// Variables that may hold an e-mail address, and those of the global key that belongs to it.
+const KEYS: [(&str, &str); 2] = [("CLOUDFLARE_EMAIL", "CLOUDFLARE_API_KEY"), ("CF_EMAIL", "CF_KEY")];
+
+fn global_key(set: impl Fn(&str) -> Option<String>) -> Option<Credentials> {
+    let (email, key) = KEYS.into_iter().find_map(|(email, key)| set(email).zip(set(key)))?;
+    Some(Credentials::GlobalKey { email: email.into(), key: key.into() })
+}
+
+/// What a person's command goes by: first what they gave it themselves, then the daemon's own credential, which root may
+/// read. A global key that they set for the command needs no other permission, and is warned of.
+pub(crate) fn for_command(api: &Api, environment: impl Fn(&str) -> Option<String>) -> Found {
+    let set = |name: &str| environment(name).filter(|value| !value.trim().is_empty());
+    if let Some(token) = set("CLOUDFLARE_API_TOKEN") {
+        return Found { credentials: Some(Credentials::Token(token.into())), warning: None };
+    }
+    let mut warning = None;
+    let places: Vec<PathBuf> = match &api.token {
+        Credential::Named(name) => {
+            let own = set("CREDENTIALS_DIRECTORY");
+            own.iter().map(String::as_str).chain(DAEMONS).map(|folder| Path::new(folder).join(name)).collect()
+        }
+        Credential::File(path) => vec![path.clone()],
+    };
+    for place in places {
+        match read(&place) {
+            Ok(token) => return Found { credentials: Some(Credentials::Token(token)), warning: None },
+            Err(error) if matches!(api.token, Credential::File(_)) => {
+                warning = Some(format!("the API token in {} cannot be read: {error}", place.display()));
+            }
+            // Others' credentials are not there, or not for whoever runs the command.
+            Err(_) => (),
+        }
+    }
+    match global_key(set) {
+        Some(credentials) => Found { credentials: Some(credentials), warning: Some(ALL_POWERFUL.into()) },
+        None => Found { credentials: None, warning },
+    }
+}
+
+/// Where systemd keeps what the daemon is given: decrypted while it runs, and as it was put there.
+const DAEMONS: [&str; 2] = ["/run/credentials/tunnelwarden.service", "/etc/credstore"];
+
+/// An e-mail address without its key: whoever set it means the global key.
+pub(crate) fn email_alone(environment: impl Fn(&str) -> Option<String>) -> Option<SecretString> {
+    let set = |name: &str| environment(name).filter(|value| !value.trim().is_empty());
+    KEYS.into_iter().find_map(|(email, key)| set(email).filter(|_| set(key).is_none())).map(Into::into)
+}
+
 impl Found {
     /// The same was found.
-    pub(super) fn same(&self, other: &Self) -> bool {
+    pub(crate) fn same(&self, other: &Self) -> bool {
         let credentials = match (&self.credentials, &other.credentials) {
             (Some(ours), Some(theirs)) => ours.same(theirs),
             (None, None) => true,
@@ -158,6 +201,29 @@ mod tests {
         let found = find(&api(Credential::File("/nonexistent/token".into()), false), |_| None);
         assert!(found.credentials.is_none());
         assert!(found.warning.is_some_and(|text| text.contains("/nonexistent/token")));
+    }
+
+    #[test]
+    fn a_command_takes_what_its_person_gave_it_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("token");
+        std::fs::write(&file, "from-the-file").unwrap();
+        let api = api(Credential::File(file.clone()), false);
+        let with = |known: &'static [(&str, &str)]| {
+            move |name: &str| known.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
+        };
+        let token =
+            for_command(&api, with(&[("CLOUDFLARE_API_TOKEN", "mine"), ("CF_EMAIL", "e"), ("CF_KEY", "k")]));
+        assert!(holds(&token, "mine") && token.warning.is_none());
+        let key = with(&[("CF_EMAIL", "e"), ("CF_KEY", "k")]);
+        assert!(holds(&for_command(&api, key), "from-the-file"), "the host's token is better than a key");
+        std::fs::remove_file(file).unwrap();
+        let found = for_command(&api, key);
+        assert!(matches!(found.credentials, Some(Credentials::GlobalKey { .. })), "{found:?}");
+        assert!(found.warning.is_some_and(|text| text.contains("global key")));
+        let nothing = for_command(&api, with(&[("CF_EMAIL", "e"), ("CF_KEY", " ")]));
+        assert!(nothing.credentials.is_none() && nothing.warning.unwrap().contains("cannot be read"));
+        assert!(email_alone(with(&[("CF_EMAIL", "e")])).is_some() && email_alone(key).is_none());
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Wiring: settings → clients → probes → warden → loop. Start and stop order is here and nowhere else.
 
-mod credentials;
+pub(crate) mod credentials;
 mod discover;
 mod event_loop;
 mod executor;
@@ -9,6 +9,7 @@ mod names;
 mod probes;
 mod records;
 mod routes;
+pub(crate) mod survey;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -34,6 +35,7 @@ use discover::Found;
 use event_loop::{Ended, Signal};
 use executor::Executor;
 use memory::{Keeper, Places};
+pub(crate) use names::expected;
 
 /// Events on their way to the loop. Senses wait when it is full; nothing is thrown away.
 const EVENTS: usize = 256;

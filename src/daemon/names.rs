@@ -135,7 +135,8 @@ impl NameProbes {
     }
 }
 
-fn expected(probe: &NameProbe) -> Expected {
+/// What the origin's own answer to this probe is known by.
+pub(crate) fn expected(probe: &NameProbe) -> Expected {
     // Its name was checked when it was read.
     let header = probe.header.as_ref().and_then(|header| {
         Some((HeaderName::from_bytes(header.name.as_bytes()).ok()?, header.value.clone()))

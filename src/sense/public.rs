@@ -44,8 +44,18 @@ pub async fn control(
 }
 
 fn sight(seen: PublicSight) -> NameSight {
-    let PublicSight { answer, status, code, detail, colo, latency, http_version, certificate_expiry, phases } =
-        seen;
+    let PublicSight {
+        answer,
+        status,
+        code,
+        detail,
+        colo,
+        latency,
+        http_version,
+        certificate_expiry,
+        phases,
+        marks: _,
+    } = seen;
     let exchange = Exchange {
         dns: phases.dns,
         tcp: phases.tcp,

@@ -82,7 +82,7 @@ fn heading(text: &mut String, title: &str, paint: Paint) {
 }
 
 fn labelled(label: &str, value: &str) -> String {
-    if LABEL < label.chars().count() {
+    if LABEL <= label.chars().count() {
         return format!("{label}\n  {:LABEL$}{}", "", wrapped(value, WIDTH - LABEL - 2, LABEL + 2));
     }
     format!("{label:<LABEL$}{}", wrapped(value, WIDTH - LABEL - 2, LABEL + 2))
@@ -98,7 +98,9 @@ fn table(text: &mut String, columns: &[&str], rows: &[Vec<String>]) {
     }
     if WIDTH < widths.iter().map(|width| width + 2).sum::<usize>() {
         for row in rows {
-            for (at, (head, cell)) in columns.iter().zip(row).enumerate() {
+            for (at, (head, cell)) in
+                columns.iter().zip(row).enumerate().filter(|(_, (_, cell))| !cell.is_empty())
+            {
                 let mark = if at == 0 { "- " } else { "  " };
                 text.push_str(&format!("{mark}{}\n", labelled(head, cell)));
             }

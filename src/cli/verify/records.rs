@@ -1,0 +1,91 @@
+//! The records of names as Cloudflare keeps them, which no resolver shows.
+
+use std::collections::BTreeMap;
+
+use super::look::Seen;
+use crate::client::cloudflare_api::{ApiError, CloudflareApi, Record, Zone};
+
+/// By hostname: its records or those of the wildcard over it; or why they are not known.
+#[derive(Debug, Default)]
+pub(super) struct Records {
+    pub(super) of: BTreeMap<String, Vec<Record>>,
+    pub(super) unread: BTreeMap<String, String>,
+}
+
+/// Reads the records of all names, one after the other; what the credentials may not read is left out.
+pub(super) async fn read(api: &CloudflareApi, seen: &[Seen]) -> Records {
+    let mut zones = Zones { api, known: BTreeMap::new() };
+    let mut records = Records::default();
+    for hostname in seen.iter().map(|seen| seen.place.hostname()) {
+        if records.of.contains_key(hostname) || records.unread.contains_key(hostname) {
+            continue;
+        }
+        match one(&mut zones, hostname).await {
+            Ok(found) => {
+                records.of.insert(hostname.to_owned(), found);
+            }
+            Err(why) => {
+                records.unread.insert(hostname.to_owned(), why);
+            }
+        }
+    }
+    records
+}
+
+async fn one(zones: &mut Zones<'_>, hostname: &str) -> Result<Vec<Record>, String> {
+    let words = |error: ApiError| format!("{error}: {}", error.advice());
+    let zone = zones.of(hostname).await.map_err(words)?;
+    let Some(zone) = zone else { return Err("its zone is not in reach of these credentials".into()) };
+    let found = zones.api.records(&zone.id, hostname).await.map_err(words)?;
+    if !found.is_empty() {
+        return Ok(found);
+    }
+    // A record of the name itself, of whatever type, wins over a wildcard; the closest wildcard wins over others.
+    for parent in parents(hostname).take_while(|parent| ends_with(parent, &zone.name)) {
+        let found = zones.api.records(&zone.id, &format!("*.{parent}")).await.map_err(words)?;
+        if !found.is_empty() {
+            return Ok(found);
+        }
+    }
+    Ok(Vec::new())
+}
+
+/// Zones that were asked for.
+struct Zones<'a> {
+    api: &'a CloudflareApi,
+    known: BTreeMap<String, Option<Zone>>,
+}
+
+impl Zones<'_> {
+    /// The closest zone over a name.
+    async fn of(&mut self, hostname: &str) -> Result<Option<Zone>, ApiError> {
+        for name in std::iter::once(hostname).chain(parents(hostname)) {
+            let zone = match self.known.get(name) {
+                Some(zone) => zone.clone(),
+                None => {
+                    let zone = self.api.zones(name).await?.into_iter().next();
+                    self.known.insert(name.to_owned(), zone.clone());
+                    zone
+                }
+            };
+            if zone.is_some() {
+                return Ok(zone);
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// `a.b.example.com` → `b.example.com`, `example.com`; no zone of ours is a whole top-level domain.
+fn parents(hostname: &str) -> impl Iterator<Item = &str> {
+    let after = |name: &'_ str| -> Option<usize> { name.find('.').map(|at| at + 1) };
+    let mut rest = hostname;
+    std::iter::from_fn(move || {
+        rest = &rest[after(rest)?..];
+        rest.contains('.').then_some(rest)
+    })
+}
+
+fn ends_with(name: &str, zone: &str) -> bool {
+    name == zone || name.strip_suffix(zone).is_some_and(|rest| rest.ends_with('.'))
+}
