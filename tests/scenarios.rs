@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use tunnelwarden::warden::cause::Cause;
 use tunnelwarden::warden::evidence::{
-    Active, Answer, Blind, Control, Counters, EdgeSight, Exchange, FilesSight, Finding, HostFinding,
-    HostSight, Invocation, Job, Line, Link, Load, LogLine, NameSight, Reach, Ready, ReadySight, Setup,
-    Transport, TunnelSight, UnitSight,
+    Active, Answer, Blind, Control, Counters, EdgeSight, Elsewhere, Exchange, FilesSight, Finding,
+    HostFinding, HostSight, Invocation, Job, Line, Link, Load, LogLine, NameSight, Reach, Ready, ReadySight,
+    Setup, Transport, TunnelSight, UnitSight,
 };
 use tunnelwarden::warden::machine::{Command, Event, Memory, Warden};
 use tunnelwarden::warden::note::Happening;
@@ -52,6 +52,8 @@ struct World {
     names: [Answer; 2],
     /// Where the names lead.
     route: Result<RouteSight, Blind>,
+    /// What a prober elsewhere sees of the names, if one is asked.
+    elsewhere: Option<Result<Elsewhere, Blind>>,
     tcp: Reach,
     quic: Reach,
     resolved: bool,
@@ -120,6 +122,7 @@ impl World {
             ready: Ready::Connections(4),
             names: [Answer::Served; 2],
             route: Ok(RouteSight { inside: Some(Route::Edge), ..RouteSight::default() }),
+            elsewhere: None,
             tcp: Reach::Reachable,
             quic: Reach::Reachable,
             resolved: true,
@@ -289,6 +292,11 @@ impl World {
         for hostname in NAMES {
             self.observed(Finding::Route { hostname: hostname.into(), seen: self.route.clone() });
         }
+        if let Some(seen) = self.elsewhere.clone() {
+            for hostname in NAMES {
+                self.observed(Finding::Elsewhere { hostname: hostname.into(), seen: seen.clone() });
+            }
+        }
         if self.unit.main_pid != 0 {
             let counters = Some(Counters { total_requests: self.requests, ..self.counters });
             let connector = self.unit.invocation.map(|life| life.to_string());
@@ -357,6 +365,16 @@ impl World {
                     other => panic!("no record {other}"),
                 };
                 self.route = Ok(RouteSight { kept: Some(kept), ..self.leads() });
+            }
+            ["observer", word] => {
+                self.elsewhere = Some(match *word {
+                    "blind" => Err(Blind::Unreachable),
+                    word => {
+                        let (served, status) =
+                            (word == "served", Some(if word == "served" { 200 } else { 530 }));
+                        Ok(Elsewhere { by: "blackbox.example.net".into(), served, status })
+                    }
+                });
             }
             ["name", word] => self.names[0] = answer(word),
             ["ready", "silent"] => self.ready = Ready::Silent,

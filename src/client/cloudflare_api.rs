@@ -15,11 +15,10 @@ mod token;
 mod tunnel;
 mod zone;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::header::{HeaderValue, InvalidHeaderValue};
 use reqwest::redirect::Policy;
 use reqwest::{Client, Url};
@@ -33,7 +32,7 @@ pub use token::{Account, TokenOwner, TokenStatus, VerifiedToken};
 pub use tunnel::{ConfigSource, Configuration, Connector, EdgeConnection, Tunnel, TunnelStatus};
 pub use zone::{AddressRange, AddressRanges, Record, Zone};
 
-use super::dns::Dns;
+use super::dns::{Dns, Names};
 use super::tls::Tls;
 use allowance::Gate;
 use endpoint::Endpoint;
@@ -279,24 +278,6 @@ fn base(text: &str) -> Option<Url> {
     let host = url.host_str()?.trim_matches(['[', ']']);
     let here = host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
     (url.scheme() == "https" || (url.scheme() == "http" && here)).then_some(url)
-}
-
-/// Names by our own resolver.
-struct Names {
-    dns: Arc<Dns>,
-    limit: Duration,
-}
-
-impl Resolve for Names {
-    fn resolve(&self, name: Name) -> Resolving {
-        let (dns, limit) = (self.dns.clone(), self.limit);
-        Box::pin(async move {
-            let found = dns.addresses(name.as_str(), limit).await?;
-            // Port 0 stands for the URL's own.
-            let addresses = found.addresses.into_iter().map(|ip| SocketAddr::new(ip, 0));
-            Ok(Box::new(addresses) as Addrs)
-        })
-    }
 }
 
 /// For the fuzzer: opens `body` as the answer of each endpoint.

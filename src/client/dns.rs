@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::pin::pin;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use hickory_resolver::TokioResolver;
@@ -234,6 +234,24 @@ impl Dns {
         let resolver = build(config, options)?;
         *loaded = Some(Loaded { text, hosts, resolver: resolver.clone() });
         Ok(resolver)
+    }
+}
+
+/// For HTTP clients that look up names by themselves.
+pub(super) struct Names {
+    pub(super) dns: Arc<Dns>,
+    pub(super) limit: Duration,
+}
+
+impl reqwest::dns::Resolve for Names {
+    fn resolve(&self, name: reqwest::dns::Name) -> reqwest::dns::Resolving {
+        let (dns, limit) = (Arc::clone(&self.dns), self.limit);
+        Box::pin(async move {
+            let found = dns.addresses(name.as_str(), limit).await?;
+            // Port 0 stands for the URL's own.
+            let addresses = found.addresses.into_iter().map(|ip| SocketAddr::new(ip, 0));
+            Ok(Box::new(addresses) as reqwest::dns::Addrs)
+        })
     }
 }
 

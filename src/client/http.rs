@@ -299,7 +299,7 @@ impl PublicClient {
 }
 
 /// The URL with a query that no cache has seen.
-fn with_nonce(url: &Url) -> Url {
+pub fn with_nonce(url: &Url) -> Url {
     let mut url = url.clone();
     // Seeded by the system's randomness, and another for each call.
     let nonce = RandomState::new().build_hasher().finish();

@@ -1,6 +1,7 @@
 //! One foreign system per file; none knows anything of what we conclude.
 
 pub mod answer;
+pub mod blackbox;
 pub mod calendar;
 /// Cloudflare's own view of tunnels, connectors, zones and tokens: its API v4, only ever read.
 pub mod cloudflare_api;

@@ -102,6 +102,7 @@ impl Executor {
             | Finding::Ready(_)
             | Finding::Name { .. }
             | Finding::Route { .. }
+            | Finding::Elsewhere { .. }
             | Finding::Files(_)
             | Finding::Setup(_)
             | Finding::Tunnel(_) => (),

@@ -6,6 +6,7 @@ mod event_loop;
 mod executor;
 mod memory;
 mod names;
+mod observers;
 mod probes;
 mod records;
 mod routes;

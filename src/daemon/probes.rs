@@ -14,8 +14,10 @@ use super::discover::Found;
 use super::event_loop::Signal;
 use super::executor::Reins;
 use super::names::NameProbes;
+use super::observers::{self, Observers};
 use super::records::Archive;
 use super::routes::{RouteProbe, follow_ranges};
+use crate::client::blackbox::Blackbox;
 use crate::client::cloudflare_api::{AddressRanges, Credentials};
 use crate::client::dns::Dns;
 use crate::client::edge::{EdgeDialer, EdgeSettings, Family};
@@ -57,6 +59,8 @@ pub(super) struct Senses {
     client: PublicClient,
     /// The same with the resolver that is set for public names.
     visitor: PublicClient,
+    /// There where probers elsewhere are configured.
+    blackbox: Option<Blackbox>,
     dns: Arc<Dns>,
     /// Where names that lead to Cloudflare resolve to.
     ranges: Arc<watch::Sender<AddressRanges>>,
@@ -98,6 +102,10 @@ impl Senses {
             Archive::new(&tls, Arc::clone(&dns), agent, credentials, &settings.api, share, metrics)
         });
         let region = Some(settings.edge.region.word()).filter(|word| !word.is_empty()).map(str::to_owned);
+        let blackbox = (!settings.probe.observers.is_empty())
+            .then(|| Blackbox::new(&tls, Arc::clone(&dns), agent, observers::LIMIT))
+            .transpose()
+            .context("cannot set up probe.observers")?;
         let ranges = match settings.dns.ranges.as_slice() {
             [] => AddressRanges::published(),
             set => AddressRanges::of(set.iter().copied()),
@@ -109,6 +117,7 @@ impl Senses {
             events,
             client,
             visitor,
+            blackbox,
             dns,
             ranges: Arc::new(watch::Sender::new(ranges)),
             dialer: Arc::new(dialer),
@@ -314,6 +323,20 @@ impl Senses {
             settings: self.settings.dns.clone(),
         };
         tokio::spawn(routes.run());
+        if let Some(client) = &self.blackbox {
+            let refined = found.probes.iter();
+            let observers = Observers {
+                unit: found.unit.clone(),
+                events: self.events.clone(),
+                client: client.clone(),
+                observers: probe.observers.iter().map(|observer| observer.url().clone()).collect(),
+                targets: refined
+                    .map(|probe| (probe.url.host().as_str().to_owned(), probe.url.url().clone()))
+                    .collect(),
+                ailing: ailing.subscribe(),
+            };
+            tokio::spawn(observers.run());
+        }
         let mut names = NameProbes {
             unit: found.unit.clone(),
             events: self.events.clone(),

@@ -9,7 +9,7 @@ use prometheus::{
     Opts, Registry, TextEncoder,
 };
 
-use super::snapshot::{About, route};
+use super::snapshot::{About, elsewhere, route};
 use crate::client::cloudflare_api::{Asked, Outcome};
 use crate::client::cloudflared_log::LABELS;
 use crate::warden::cause::Cause;
@@ -64,6 +64,7 @@ pub struct Metrics {
     name_up: IntGaugeVec,
     name_answer: IntGaugeVec,
     name_route: IntGaugeVec,
+    observer_up: IntGaugeVec,
     probe_seconds: HistogramVec,
     probe_duration: GaugeVec,
     probe_http: GaugeVec,
@@ -175,6 +176,11 @@ impl Metrics {
                 "1 for where DNS leads the public name: to Cloudflare (routed), elsewhere (misrouted), nowhere (missing).",
                 &["tunnel", "hostname", "route"],
             ),
+            observer_up: gauges(
+                "tunnelwarden_observer_up",
+                "1 if a prober elsewhere (probe.observers) was served the public name when it last erred here; absent where none was asked or answered.",
+                &["tunnel", "hostname"],
+            ),
             probe_seconds: histograms(
                 "tunnelwarden_probe_seconds",
                 "Time that a look at a public name took.",
@@ -278,6 +284,7 @@ impl Metrics {
             name_up,
             name_answer,
             name_route,
+            observer_up,
             probe_seconds,
             probe_duration,
             probe_http,
@@ -299,7 +306,7 @@ impl Metrics {
         let build = gauges("tunnelwarden_build_info", "1, with what is running.", &["version", "revision"]);
         let revision = option_env!("TUNNELWARDEN_REVISION").unwrap_or("unknown");
         build.with_label_values(&[env!("CARGO_PKG_VERSION"), revision]).set(1);
-        let collectors: [Box<dyn Collector>; 34] = [
+        let collectors: [Box<dyn Collector>; 35] = [
             Box::new(build),
             Box::new(mode.clone()),
             Box::new(powerless.clone()),
@@ -317,6 +324,7 @@ impl Metrics {
             Box::new(name_up.clone()),
             Box::new(name_answer.clone()),
             Box::new(name_route.clone()),
+            Box::new(observer_up.clone()),
             Box::new(probe_seconds.clone()),
             Box::new(probe_duration.clone()),
             Box::new(probe_http.clone()),
@@ -435,6 +443,7 @@ impl Metrics {
         for vec in [&self.probe_duration, &self.probe_http] {
             vec.reset();
         }
+        self.observer_up.reset();
         if let Some((_, Ok(edge))) = &warden.host().edge.latest {
             for link in &edge.links {
                 let reachable = i64::from(link.reach == Reach::Reachable);
@@ -481,6 +490,10 @@ impl Metrics {
                 track.latest.as_ref().map(|(_, sight)| &sight.exchange),
             );
             let answer = track.latest.as_ref().map_or(Answer::Blind, |(_, sight)| sight.answer);
+            if let Some(word) = elsewhere(tunnel, hostname) {
+                let up = i64::from(word == "served");
+                self.observer_up.with_label_values(&[name, hostname.as_str()]).set(up);
+            }
             for word in WORDS {
                 let is = i64::from(route(tunnel, hostname) == Some(word));
                 self.name_route.with_label_values(&[name, hostname.as_str(), word]).set(is);

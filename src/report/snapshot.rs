@@ -85,6 +85,9 @@ pub struct Name {
     /// Where DNS leads: `routed`, `misrouted`, `missing`; `None` while that is not known.
     #[serde(default)]
     pub route: Option<String>,
+    /// What a prober elsewhere saw of it when it erred: `served` or `not_served`.
+    #[serde(default)]
+    pub elsewhere: Option<String>,
     /// What more there is to say of the answer.
     #[serde(default)]
     pub detail: String,
@@ -287,6 +290,7 @@ fn names(tunnel: &Tunnel, now: Now) -> Vec<Name> {
             http: sight.and_then(|sight| sight.exchange.http.clone()),
             certificate_ends: sight.and_then(|sight| certificate_ends(sight.exchange.certificate_expiry?)),
             route: route(tunnel, hostname).map(str::to_owned),
+            elsewhere: elsewhere(tunnel, hostname).map(str::to_owned),
             detail: sight.map(|sight| sight.detail.clone()).unwrap_or_default(),
         }
     };
@@ -297,6 +301,12 @@ fn names(tunnel: &Tunnel, now: Now) -> Vec<Name> {
 pub(super) fn route(tunnel: &Tunnel, hostname: &str) -> Option<&'static str> {
     let (_, sight) = tunnel.evidence.routes.get(hostname)?.sight.as_ref()?;
     Some(sight.word())
+}
+
+/// What a prober elsewhere last saw of a name.
+pub(super) fn elsewhere(tunnel: &Tunnel, hostname: &str) -> Option<&'static str> {
+    let (_, seen) = tunnel.evidence.elsewhere.get(hostname)?.latest.as_ref()?;
+    seen.as_ref().ok().map(|seen| if seen.served { "served" } else { "not_served" })
 }
 
 fn certificate_ends(unix: i64) -> Option<String> {

@@ -8,6 +8,7 @@ pub mod effective;
 pub mod files;
 pub mod host;
 pub mod journal;
+pub mod observer;
 pub mod public;
 pub mod ready;
 pub mod tunnel;

@@ -260,7 +260,7 @@ const ENTRIES: [Entry; 29] = [
         Cause::EdgeIncident,
         "EdgeIncident",
         "edge_incident",
-        "Connections are held, our dial works, and names still get errors that are not the origin's.",
+        "Connections are held, our dial works, and names still get errors that are not the origin's, or a prober elsewhere is served what errs here.",
         "Everything on this host is right and Cloudflare's side errs: see cloudflarestatus.com.",
     ),
 ];

@@ -406,7 +406,8 @@ fn phantom(f: &Facts<'_>) -> bool {
     if !connected(f) || !f.all(Answer::TunnelError) || !twice || !f.dial_ok() {
         return false;
     }
-    let known = f.life().is_some_and(|life| life.through);
+    // Whoever is served elsewhere would lose that: then it takes as long as where the past is not known.
+    let known = f.life().is_some_and(|life| life.through) && !f.served_elsewhere();
     let long = f.age(f.track.names_bad_since).is_some_and(|age| UNPROVEN_PHANTOM_FOR <= age);
     (known || long || listed_lost(f))
         && f.track.requests_rising() != Some(true)
@@ -415,5 +416,6 @@ fn phantom(f: &Facts<'_>) -> bool {
 }
 
 fn edge_incident(f: &Facts<'_>) -> bool {
-    connected(f) && f.dial_ok() && f.answering(Answer::EdgeError) + f.answering(Answer::OriginError) > 0
+    let errs = f.answering(Answer::EdgeError) + f.answering(Answer::OriginError) > 0;
+    connected(f) && f.dial_ok() && (errs || f.served_elsewhere())
 }

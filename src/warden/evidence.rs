@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-pub use super::name::{Exchange, NameSight, NameTrack};
+pub use super::name::{Elsewhere, Exchange, NameSight, NameTrack};
 use super::route::{RouteSight, RouteTrack};
 use super::time::Now;
 
@@ -479,6 +479,11 @@ pub enum Finding {
         hostname: String,
         seen: Seen<RouteSight>,
     },
+    /// What a prober elsewhere sees of a public name that errs here.
+    Elsewhere {
+        hostname: String,
+        seen: Seen<Elsewhere>,
+    },
     Files(FilesSight),
     Setup(Setup),
     Tunnel(Seen<TunnelSight>),
@@ -628,6 +633,7 @@ pub struct Evidence {
     pub ready: Slot<ReadySight>,
     pub names: BTreeMap<String, NameTrack>,
     pub routes: BTreeMap<String, RouteTrack>,
+    pub elsewhere: BTreeMap<String, Slot<Elsewhere>>,
     pub log: LogTrack,
     pub files: Option<FilesSight>,
     pub setup: Setup,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::cause::Cause;
 use super::diagnosis::{Verdict, stale_addresses};
-use super::evidence::{Answer, Reach, Ready, Transport};
+use super::evidence::{Answer, Elsewhere, Reach, Ready, Transport};
 use super::facts::{Doubt, Facts, Shaken};
 use super::route::Fault;
 
@@ -23,7 +23,9 @@ pub fn explain(verdict: Verdict, f: &Facts<'_>) -> String {
         | Cause::QuicBlocked
         | Cause::TransportBlocked
         | Cause::StaleTransport => proof.extend([dial(f), way_out(f)]),
-        Cause::ConnectorAsleep | Cause::Reconnecting | Cause::ConnectorPhantom => proof.push(dial(f)),
+        Cause::ConnectorPhantom => proof.extend([dial(f), elsewhere(f)]),
+        Cause::ConnectorAsleep | Cause::Reconnecting => proof.push(dial(f)),
+        Cause::EdgeIncident => proof.push(elsewhere(f)),
         Cause::Misrouted => proof.extend(f.astray().take(3).map(|(name, fault)| fault.words(name))),
         Cause::ConfigInvalid => proof.push(text(f, f.log.config_invalid.as_ref())),
         Cause::CredentialsUnusable => proof.push(text(f, f.log.credentials_unusable.as_ref())),
@@ -41,8 +43,7 @@ pub fn explain(verdict: Verdict, f: &Facts<'_>) -> String {
         | Cause::ConnectorFrozen
         | Cause::IngressEmpty
         | Cause::OriginDown
-        | Cause::PartlyConnected
-        | Cause::EdgeIncident => (),
+        | Cause::PartlyConnected => (),
     }
     proof.retain(|part| !part.is_empty());
     format!("{}: {}.", claim(cause, f), proof.join(", "))
@@ -252,6 +253,16 @@ fn way_out(f: &Facts<'_>) -> String {
         return "no default route".into();
     }
     if f.way_out() { "own way out works".into() } else { "own way out does not work".into() }
+}
+
+/// What probers elsewhere see.
+fn elsewhere(f: &Facts<'_>) -> String {
+    let one = |(name, seen): &(&str, &Elsewhere)| {
+        let verb = if seen.served { "is served" } else { "is not served" };
+        let status = seen.status.map(|status| format!(" ({status})")).unwrap_or_default();
+        format!("{} {verb} {name}{status}", seen.by)
+    };
+    f.elsewhere.iter().take(3).map(one).collect::<Vec<_>>().join(", ")
 }
 
 fn text(f: &Facts<'_>, told: Option<&(Duration, String)>) -> String {

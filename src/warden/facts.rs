@@ -1,14 +1,13 @@
 //! Evidence → facts: the part of what was seen that is fresh. Age is checked here and nowhere else.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::evidence::{
-    Active, Answer, Control, EdgeSight, Evidence, HostEvidence, HostSight, NameSight, NameTrack, Ready,
-    ReadySight, Transport, TunnelSight, UnitSight,
+    Active, Answer, Control, EdgeSight, Elsewhere, Evidence, HostEvidence, HostSight, NameSight, NameTrack,
+    Ready, ReadySight, Transport, TunnelSight, UnitSight,
 };
 use super::policy::Policy;
-use super::route::RouteTrack;
+use super::route::Fault;
 use super::time::Now;
 use super::track::{EdgeTrack, FULL, Life, Track};
 
@@ -22,8 +21,10 @@ pub struct Facts<'a> {
     pub connections: Option<u8>,
     /// Every name with a fresh look.
     pub names: Vec<(&'a str, &'a NameTrack, &'a NameSight)>,
-    /// Where each name leads; the age is checked where it is read.
-    pub routes: &'a BTreeMap<String, RouteTrack>,
+    /// Names that lead elsewhere, whatever they answer.
+    pub faults: Vec<(&'a str, Fault<'a>)>,
+    /// What probers elsewhere see of each name; fresh ones only.
+    pub elsewhere: Vec<(&'a str, &'a Elsewhere)>,
     /// Names we were asked to watch.
     pub names_known: usize,
     pub control: Option<Control>,
@@ -84,6 +85,9 @@ const DOUBT_FOR: Duration = Duration::from_secs(30);
 /// What Cloudflare's records say is asked for seldom.
 const TUNNEL_AGE: Duration = Duration::from_secs(300);
 
+/// Probers elsewhere are asked each 20 s, of names that err.
+const ELSEWHERE_AGE: Duration = Duration::from_secs(60);
+
 /// The journal has told us of an origin that is down not longer ago than this.
 const ORIGIN_RECENT: Duration = Duration::from_secs(90);
 
@@ -113,7 +117,16 @@ impl<'a> Facts<'a> {
             ready,
             connections: connections(now, unit, ready),
             names,
-            routes: &evidence.routes,
+            faults: evidence
+                .routes
+                .iter()
+                .filter_map(|(name, track)| Some((name.as_str(), track.fault(now, policy.route_age)?)))
+                .collect(),
+            elsewhere: evidence
+                .elsewhere
+                .iter()
+                .filter_map(|(name, slot)| Some((name.as_str(), slot.fresh(now, ELSEWHERE_AGE)?)))
+                .collect(),
             names_known: evidence.names.len(),
             control: host.control.fresh(now, policy.edge_age).copied(),
             control_blind,
@@ -165,6 +178,14 @@ impl<'a> Facts<'a> {
     /// Answers that say something about a visitor's way.
     pub fn conclusive(&self) -> impl Iterator<Item = (&'a str, &'a NameTrack, &'a NameSight)> {
         self.names.iter().copied().filter(|(_, _, sight)| sight.answer.conclusive())
+    }
+
+    /// A prober elsewhere is served a name that gives 1033 here.
+    pub fn served_elsewhere(&self) -> bool {
+        self.names.iter().any(|(name, _, sight)| {
+            let served = |(of, seen): &(&str, &Elsewhere)| of == name && seen.served;
+            sight.answer == Answer::TunnelError && self.elsewhere.iter().any(served)
+        })
     }
 
     /// Names whose answer is `answer`.

@@ -468,7 +468,9 @@ fn chosen(cause: Cause, facts: &Facts<'_>) -> Option<Remedy> {
     let remedy = cause.remedy()?;
     let unproven_life = facts.life().is_none_or(|life| !life.through);
     let swift = if cause == Cause::ConnectorPhantom {
-        listed_lost(facts) || (facts.private_network == Some(false) && !unproven_life)
+        // Whoever is served elsewhere gets the grace period.
+        let harmless = facts.private_network == Some(false) && !unproven_life;
+        listed_lost(facts) || (harmless && !facts.served_elsewhere())
     } else {
         remedy == Remedy::SwiftRestart
     };

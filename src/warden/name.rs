@@ -35,6 +35,15 @@ pub struct Exchange {
     pub certificate_expiry: Option<i64>,
 }
 
+/// What a prober elsewhere saw of a public name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Elsewhere {
+    /// Where it is, as configured.
+    pub by: String,
+    pub served: bool,
+    pub status: Option<u16>,
+}
+
 /// The record of one public name.
 #[derive(Clone, Debug, Default)]
 pub struct NameTrack {

@@ -182,9 +182,9 @@ impl RouteTrack {
 impl<'a> Facts<'a> {
     /// Names that lead elsewhere, unless their own answer disproves it.
     pub fn astray(&self) -> impl Iterator<Item = (&'a str, Fault<'a>)> {
-        self.names.iter().filter_map(|(name, _, sight)| {
-            let fault = self.routes.get(*name)?.fault(self.now, self.policy.route_age)?;
-            (!fault.disproven_by(sight.answer)).then_some((*name, fault))
+        self.faults.iter().copied().filter(|(name, fault)| {
+            let looked = self.names.iter().find(|(looked, _, _)| looked == name);
+            looked.is_some_and(|(_, _, sight)| !fault.disproven_by(sight.answer))
         })
     }
 }

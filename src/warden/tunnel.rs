@@ -143,6 +143,9 @@ impl Tunnel {
             Finding::Route { hostname, seen } => {
                 self.evidence.routes.entry(hostname).or_default().put(now, seen);
             }
+            Finding::Elsewhere { hostname, seen } => {
+                self.evidence.elsewhere.entry(hostname).or_default().put(now, seen);
+            }
             Finding::Files(files) => self.evidence.files = Some(files),
             Finding::Setup(setup) => self.evidence.setup = setup,
             Finding::Tunnel(seen) => self.evidence.tunnel.put(now, seen),
@@ -173,6 +176,7 @@ impl Tunnel {
     pub(super) fn watch_names(&mut self, names: &[String]) {
         self.evidence.names.retain(|name, _| names.contains(name));
         self.evidence.routes.retain(|name, _| names.contains(name));
+        self.evidence.elsewhere.retain(|name, _| names.contains(name));
         for name in names {
             self.evidence.names.entry(name.clone()).or_default();
         }
