@@ -114,6 +114,57 @@ pub fn tunnel_of_credentials(text: &str) -> Option<String> {
     uuid(serde_json::from_str::<Form>(text).ok()?.tunnel)
 }
 
+/// A credentials file was there. What it says besides the tunnel's id is forgotten.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CredentialsSight {
+    /// Keys that cloudflared needs and does not find, or finds of another kind.
+    pub missing: Vec<&'static str>,
+    /// `None` in very old files too.
+    pub tunnel: Option<String>,
+}
+
+impl CredentialsSight {
+    /// Looks at a credentials file's text; `None` if it is no JSON object.
+    pub fn of(text: &str) -> Option<Self> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "PascalCase")]
+        struct Form {
+            #[serde(default)]
+            account_tag: Option<Hidden>,
+            #[serde(default)]
+            tunnel_secret: Option<Hidden>,
+            #[serde(default, rename = "TunnelID")]
+            tunnel: Option<Hidden>,
+        }
+        // Of a wrong kind is as good as missing, and no error shows it.
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Hidden {
+            Text(Zeroizing<String>),
+            Other(serde::de::IgnoredAny),
+        }
+        let text_of = |field: Option<Hidden>| match field {
+            Some(Hidden::Text(text)) => Some(text).filter(|text| !text.trim().is_empty()),
+            Some(Hidden::Other(_)) | None => None,
+        };
+        let form: Form = serde_json::from_str(text).ok()?;
+        let secret = text_of(form.tunnel_secret);
+        let tunnel = text_of(form.tunnel).and_then(|id| uuid(id.to_string()));
+        let mut missing = Vec::new();
+        if text_of(form.account_tag).is_none() {
+            missing.push("AccountTag");
+        }
+        // cloudflared decodes it at once.
+        if secret.is_none_or(|secret| STANDARD.decode(secret.as_bytes()).map(Zeroizing::new).is_err()) {
+            missing.push("TunnelSecret");
+        }
+        if tunnel.is_none() {
+            missing.push("TunnelID");
+        }
+        Some(Self { missing, tunnel })
+    }
+}
+
 /// An id that is not the nil one, which stands for a token without any.
 fn uuid(text: String) -> Option<String> {
     let real = is_uuid(&text) && text.bytes().any(|b| !matches!(b, b'0' | b'-'));

@@ -6,13 +6,16 @@ pub mod calendar;
 /// Cloudflare's own view of tunnels, connectors, zones and tokens: its API v4, only ever read.
 pub mod cloudflare_api;
 pub mod cloudflared;
+pub mod cloudflared_binary;
 pub mod cloudflared_config;
 pub mod cloudflared_log;
 pub mod dns;
 pub mod edge;
+pub mod file_access;
 pub mod github_workflow;
 pub mod host;
 pub mod http;
 pub mod journal;
 pub mod systemd;
 pub mod tls;
+pub mod unit_file;

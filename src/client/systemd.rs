@@ -112,6 +112,29 @@ impl Systemd {
         login::clock_synchronised(&self.connection().await?).await
     }
 
+    /// Load state, active state and state of the file (`enabled`, `disabled`, `static` …) of a unit of any kind.
+    ///
+    /// # Errors
+    /// If the bus or systemd does not answer, or the name is no unit name.
+    pub async fn brief(&self, name: &str) -> Result<(String, String, String), SystemdError> {
+        unit_state::brief(&self.connection().await?, name).await
+    }
+
+    /// The major version of systemd; `None` if it does not say one.
+    ///
+    /// # Errors
+    /// If the bus or systemd does not answer.
+    pub async fn version(&self) -> Result<Option<u32>, SystemdError> {
+        let connection = self.connection().await?;
+        let path = "/org/freedesktop/systemd1";
+        let manager = "org.freedesktop.systemd1.Manager";
+        let version = unit_state::property(&connection, SYSTEMD, path, manager, "Version").await?;
+        // Such as `252.39-1~deb12u1` or `257-1.fc42`.
+        let digits =
+            |text: String| text.chars().take_while(char::is_ascii_digit).collect::<String>().parse().ok();
+        Ok(String::try_from(version).ok().and_then(digits))
+    }
+
     /// Whether we will be allowed to act on `unit`. Asks without effect.
     ///
     /// # Errors

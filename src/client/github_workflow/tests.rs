@@ -21,7 +21,7 @@ fn everything_has_its_line() {
     let second = scripts[0].text.lines().position(|line| line == "second").unwrap();
     assert_eq!(scripts[0].line_of(second), 15);
     assert_eq!(scripts[1].line_of(0), 16);
-    assert_eq!((scripts[2].line_of(1), scripts[2].literal), (17, false));
+    assert_eq!((scripts[2].line_of(1), scripts[2].literal), (18, false));
     assert_eq!((scripts[3].line_of(1), scripts[3].literal), (20, false));
 }
 

@@ -66,6 +66,7 @@ pub struct UnitState {
     pub freezer_state: String,
     pub need_daemon_reload: bool,
     pub fragment_path: String,
+    pub drop_in_paths: Vec<String>,
     /// 32 hex digits; empty if never started.
     pub invocation_id: String,
     pub job: Option<Job>,
@@ -86,6 +87,13 @@ pub struct UnitState {
     pub restart_us: u64,
     /// `no`, `on-failure`, `always` …
     pub restart: String,
+    /// `notify`, `simple` …
+    pub kind: String,
+    /// 15 = SIGTERM.
+    pub kill_signal: i32,
+    pub dynamic_user: bool,
+    /// Units that are started before it.
+    pub after: Vec<String>,
     pub start_limit_burst: u32,
     pub start_limit_interval_us: u64,
     /// As configured; empty = root.
@@ -112,6 +120,17 @@ pub(super) async fn read(connection: &Connection, name: &str) -> Result<UnitStat
         id => job(connection, id, &job_path).await?,
     };
     Ok(UnitState::from_properties(&mut unit, &mut service, job))
+}
+
+/// Load state, active state and state of the file of a unit of any kind.
+pub(super) async fn brief(
+    connection: &Connection,
+    name: &str,
+) -> Result<(String, String, String), SystemdError> {
+    let manager = limited(ManagerProxy::new(connection)).await?;
+    let path = limited(manager.load_unit(name)).await?;
+    let mut unit = Properties::of(connection, &path, UNIT).await?;
+    Ok((unit.text("LoadState"), unit.text("ActiveState"), unit.text("UnitFileState")))
 }
 
 /// The job, if it is still there.
@@ -204,6 +223,7 @@ impl UnitState {
             freezer_state: unit.text("FreezerState"),
             need_daemon_reload: unit.take("NeedDaemonReload").unwrap_or_default(),
             fragment_path: unit.text("FragmentPath"),
+            drop_in_paths: unit.take("DropInPaths").unwrap_or_default(),
             invocation_id: hex(&unit.take::<Vec<u8>>("InvocationID").unwrap_or_default()),
             job,
             state_change_us: unit.number("StateChangeTimestampMonotonic"),
@@ -221,6 +241,10 @@ impl UnitState {
             timeout_stop_us: service.number("TimeoutStopUSec"),
             restart_us: service.number("RestartUSec"),
             restart: service.text("Restart"),
+            kind: service.text("Type"),
+            kill_signal: service.number("KillSignal"),
+            dynamic_user: service.take("DynamicUser").unwrap_or_default(),
+            after: unit.take("After").unwrap_or_default(),
             start_limit_burst: unit.number("StartLimitBurst"),
             start_limit_interval_us: unit.number("StartLimitIntervalUSec"),
             user: service.text("User"),
