@@ -1,6 +1,10 @@
 //! Pure checks over parsed input, with findings as the answer. Nothing here opens a file or asks anybody.
 
 pub mod dns;
+pub mod credentials;
+pub mod drop_in;
+pub mod service;
+pub mod unit;
 pub mod workflow;
 
 use std::cmp::Ordering;

@@ -26,6 +26,8 @@ pub(super) enum Section {
     Facts { title: String, facts: Vec<(String, String)> },
     /// Columns; every row has a cell for each.
     Table { title: String, columns: Vec<&'static str>, rows: Vec<Vec<String>> },
+    /// Text to be pasted, as it is. Comes after the findings.
+    Paste { title: String, text: String },
 }
 
 /// What was looked at, what was found, and what to make of it.

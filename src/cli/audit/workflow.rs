@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
-use crate::audit::Severity;
+use super::weight;
 use crate::audit::workflow::{Checked, check};
 use crate::cli::Exit;
 use crate::cli::report::{Form, Report, Section, step};
@@ -61,28 +61,16 @@ fn report(files: &[PathBuf]) -> Report {
 }
 
 fn verdict(report: &Report, looked: bool) -> String {
-    let count = |severity| report.findings.iter().filter(|finding| finding.severity == severity).count();
-    let (errors, warnings) = (count(Severity::Error), count(Severity::Warning));
     let unread = match report.blind.len() {
         0 => "",
         1 => " One file could not be read.",
         _ => " Some files could not be read.",
     };
-    let said = match (errors, warnings) {
-        (0, 0) if !looked && report.blind.is_empty() => "Nothing here has to do with a tunnel.".to_owned(),
-        (0, 0) if !looked => String::new(),
-        (0, 0) => "The secret is handled as it should be.".to_owned(),
-        (0, _) => format!("{} to mend; none lays the secret open.", counted(warnings, "warning")),
-        (_, 0) => format!("{} to mend before the next run.", counted(errors, "error")),
-        (_, _) => format!(
-            "{} and {} to mend before the next run.",
-            counted(errors, "error"),
-            counted(warnings, "warning")
-        ),
+    let said = match weight(report) {
+        Some(weight) => format!("{weight} to mend before the next run."),
+        None if !looked && report.blind.is_empty() => "Nothing here has to do with a tunnel.".to_owned(),
+        None if !looked => String::new(),
+        None => "The secret is handled as it should be.".to_owned(),
     };
     format!("{said}{unread}").trim().to_owned()
-}
-
-fn counted(number: usize, noun: &str) -> String {
-    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }

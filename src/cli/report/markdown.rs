@@ -7,6 +7,7 @@ pub(super) fn render(report: &Report) -> String {
         format!("## {}: {}\n\n**{}**\n", report.command, code(&report.subject), plain(&report.verdict));
     for section in &report.sections {
         match section {
+            Section::Paste { .. } => {}
             Section::Facts { title, facts } => {
                 heading(&mut text, title);
                 for (label, value) in facts {
@@ -50,6 +51,12 @@ pub(super) fn render(report: &Report) -> String {
                 text.push('\n');
             }
             text.push_str("    ```\n");
+        }
+    }
+    for section in &report.sections {
+        if let Section::Paste { title, text: paste } = section {
+            heading(&mut text, title);
+            text.push_str(&format!("```\n{}\n```\n", paste.replace("```", "'''")));
         }
     }
     if !report.blind.is_empty() {

@@ -46,8 +46,12 @@ pub(super) fn render(report: &Report, paint: Paint) -> String {
     let mut text = paint.with("1", &format!("{}: {}", report.command, report.subject));
     text.push('\n');
     for section in &report.sections {
+        if matches!(section, Section::Paste { .. }) {
+            continue;
+        }
         text.push('\n');
         match section {
+            Section::Paste { .. } => {}
             Section::Facts { title, facts } => {
                 heading(&mut text, title, paint);
                 for (label, value) in facts {
@@ -63,6 +67,16 @@ pub(super) fn render(report: &Report, paint: Paint) -> String {
     for finding in &report.findings {
         text.push('\n');
         one(&mut text, finding, paint);
+    }
+    for section in &report.sections {
+        if let Section::Paste { title, text: paste } = section {
+            text.push('\n');
+            heading(&mut text, title, paint);
+            for line in paste.lines() {
+                text.push_str(format!("  {line}").trim_end());
+                text.push('\n');
+            }
+        }
     }
     if !report.blind.is_empty() {
         text.push('\n');

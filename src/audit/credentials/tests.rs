@@ -1,0 +1,131 @@
+use std::path::Path;
+
+use super::*;
+use crate::client::cloudflare_api::TokenOwner;
+use crate::client::unit_file;
+
+const MINE: &str = "62da6c19-947b-4bf6-acad-100a73de4e0d";
+const OTHER: &str = "00000000-947b-4bf6-acad-100a73de4e0d";
+
+fn service(lines: &str) -> Service {
+    let text = format!("[Service]\nExecStart=/usr/bin/cloudflared --no-autoupdate tunnel run\n{lines}");
+    Service {
+        name: "cloudflared.service".into(),
+        settings: unit_file::parse(Path::new("/etc/systemd/system/cloudflared.service"), &text).unwrap(),
+        state: None,
+        cloudflared: None,
+        systemd: None,
+        protocol: None,
+        update_timer: None,
+    }
+}
+
+fn access(mode: u32, uid: u32) -> Access {
+    Access { uid, gid: uid, mode, is_file: true, open_folder: None, work_tree: None }
+}
+
+fn token_file(access: Access, tunnel: &str) -> FileSight {
+    FileSight {
+        role: Role::Token,
+        path: "/etc/cloudflared/token".into(),
+        access: Some(access),
+        content: Content::Token(TokenSight { tunnel: Some(tunnel.into()) }),
+        handed: false,
+    }
+}
+
+fn host<'a>(service: &'a Service, files: Vec<FileSight>) -> Host<'a> {
+    Host {
+        service,
+        files,
+        config: None,
+        uid: Some(0),
+        records: Vec::new(),
+        api: ApiSight::None,
+        now: "2026-11-28T00:00:00Z".parse().unwrap(),
+    }
+}
+
+fn rules(host: &Host<'_>) -> Vec<&'static str> {
+    check(host).findings.iter().map(|finding| finding.rule).collect()
+}
+
+#[test]
+fn a_file_is_judged_by_who_can_read_and_change_it() {
+    let unit = service("");
+    for (access, uid, expected) in [
+        (access(0o600, 0), Some(0), vec!["token-in-clear"]),
+        (access(0o400, 0), Some(0), vec!["token-in-clear"]),
+        (access(0o640, 0), Some(0), vec!["token-in-clear"]),
+        (access(0o644, 0), Some(0), vec!["file-readable"]),
+        (access(0o640, 1000), Some(0), vec!["file-readable", "file-owner"]),
+        (access(0o620, 0), Some(0), vec!["file-writable"]),
+        (access(0o600, 1000), Some(0), vec!["file-owner"]),
+        (access(0o600, 0), Some(998), vec!["file-unreadable"]),
+        (access(0o400, 998), Some(998), vec!["token-in-clear"]),
+        (access(0o600, 998), None, vec!["token-in-clear"]),
+    ] {
+        let mut host = host(&unit, vec![token_file(access.clone(), MINE)]);
+        host.uid = uid;
+        assert_eq!(rules(&host), expected, "{access:?} for {uid:?}");
+    }
+    let mut open = access(0o600, 0);
+    open.open_folder = Some("/etc/cloudflared".into());
+    open.work_tree = Some("/etc".into());
+    assert_eq!(rules(&host(&unit, vec![token_file(open, MINE)])), ["folder-writable", "file-in-git"]);
+    let gone = FileSight { access: None, ..token_file(access(0, 0), MINE) };
+    assert_eq!(rules(&host(&unit, vec![gone])), ["file-missing"]);
+}
+
+#[test]
+fn what_is_handed_over_need_not_be_the_users() {
+    let unit = service("LoadCredential=tunnel-token:/etc/cloudflared/token\nUser=cloudflared\n");
+    let handed = FileSight { handed: true, ..token_file(access(0o600, 0), MINE) };
+    let mut host = host(&unit, vec![handed]);
+    host.uid = Some(998);
+    assert_eq!(rules(&host), Vec::<&str>::new());
+}
+
+#[test]
+fn everything_has_to_name_the_same_tunnel() {
+    let unit = service("");
+    let config = FileConfig { tunnel: Some(OTHER.into()), ..FileConfig::default() };
+    let record = |tunnel: Option<&str>| RecordSight {
+        name: "app.example.com".into(),
+        tunnel: tunnel.map(str::to_owned),
+        target: "192.0.2.1".into(),
+    };
+    let mut host = host(&unit, vec![token_file(access(0o600, 0), MINE)]);
+    host.config = Some(("/etc/cloudflared/config.yml".into(), config));
+    host.records = vec![record(Some(MINE)), record(Some(OTHER)), record(None)];
+    let mut found = rules(&host);
+    found.sort_unstable();
+    assert_eq!(found, ["record-elsewhere", "record-elsewhere", "token-in-clear", "tunnel-mismatch"]);
+    host.config = None;
+    host.records.truncate(1);
+    assert_eq!(rules(&host), ["token-in-clear"]);
+}
+
+#[test]
+fn an_api_token_is_told_before_it_ends() {
+    let unit = service("");
+    let token = |status, end: Option<&str>| {
+        let expires_on = end.map(|end| end.parse().unwrap());
+        ApiSight::Token(Some(VerifiedToken { owner: TokenOwner::User, status, not_before: None, expires_on }))
+    };
+    let active = || Some(TokenStatus::Active);
+    for (api, expected) in [
+        (ApiSight::None, None),
+        (ApiSight::Token(None), None),
+        (ApiSight::GlobalKey, Some("global-key")),
+        (token(active(), Some("2027-11-28T00:00:00Z")), None),
+        (token(active(), Some("2026-12-01T00:00:00Z")), Some("api-token-ends")),
+        (token(active(), Some("2026-11-01T00:00:00Z")), Some("api-token-dead")),
+        (token(Some(TokenStatus::Disabled), None), Some("api-token-dead")),
+        (token(active(), None), Some("api-token-endless")),
+    ] {
+        let mut host = host(&unit, Vec::new());
+        host.api = api.clone();
+        assert_eq!(rules(&host), expected.into_iter().collect::<Vec<_>>(), "{api:?}");
+    }
+}

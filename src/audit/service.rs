@@ -1,0 +1,240 @@
+//! The unit that runs cloudflared, as the audits see it: what is written, with its place, and what is in force.
+
+use std::path::PathBuf;
+
+use secrecy::ExposeSecret as _;
+use zeroize::Zeroizing;
+
+use super::Place;
+use crate::client::cloudflared_binary::Version;
+use crate::client::cloudflared_config::{Launch, is_tunnel_run};
+use crate::client::systemd::UnitState;
+use crate::client::unit_file::{self, Setting};
+
+/// A unit with what is known around it.
+#[derive(Clone)]
+pub struct Service {
+    /// `cloudflared.service`
+    pub name: String,
+    /// In the order in which they count; for the places. Without [`Service::state`] also for what is in force.
+    pub settings: Vec<Setting>,
+    /// What systemd has in force.
+    pub state: Option<UnitState>,
+    /// Of the binary that `ExecStart=` names.
+    pub cloudflared: Option<Version>,
+    pub systemd: Option<u32>,
+    /// `protocol` in cloudflared's own configuration.
+    pub protocol: Option<String>,
+    /// Load state, active state and file state of the timer that updates cloudflared.
+    pub update_timer: Option<(String, String, String)>,
+}
+
+/// A file that systemd hands over as a credential.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Handed {
+    pub id: String,
+    /// Where it comes from; `None`: one of systemd's own stores.
+    pub path: Option<PathBuf>,
+    pub encrypted: bool,
+}
+
+/// A setting with its place.
+pub(super) struct Written<'a> {
+    pub(super) value: &'a str,
+    pub(super) place: Place,
+}
+
+impl Service {
+    /// All assignments of a key that count, in order: an empty one forgets those before it.
+    pub(super) fn all(&self, section: &str, key: &str) -> Vec<Written<'_>> {
+        let mut found = Vec::new();
+        for setting in self.settings.iter().filter(|setting| setting.section == section && setting.key == key)
+        {
+            if setting.value.is_empty() {
+                found.clear();
+            } else {
+                found.push(Written { value: &setting.value, place: place_of(setting) });
+            }
+        }
+        found
+    }
+
+    /// The assignment that counts of a key that has one value.
+    pub(super) fn last(&self, section: &str, key: &str) -> Option<Written<'_>> {
+        self.all(section, key).pop()
+    }
+
+    /// Where a key stands, or else where the unit is.
+    pub(super) fn place(&self, section: &str, key: &str) -> Place {
+        self.last(section, key).map_or_else(|| self.own_place(), |written| written.place)
+    }
+
+    /// The unit's file.
+    pub(super) fn own_place(&self) -> Place {
+        let file = self.settings.first().map(|setting| setting.file.display().to_string());
+        let state =
+            self.state.as_ref().map(|state| state.fragment_path.clone()).filter(|path| !path.is_empty());
+        Place { file: file.or(state).unwrap_or_else(|| self.name.clone()), line: None }
+    }
+
+    /// A span in force, in µs; `None`: systemd's default, which is not known here.
+    pub(super) fn span(&self, section: &str, keys: &[&str], live: impl Fn(&UnitState) -> u64) -> Option<u64> {
+        match &self.state {
+            Some(state) => Some(live(state)),
+            None => keys.iter().find_map(|key| unit_file::span(self.last(section, key)?.value)),
+        }
+    }
+
+    /// The command lines: the program first, its flags as systemd splits them. May hold a token.
+    fn commands(&self) -> Vec<Zeroizing<Vec<String>>> {
+        match &self.state {
+            Some(state) => state.exec_start.commands().iter().cloned().map(Zeroizing::new).collect(),
+            None => {
+                let written = self.all("Service", "ExecStart");
+                written
+                    .iter()
+                    .map(|line| {
+                        Zeroizing::new(unit_file::words(
+                            line.value.trim_start_matches(['-', '@', ':', '+', '!']),
+                        ))
+                    })
+                    .collect()
+            }
+        }
+    }
+
+    /// The command line that runs the tunnel.
+    pub(super) fn command(&self) -> Zeroizing<Vec<String>> {
+        let mut commands = self.commands();
+        let at = commands.iter().position(|argv| is_tunnel_run(argv)).unwrap_or_default();
+        if at < commands.len() { commands.swap_remove(at) } else { Zeroizing::default() }
+    }
+
+    /// The program that it runs.
+    pub fn program(&self) -> Option<PathBuf> {
+        self.command().first().map(PathBuf::from)
+    }
+
+    /// The variables of `Environment=`; of a running unit those of cloudflared alone. May hold a token.
+    pub(super) fn environment(&self) -> Zeroizing<Vec<String>> {
+        match &self.state {
+            Some(state) => {
+                let all = state.environment.iter();
+                Zeroizing::new(all.map(|(name, value)| format!("{name}={}", value.expose_secret())).collect())
+            }
+            None => {
+                let written = self.all("Service", "Environment");
+                Zeroizing::new(written.iter().flat_map(|line| unit_file::words(line.value)).collect())
+            }
+        }
+    }
+
+    /// How cloudflared is started.
+    pub fn launch(&self) -> Launch {
+        let mut launch = Launch::of(&self.command(), &self.environment());
+        launch.is_tunnel_run |=
+            self.command().first().is_some_and(|program| program.ends_with("cloudflared"));
+        launch
+    }
+
+    /// `EnvironmentFile=`, without those that may be missing.
+    pub fn environment_files(&self) -> Vec<PathBuf> {
+        match &self.state {
+            Some(state) => state.environment_files.iter().map(PathBuf::from).collect(),
+            None => {
+                let written = self.all("Service", "EnvironmentFile");
+                written.iter().map(|line| PathBuf::from(line.value.trim_start_matches('-'))).collect()
+            }
+        }
+    }
+
+    /// `LoadCredential=` and `LoadCredentialEncrypted=`, as written.
+    pub fn handed(&self) -> Vec<Handed> {
+        let of = |key: &str, encrypted: bool| {
+            let lines = self.all("Service", key).into_iter();
+            let one = lines.map(move |line| {
+                let (id, path) = line.value.split_once(':').unwrap_or((line.value, ""));
+                let path = Some(PathBuf::from(path)).filter(|path| path.is_absolute());
+                Handed { id: id.to_owned(), path, encrypted }
+            });
+            one.collect::<Vec<_>>()
+        };
+        [of("LoadCredential", false), of("LoadCredentialEncrypted", true)].concat()
+    }
+
+    /// A word in force.
+    pub(super) fn word(&self, section: &str, key: &str, live: impl Fn(&UnitState) -> &str) -> Option<String> {
+        match &self.state {
+            Some(state) => Some(live(state).to_owned()),
+            None => self.last(section, key).map(|written| written.value.to_owned()),
+        }
+    }
+
+    /// The user that cloudflared runs as; `None`: root. A dynamic one is `Some("")`.
+    pub fn user(&self) -> Option<String> {
+        let dynamic = match &self.state {
+            Some(state) => state.dynamic_user,
+            None => self.last("Service", "DynamicUser").is_some_and(|written| is_yes(written.value)),
+        };
+        if dynamic {
+            return Some(String::new());
+        }
+        self.word("Service", "User", |state| &state.user)
+            .filter(|user| !user.is_empty() && user != "root" && user != "0")
+    }
+
+    /// Where a token stands in clear for everyone to read, by the kind of place.
+    pub(super) fn exposures(&self) -> Vec<(Exposure, Place)> {
+        let mut found = Vec::new();
+        let argv = self.command();
+        if Launch::of::<_, &str>(&argv, &[]).token.is_some() {
+            found.push((Exposure::CommandLine, self.place("Service", "ExecStart")));
+        }
+        if Launch::of::<&str, _>(&[], &self.environment()).token.is_some() {
+            let mut written = self.all("Service", "Environment").into_iter();
+            let line = written.find(|line| line.value.contains("TUNNEL_TOKEN="));
+            found.push((Exposure::Environment, line.map_or_else(|| self.own_place(), |line| line.place)));
+        }
+        // What a drop-in takes out of force still stands in its file.
+        for setting in self.settings.iter().filter(|setting| setting.section == "Service") {
+            let words = Zeroizing::new(unit_file::words(&setting.value));
+            let token = match setting.key.as_str() {
+                "ExecStart" => Launch::of::<_, &str>(&words, &[]).token,
+                "Environment" => Launch::of::<&str, _>(&[], &words).token,
+                _ => None,
+            };
+            let place = place_of(setting);
+            if token.is_some() && !found.iter().any(|(_, known)| *known == place) {
+                found.push((Exposure::Leftover, place));
+            }
+        }
+        for line in self.all("Service", "SetCredential") {
+            let speaks = line.value.split(':').next().is_some_and(|id| {
+                let id = id.to_ascii_lowercase();
+                ["token", "tunnel", "cloudflared", "credential"].iter().any(|word| id.contains(word))
+            });
+            if speaks {
+                found.push((Exposure::SetCredential, line.place));
+            }
+        }
+        found
+    }
+}
+
+/// How a token lies open in a unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Exposure {
+    CommandLine,
+    Environment,
+    SetCredential,
+    /// In a file, and no longer in force.
+    Leftover,
+}
+
+pub(super) fn is_yes(text: &str) -> bool {
+    matches!(text.to_ascii_lowercase().as_str(), "1" | "yes" | "y" | "true" | "t" | "on")
+}
+
+fn place_of(setting: &Setting) -> Place {
+    Place { file: setting.file.display().to_string(), line: Some(setting.line) }
+}
