@@ -55,11 +55,29 @@ _tunnelwarden() {
             tunnelwarden,status)
                 cmd="tunnelwarden__subcmd__status"
                 ;;
-            tunnelwarden,tunnel)
-                cmd="tunnelwarden__subcmd__tunnel"
+            tunnelwarden__subcmd__audit,credentials)
+                cmd="tunnelwarden__subcmd__audit__subcmd__credentials"
                 ;;
-            tunnelwarden,verify)
-                cmd="tunnelwarden__subcmd__verify"
+            tunnelwarden__subcmd__audit,help)
+                cmd="tunnelwarden__subcmd__audit__subcmd__help"
+                ;;
+            tunnelwarden__subcmd__audit,unit)
+                cmd="tunnelwarden__subcmd__audit__subcmd__unit"
+                ;;
+            tunnelwarden__subcmd__audit,workflow)
+                cmd="tunnelwarden__subcmd__audit__subcmd__workflow"
+                ;;
+            tunnelwarden__subcmd__audit__subcmd__help,credentials)
+                cmd="tunnelwarden__subcmd__audit__subcmd__help__subcmd__credentials"
+                ;;
+            tunnelwarden__subcmd__audit__subcmd__help,help)
+                cmd="tunnelwarden__subcmd__audit__subcmd__help__subcmd__help"
+                ;;
+            tunnelwarden__subcmd__audit__subcmd__help,unit)
+                cmd="tunnelwarden__subcmd__audit__subcmd__help__subcmd__unit"
+                ;;
+            tunnelwarden__subcmd__audit__subcmd__help,workflow)
+                cmd="tunnelwarden__subcmd__audit__subcmd__help__subcmd__workflow"
                 ;;
             tunnelwarden__subcmd__config,check)
                 cmd="tunnelwarden__subcmd__config__subcmd__check"
@@ -124,11 +142,14 @@ _tunnelwarden() {
             tunnelwarden__subcmd__help,status)
                 cmd="tunnelwarden__subcmd__help__subcmd__status"
                 ;;
-            tunnelwarden__subcmd__help,tunnel)
-                cmd="tunnelwarden__subcmd__help__subcmd__tunnel"
+            tunnelwarden__subcmd__help__subcmd__audit,credentials)
+                cmd="tunnelwarden__subcmd__help__subcmd__audit__subcmd__credentials"
                 ;;
-            tunnelwarden__subcmd__help,verify)
-                cmd="tunnelwarden__subcmd__help__subcmd__verify"
+            tunnelwarden__subcmd__help__subcmd__audit,unit)
+                cmd="tunnelwarden__subcmd__help__subcmd__audit__subcmd__unit"
+                ;;
+            tunnelwarden__subcmd__help__subcmd__audit,workflow)
+                cmd="tunnelwarden__subcmd__help__subcmd__audit__subcmd__workflow"
                 ;;
             tunnelwarden__subcmd__help__subcmd__config,check)
                 cmd="tunnelwarden__subcmd__help__subcmd__config__subcmd__check"
@@ -146,7 +167,7 @@ _tunnelwarden() {
 
     case "${cmd}" in
         tunnelwarden)
-            opts="-h -V --help --version run status explain incidents pause resume restart causes replay tunnel verify audit config completions help"
+            opts="-h -V --help --version run status explain incidents pause resume restart causes replay audit config completions help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -160,8 +181,136 @@ _tunnelwarden() {
             return 0
             ;;
         tunnelwarden__subcmd__audit)
-            opts="-h --help"
+            opts="-h --help credentials unit workflow help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        tunnelwarden__subcmd__audit__subcmd__credentials)
+            opts="-h --cloudflared-version --systemd-version --json --markdown --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --cloudflared-version)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --systemd-version)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        tunnelwarden__subcmd__audit__subcmd__help)
+            opts="credentials unit workflow help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        tunnelwarden__subcmd__audit__subcmd__help__subcmd__credentials)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        tunnelwarden__subcmd__audit__subcmd__help__subcmd__help)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        tunnelwarden__subcmd__audit__subcmd__help__subcmd__unit)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        tunnelwarden__subcmd__audit__subcmd__help__subcmd__workflow)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        tunnelwarden__subcmd__audit__subcmd__unit)
+            opts="-h --cloudflared-version --systemd-version --json --markdown --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --cloudflared-version)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --systemd-version)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        tunnelwarden__subcmd__audit__subcmd__workflow)
+            opts="-h --json --markdown --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -358,7 +507,7 @@ _tunnelwarden() {
             return 0
             ;;
         tunnelwarden__subcmd__help)
-            opts="run status explain incidents pause resume restart causes replay tunnel verify audit config completions help"
+            opts="run status explain incidents pause resume restart causes replay audit config completions help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -372,8 +521,50 @@ _tunnelwarden() {
             return 0
             ;;
         tunnelwarden__subcmd__help__subcmd__audit)
-            opts=""
+            opts="credentials unit workflow"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        tunnelwarden__subcmd__help__subcmd__audit__subcmd__credentials)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        tunnelwarden__subcmd__help__subcmd__audit__subcmd__unit)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        tunnelwarden__subcmd__help__subcmd__audit__subcmd__workflow)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -595,34 +786,6 @@ _tunnelwarden() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        tunnelwarden__subcmd__help__subcmd__tunnel)
-            opts=""
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        tunnelwarden__subcmd__help__subcmd__verify)
-            opts=""
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
         tunnelwarden__subcmd__incidents)
             opts="-h --json --log --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
@@ -746,38 +909,6 @@ _tunnelwarden() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        tunnelwarden__subcmd__tunnel)
-            opts="-h --account --json --markdown --help"
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                --account)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        tunnelwarden__subcmd__verify)
-            opts="-h --ask-token --json --markdown --help"
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
                 *)
                     COMPREPLY=()
                     ;;

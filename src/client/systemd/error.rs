@@ -40,7 +40,10 @@ impl From<zbus::Error> for SystemdError {
                 true => Self::TimedOut,
                 false => Self::BusUnreachable(error),
             }
-        } else if matches!(error, zbus::Error::Handshake(_) | zbus::Error::Address(_)) {
+        } else if matches!(
+            error,
+            zbus::Error::Connection(..) | zbus::Error::Handshake(_) | zbus::Error::Address(_)
+        ) {
             Self::BusUnreachable(error)
         } else {
             Self::Other(error)
