@@ -1,6 +1,7 @@
 //! How cloudflared is configured: `config.yml`, the unit's command line and environment, and tokens, of which only
 //! the tunnel's id is ever kept.
 
+mod ingress;
 mod launch;
 
 use std::fs::File;
@@ -12,6 +13,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
+pub use ingress::{Access, IngressFile, IpRule, OriginRequest, Written, WrittenRule, ingress};
 pub use launch::{Launch, is_tunnel_run};
 
 /// Largest file that is read.
@@ -185,14 +187,34 @@ pub fn is_uuid(text: &str) -> bool {
 /// # Errors
 /// The file cannot be read, or is not what cloudflared would take; with file and line.
 pub fn read(path: &Path) -> Result<FileConfig, ConfigError> {
+    parse(path, &text(path)?)
+}
+
+/// Reads the rules of a `config.yml`, or of a manifest with a ConfigMap that holds one.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_ingress(path: &Path) -> Result<IngressFile, ConfigError> {
+    ingress(path, &text(path)?)
+}
+
+fn text(path: &Path) -> Result<Zeroizing<String>, ConfigError> {
     let failed = |source| ConfigError::Read { path: path.into(), source };
-    let mut text = Zeroizing::new(String::new());
+    let mut bytes = Zeroizing::new(Vec::new());
     let file = File::open(path).map_err(failed)?;
-    file.take(FILE_LIMIT + 1).read_to_string(&mut text).map_err(failed)?;
-    if text.len() as u64 > FILE_LIMIT {
+    file.take(FILE_LIMIT + 1).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() as u64 > FILE_LIMIT {
         return Err(ConfigError::TooLarge { path: path.into() });
     }
-    parse(path, &text)
+    match std::str::from_utf8(&bytes) {
+        Ok(text) => Ok(Zeroizing::new(text.to_owned())),
+        Err(error) => {
+            let valid = bytes.get(..error.valid_up_to()).unwrap_or_default();
+            let line = valid.split(|byte| *byte == b'\n').count();
+            let says = format!("line {line} is not UTF-8 text");
+            Err(failed(std::io::Error::new(std::io::ErrorKind::InvalidData, says)))
+        }
+    }
 }
 
 /// Reads the text of a `config.yml`; `path` is for errors.
