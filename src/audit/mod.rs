@@ -6,6 +6,7 @@ pub mod drop_in;
 pub mod service;
 pub mod unit;
 pub mod workflow;
+pub mod ingress;
 
 use std::cmp::Ordering;
 
