@@ -49,35 +49,26 @@ _tunnelwarden() {
             tunnelwarden,resume)
                 cmd="tunnelwarden__subcmd__resume"
                 ;;
+            tunnelwarden,route)
+                cmd="tunnelwarden__subcmd__route"
+                ;;
             tunnelwarden,run)
                 cmd="tunnelwarden__subcmd__run"
                 ;;
             tunnelwarden,status)
                 cmd="tunnelwarden__subcmd__status"
                 ;;
-            tunnelwarden__subcmd__audit,credentials)
-                cmd="tunnelwarden__subcmd__audit__subcmd__credentials"
-                ;;
             tunnelwarden__subcmd__audit,help)
                 cmd="tunnelwarden__subcmd__audit__subcmd__help"
                 ;;
-            tunnelwarden__subcmd__audit,unit)
-                cmd="tunnelwarden__subcmd__audit__subcmd__unit"
-                ;;
-            tunnelwarden__subcmd__audit,workflow)
-                cmd="tunnelwarden__subcmd__audit__subcmd__workflow"
-                ;;
-            tunnelwarden__subcmd__audit__subcmd__help,credentials)
-                cmd="tunnelwarden__subcmd__audit__subcmd__help__subcmd__credentials"
+            tunnelwarden__subcmd__audit,ingress)
+                cmd="tunnelwarden__subcmd__audit__subcmd__ingress"
                 ;;
             tunnelwarden__subcmd__audit__subcmd__help,help)
                 cmd="tunnelwarden__subcmd__audit__subcmd__help__subcmd__help"
                 ;;
-            tunnelwarden__subcmd__audit__subcmd__help,unit)
-                cmd="tunnelwarden__subcmd__audit__subcmd__help__subcmd__unit"
-                ;;
-            tunnelwarden__subcmd__audit__subcmd__help,workflow)
-                cmd="tunnelwarden__subcmd__audit__subcmd__help__subcmd__workflow"
+            tunnelwarden__subcmd__audit__subcmd__help,ingress)
+                cmd="tunnelwarden__subcmd__audit__subcmd__help__subcmd__ingress"
                 ;;
             tunnelwarden__subcmd__config,check)
                 cmd="tunnelwarden__subcmd__config__subcmd__check"
@@ -136,20 +127,17 @@ _tunnelwarden() {
             tunnelwarden__subcmd__help,resume)
                 cmd="tunnelwarden__subcmd__help__subcmd__resume"
                 ;;
+            tunnelwarden__subcmd__help,route)
+                cmd="tunnelwarden__subcmd__help__subcmd__route"
+                ;;
             tunnelwarden__subcmd__help,run)
                 cmd="tunnelwarden__subcmd__help__subcmd__run"
                 ;;
             tunnelwarden__subcmd__help,status)
                 cmd="tunnelwarden__subcmd__help__subcmd__status"
                 ;;
-            tunnelwarden__subcmd__help__subcmd__audit,credentials)
-                cmd="tunnelwarden__subcmd__help__subcmd__audit__subcmd__credentials"
-                ;;
-            tunnelwarden__subcmd__help__subcmd__audit,unit)
-                cmd="tunnelwarden__subcmd__help__subcmd__audit__subcmd__unit"
-                ;;
-            tunnelwarden__subcmd__help__subcmd__audit,workflow)
-                cmd="tunnelwarden__subcmd__help__subcmd__audit__subcmd__workflow"
+            tunnelwarden__subcmd__help__subcmd__audit,ingress)
+                cmd="tunnelwarden__subcmd__help__subcmd__audit__subcmd__ingress"
                 ;;
             tunnelwarden__subcmd__help__subcmd__config,check)
                 cmd="tunnelwarden__subcmd__help__subcmd__config__subcmd__check"
@@ -167,7 +155,7 @@ _tunnelwarden() {
 
     case "${cmd}" in
         tunnelwarden)
-            opts="-h -V --help --version run status explain incidents pause resume restart causes replay audit config completions help"
+            opts="-h -V --help --version run status explain incidents pause resume restart causes replay audit route config completions help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -181,7 +169,7 @@ _tunnelwarden() {
             return 0
             ;;
         tunnelwarden__subcmd__audit)
-            opts="-h --help credentials unit workflow help"
+            opts="-h --help ingress help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -194,45 +182,9 @@ _tunnelwarden() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        tunnelwarden__subcmd__audit__subcmd__credentials)
-            opts="-h --cloudflared-version --systemd-version --json --markdown --help"
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                --cloudflared-version)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --systemd-version)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
         tunnelwarden__subcmd__audit__subcmd__help)
-            opts="credentials unit workflow help"
+            opts="ingress help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        tunnelwarden__subcmd__audit__subcmd__help__subcmd__credentials)
-            opts=""
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -258,7 +210,7 @@ _tunnelwarden() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        tunnelwarden__subcmd__audit__subcmd__help__subcmd__unit)
+        tunnelwarden__subcmd__audit__subcmd__help__subcmd__ingress)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -272,49 +224,21 @@ _tunnelwarden() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        tunnelwarden__subcmd__audit__subcmd__help__subcmd__workflow)
-            opts=""
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        tunnelwarden__subcmd__audit__subcmd__unit)
-            opts="-h --cloudflared-version --systemd-version --json --markdown --help"
+        tunnelwarden__subcmd__audit__subcmd__ingress)
+            opts="-h --expect --tunnel --offline --json --markdown --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
-                --cloudflared-version)
+                --expect)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
-                --systemd-version)
+                --tunnel)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        tunnelwarden__subcmd__audit__subcmd__workflow)
-            opts="-h --json --markdown --help"
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
                 *)
                     COMPREPLY=()
                     ;;
@@ -507,7 +431,7 @@ _tunnelwarden() {
             return 0
             ;;
         tunnelwarden__subcmd__help)
-            opts="run status explain incidents pause resume restart causes replay audit config completions help"
+            opts="run status explain incidents pause resume restart causes replay audit route config completions help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -521,7 +445,7 @@ _tunnelwarden() {
             return 0
             ;;
         tunnelwarden__subcmd__help__subcmd__audit)
-            opts="credentials unit workflow"
+            opts="ingress"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -534,35 +458,7 @@ _tunnelwarden() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        tunnelwarden__subcmd__help__subcmd__audit__subcmd__credentials)
-            opts=""
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        tunnelwarden__subcmd__help__subcmd__audit__subcmd__unit)
-            opts=""
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        tunnelwarden__subcmd__help__subcmd__audit__subcmd__workflow)
+        tunnelwarden__subcmd__help__subcmd__audit__subcmd__ingress)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -758,6 +654,20 @@ _tunnelwarden() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        tunnelwarden__subcmd__help__subcmd__route)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         tunnelwarden__subcmd__help__subcmd__run)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
@@ -877,6 +787,28 @@ _tunnelwarden() {
                 return 0
             fi
             case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        tunnelwarden__subcmd__route)
+            opts="-h --config --tunnel --json --markdown --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --tunnel)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;

@@ -1,12 +1,12 @@
 //! Pure checks over parsed input, with findings as the answer. Nothing here opens a file or asks anybody.
 
-pub mod dns;
 pub mod credentials;
+pub mod dns;
 pub mod drop_in;
+pub mod ingress;
 pub mod service;
 pub mod unit;
 pub mod workflow;
-pub mod ingress;
 
 use std::cmp::Ordering;
 

@@ -2,12 +2,17 @@
 
 mod credentials;
 mod host;
+mod ingress;
+mod origins;
+mod rules;
 mod unit;
 mod workflow;
 
 use super::Exit;
 use super::report::Report;
 use crate::audit::Severity;
+
+pub(super) use rules::{Of, Rules, load};
 
 /// What to check.
 #[derive(Debug, clap::Subcommand)]
@@ -18,11 +23,14 @@ pub(super) enum Verb {
     Unit(unit::Arguments),
     /// Check workflows of GitHub Actions that put a tunnel's secret somewhere.
     Workflow(workflow::Arguments),
+    /// Check a tunnel's ingress rules, and compare them with a checklist.
+    Ingress(ingress::Arguments),
 }
 
 pub(super) fn main(verb: &Verb) -> Exit {
     match verb {
         Verb::Credentials(arguments) => credentials::main(arguments),
+        Verb::Ingress(arguments) => ingress::main(arguments),
         Verb::Unit(arguments) => unit::main(arguments),
         Verb::Workflow(arguments) => workflow::main(arguments),
     }
@@ -30,15 +38,16 @@ pub(super) fn main(verb: &Verb) -> Exit {
 
 /// `2 errors and 1 warning`; `None` if there are neither.
 fn weight(report: &Report) -> Option<String> {
-    let count = |severity| report.findings.iter().filter(|finding| finding.severity == severity).count();
-    let counted =
-        |number: usize, noun: &str| format!("{number} {noun}{}", if number == 1 { "" } else { "s" });
-    match (count(Severity::Error), count(Severity::Warning)) {
+    let number = |severity| report.findings.iter().filter(|finding| finding.severity == severity).count();
+    match (number(Severity::Error), number(Severity::Warning)) {
         (0, 0) => None,
-        (0, warnings) => Some(counted(warnings, "warning")),
-        (errors, 0) => Some(counted(errors, "error")),
-        (errors, warnings) => {
-            Some(format!("{} and {}", counted(errors, "error"), counted(warnings, "warning")))
-        }
+        (0, warnings) => Some(count(warnings, "warning")),
+        (errors, 0) => Some(count(errors, "error")),
+        (errors, warnings) => Some(format!("{} and {}", count(errors, "error"), count(warnings, "warning"))),
     }
+}
+
+/// "1 rule", "2 rules".
+pub(super) fn count(number: usize, of: &str) -> String {
+    format!("{number} {of}{}", if number == 1 { "" } else { "s" })
 }

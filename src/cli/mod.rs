@@ -15,6 +15,7 @@ mod incidents;
 mod order;
 mod replay;
 mod report;
+mod route;
 mod run;
 mod status;
 mod tunnel;
@@ -75,6 +76,8 @@ enum Verb {
     /// Check what makes outages before it makes one.
     #[command(subcommand)]
     Audit(audit::Verb),
+    /// Say which ingress rule a URL meets, and why.
+    Route(route::Arguments),
     /// Check, show or derive configuration.
     #[command(subcommand)]
     Config(config::Verb),
@@ -107,6 +110,7 @@ pub fn main() -> ExitCode {
         Verb::Tunnel(arguments) => tunnel::main(&arguments),
         Verb::Verify(arguments) => verify::main(&arguments),
         Verb::Audit(verb) => audit::main(&verb),
+        Verb::Route(arguments) => route::main(&arguments),
         Verb::Completions(arguments) => completions::main(&arguments),
         Verb::Config(verb) => config::main(&verb),
     };

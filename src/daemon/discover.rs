@@ -15,7 +15,7 @@ use crate::warden::evidence::{Setup, Transport};
 
 /// One tunnel, as far as it is known beforehand.
 #[derive(Clone, Debug)]
-pub(super) struct Found {
+pub(crate) struct Found {
     pub unit: String,
     pub name: String,
     pub id: Option<String>,
@@ -34,7 +34,7 @@ pub(super) struct Found {
 ///
 /// # Errors
 /// If systemd cannot be asked.
-pub(super) async fn tunnels(systemd: &Systemd, settings: &Settings) -> Result<Vec<Found>, SystemdError> {
+pub(crate) async fn tunnels(systemd: &Systemd, settings: &Settings) -> Result<Vec<Found>, SystemdError> {
     let mut found = Vec::new();
     if settings.tunnels.is_empty() {
         for unit in systemd.tunnel_units().await? {

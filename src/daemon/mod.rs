@@ -1,7 +1,7 @@
 //! Wiring: settings → clients → probes → warden → loop. Start and stop order is here and nowhere else.
 
 pub(crate) mod credentials;
-mod discover;
+pub(crate) mod discover;
 mod event_loop;
 mod executor;
 mod memory;

@@ -96,13 +96,17 @@ fn heading(text: &mut String, title: &str, paint: Paint) {
 }
 
 fn labelled(label: &str, value: &str) -> String {
+    let longest = value.split(' ').map(|word| word.chars().count()).max().unwrap_or(0);
+    if WIDTH - LABEL - 2 < longest {
+        return format!("{label}\n      {}", wrapped(value, WIDTH - 6, 6));
+    }
     if LABEL <= label.chars().count() {
         return format!("{label}\n  {:LABEL$}{}", "", wrapped(value, WIDTH - LABEL - 2, LABEL + 2));
     }
     format!("{label:<LABEL$}{}", wrapped(value, WIDTH - LABEL - 2, LABEL + 2))
 }
 
-/// Where the columns do not fit, each row is written as a block of labelled lines.
+/// Where even the last column alone in a line of its own does not fit, each row is written as a block of labelled lines.
 fn table(text: &mut String, columns: &[&str], rows: &[Vec<String>]) {
     let mut widths: Vec<usize> = columns.iter().map(|head| head.chars().count()).collect();
     for row in rows {
@@ -110,7 +114,13 @@ fn table(text: &mut String, columns: &[&str], rows: &[Vec<String>]) {
             *width = (*width).max(cell.chars().count());
         }
     }
-    if WIDTH < widths.iter().map(|width| width + 2).sum::<usize>() {
+    let room = |widths: &[usize]| widths.iter().map(|width| width + 2).sum::<usize>() <= WIDTH;
+    let (last, others) = widths.split_last().map_or((0, widths.as_slice()), |(last, others)| (*last, others));
+    // One long column, as of URLs, stands below the others.
+    let below = !room(&widths) && room(others) && last + 6 <= WIDTH;
+    if below {
+        widths.pop();
+    } else if !room(&widths) {
         for row in rows {
             for (at, (head, cell)) in
                 columns.iter().zip(row).enumerate().filter(|(_, (_, cell))| !cell.is_empty())
@@ -126,9 +136,16 @@ fn table(text: &mut String, columns: &[&str], rows: &[Vec<String>]) {
             cells.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
         format!("  {}", cells.join("  ")).trim_end().to_owned() + "\n"
     };
-    text.push_str(&line(columns.to_vec()));
+    let put = |text: &mut String, cells: Vec<&str>| {
+        let under = cells.last().copied().filter(|_| below);
+        text.push_str(&line(cells));
+        if let Some(under) = under {
+            text.push_str(&format!("      {under}\n"));
+        }
+    };
+    put(text, columns.to_vec());
     for row in rows {
-        text.push_str(&line(row.iter().map(String::as_str).collect()));
+        put(text, row.iter().map(String::as_str).collect());
     }
 }
 

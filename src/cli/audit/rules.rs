@@ -1,0 +1,330 @@
+//! Which rules count: those of a file that was named, else those that the tunnel's cloudflared runs with.
+
+use std::io::ErrorKind;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use crate::audit::ingress::{Expected, Ingress};
+use crate::audit::{Audit, Finding, Place, Severity};
+use crate::cli::report::step;
+use crate::cli::{Exit, say};
+use crate::client::cloudflared::{self, EffectiveConfig};
+use crate::client::cloudflared_config::{self, ConfigError, IngressFile, Written, WrittenRule};
+use crate::client::systemd::Systemd;
+use crate::config::{self, Settings};
+use crate::daemon::discover::{self, Found};
+
+/// Whose rules.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::cli) struct Of<'a> {
+    /// `-` is standard input.
+    pub file: Option<&'a Path>,
+    /// Configured name or unit.
+    pub tunnel: Option<&'a str>,
+}
+
+/// Rules that count, and how that is known.
+#[derive(Debug)]
+pub(in crate::cli) struct Rules {
+    pub ingress: Ingress,
+    pub findings: Vec<Finding>,
+    /// As a person calls where they are.
+    pub subject: String,
+    pub facts: Vec<(String, String)>,
+    /// "file", "config_map" or "cloudflared".
+    pub source: &'static str,
+    /// Of the rules that cloudflared runs with; −1 are those of its file.
+    pub version: Option<i64>,
+    pub blind: Vec<String>,
+    /// The checklist of tunnelwarden's own configuration.
+    pub expected: Vec<Expected>,
+}
+
+/// Reads them; what went wrong was said to the person.
+///
+/// # Errors
+/// The exit code.
+pub(in crate::cli) async fn load(of: Of<'_>) -> Result<Rules, Exit> {
+    let loaded = config::load(&crate::cli::roots(None), config::process_environment()).map_err(|errors| {
+        say(&errors.to_string());
+        Exit::BadConfig
+    })?;
+    let Some(file) = of.file else { return of_tunnel(&loaded.settings, of.tunnel).await };
+    let named = |tunnel: &&config::Tunnel| match of.tunnel {
+        Some(name) => tunnel.name.as_deref() == Some(name) || tunnel.unit.as_str() == name,
+        None => loaded.settings.tunnels.len() == 1,
+    };
+    let tunnel = loaded.settings.tunnels.iter().find(named);
+    if let (None, Some(name)) = (tunnel, of.tunnel) {
+        say(&format!("no [[tunnel]] of tunnelwarden's configuration is called {name}"));
+        return Err(Exit::Usage);
+    }
+    let path = if file == Path::new("-") { Path::new("/dev/stdin") } else { file };
+    let read = cloudflared_config::read_ingress(path).map_err(|error| {
+        say(&told(&error));
+        Exit::Blind
+    })?;
+    let mut rules = of_file(&read, path);
+    rules.expected = tunnel.map(expected).unwrap_or_default();
+    Ok(rules)
+}
+
+fn of_file(read: &IngressFile, path: &Path) -> Rules {
+    let name = path.display().to_string();
+    let (ingress, findings) = Ingress::of(read, &name);
+    let mut facts = Vec::new();
+    if let Some(map) = &read.config_map {
+        facts.push(("ConfigMap".to_owned(), map.clone()));
+    }
+    if let Some(tunnel) = &read.tunnel {
+        facts.push(("tunnel".to_owned(), tunnel.clone()));
+    }
+    Rules {
+        ingress,
+        findings,
+        subject: name,
+        facts,
+        source: if read.config_map.is_some() { "config_map" } else { "file" },
+        version: None,
+        blind: Vec::new(),
+        expected: Vec::new(),
+    }
+}
+
+async fn of_tunnel(settings: &Settings, name: Option<&str>) -> Result<Rules, Exit> {
+    step("asking systemd which units run a tunnel");
+    let asked = async { discover::tunnels(&Systemd::connect().await?, settings).await };
+    let found = asked.await.map_err(|error| {
+        say(&format!("cannot ask systemd for the tunnel's configuration: {error}"));
+        say("name the file: tunnelwarden audit ingress /etc/cloudflared/config.yml");
+        Exit::Blind
+    })?;
+    let tunnel = choose(&found, name)?;
+    let of = settings.tunnels.iter().find(|configured| configured.unit.as_str() == tunnel.unit);
+    let running = running(tunnel, found.len() == 1).await;
+    let file = tunnel.files.config.as_ref().map(|path| (path, cloudflared_config::read_ingress(path)));
+    let mut rules = match (running, file) {
+        (Ok((address, running)), file) if 0 <= running.version => {
+            let mut rules = of_running(&running, address);
+            rules.facts.push((
+                "counts".to_owned(),
+                format!(
+                    "the rules that Cloudflare gave, version {}; those of a file do not",
+                    running.version
+                ),
+            ));
+            if let Some((path, Ok(read))) = file
+                && !read.rules.is_empty()
+            {
+                rules.findings.push(ignored(path));
+            }
+            rules
+        }
+        (Ok((address, running)), Some((path, Ok(read)))) => {
+            let mut rules = of_file(&read, path);
+            let (now, _) = Ingress::of(&as_file(&running), "");
+            let counts = if rules.ingress.same_rules(&now) {
+                format!("this file; cloudflared runs with it ({address})")
+            } else {
+                rules.findings.push(stale(path));
+                format!("this file, after a restart; cloudflared runs with other rules ({address})")
+            };
+            rules.facts.push(("counts".to_owned(), counts));
+            rules
+        }
+        (Ok((address, running)), Some((_, Err(error)))) => {
+            let mut rules = of_running(&running, address);
+            rules.blind.push(told(&error));
+            rules
+        }
+        (Ok((address, running)), None) => of_running(&running, address),
+        (Err(why), Some((path, Ok(read)))) => {
+            let mut rules = of_file(&read, path);
+            rules.blind.push(format!("What cloudflared runs with is not known: {why}."));
+            rules
+        }
+        (Err(_), Some((_, Err(error)))) => {
+            say(&told(&error));
+            return Err(Exit::Blind);
+        }
+        (Err(why), None) => {
+            say(&format!(
+                "{} has no configuration file, and its cloudflared cannot be asked: {why}",
+                tunnel.unit
+            ));
+            return Err(Exit::Blind);
+        }
+    };
+    rules.facts.insert(0, ("unit".to_owned(), tunnel.unit.clone()));
+    rules.expected = of.map(expected).unwrap_or_default();
+    Ok(rules)
+}
+
+fn choose<'a>(found: &'a [Found], name: Option<&str>) -> Result<&'a Found, Exit> {
+    let names = || found.iter().map(|tunnel| tunnel.name.as_str()).collect::<Vec<_>>().join(", ");
+    match (name, found) {
+        (None, [only]) => Ok(only),
+        (_, []) => {
+            say("no unit on this host runs a tunnel; name a file: tunnelwarden audit ingress FILE");
+            Err(Exit::Blind)
+        }
+        (None, _) => {
+            say(&format!("which one? --tunnel with one of {}", names()));
+            Err(Exit::Usage)
+        }
+        (Some(name), _) => {
+            found.iter().find(|tunnel| tunnel.name == name || tunnel.unit == name).ok_or_else(|| {
+                say(&format!("no tunnel is called {name}; there is {}", names()));
+                Exit::Usage
+            })
+        }
+    }
+}
+
+/// The rules that the tunnel's cloudflared runs with, from a port that is surely its own.
+async fn running(tunnel: &Found, only: bool) -> Result<(SocketAddr, EffectiveConfig), String> {
+    let local = |address: SocketAddr| match address.ip() {
+        ip if ip.is_unspecified() => SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), address.port()),
+        _ => address,
+    };
+    let candidates: Vec<SocketAddr> = match tunnel.port.configured {
+        Some(address) => vec![local(address)],
+        None if only => {
+            cloudflared::PORTS.map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port))).collect()
+        }
+        None => {
+            return Err(
+                "there are several tunnels, and which port is whose is not known; set metrics under \
+                        [[tunnel]]"
+                    .into(),
+            );
+        }
+    };
+    step("asking cloudflared for the rules that it runs with");
+    let mut why = "nothing of cloudflared's listens on its usual ports".to_owned();
+    for address in candidates {
+        match cloudflared::socket_owner(address).map(|owner| owner.belongs_to(tunnel.port.uid)) {
+            Ok(Some(true)) => match cloudflared::config(address).await {
+                Ok(config) => return Ok((address, config)),
+                Err(error) => why = error.to_string(),
+            },
+            Ok(Some(false) | None) => why = format!("what listens on {address} may be somebody else's"),
+            Err(_) => {}
+        }
+    }
+    Err(why)
+}
+
+fn as_file(running: &EffectiveConfig) -> IngressFile {
+    let of = |text: &str| Written { line: 0, text: text.to_owned() };
+    let rules = running.ingress.iter().map(|rule| WrittenRule {
+        line: 0,
+        hostname: of(rule.hostname.as_deref().unwrap_or_default()),
+        path: of(rule.path.as_deref().unwrap_or_default()),
+        service: of(&rule.service),
+        ..WrittenRule::default()
+    });
+    IngressFile { rules: rules.collect(), ..IngressFile::default() }
+}
+
+fn of_running(running: &EffectiveConfig, address: SocketAddr) -> Rules {
+    let name = format!("http://{address}/config");
+    let (ingress, findings) = Ingress::of(&as_file(running), &name);
+    Rules {
+        ingress,
+        findings,
+        subject: name,
+        facts: Vec::new(),
+        source: "cloudflared",
+        version: Some(running.version),
+        blind: Vec::new(),
+        expected: Vec::new(),
+    }
+}
+
+fn ignored(path: &Path) -> Finding {
+    Finding {
+        audit: Audit::Ingress,
+        severity: Severity::Note,
+        rule: "file-ignored",
+        place: Some(Place { file: path.display().to_string(), line: None }),
+        what: "The ingress rules of this file have no effect: the tunnel is managed at Cloudflare.".into(),
+        why: "Whoever edits them wonders why nothing changes.".into(),
+        fix: "Remove them from the file, or say in it where the rules are.".into(),
+    }
+}
+
+fn stale(path: &Path) -> Finding {
+    Finding {
+        audit: Audit::Ingress,
+        severity: Severity::Warning,
+        rule: "not-loaded",
+        place: Some(Place { file: path.display().to_string(), line: None }),
+        what: "cloudflared runs with other rules than this file has.".into(),
+        why: "It reads the file at its start and never again.".into(),
+        fix: "Restart it when the file is right:\ntunnelwarden restart --reason \"new ingress rules\"".into(),
+    }
+}
+
+fn expected(tunnel: &config::Tunnel) -> Vec<Expected> {
+    let of = |rule: &config::Expected| Expected {
+        hostname: rule.hostname.clone(),
+        path: rule.path.clone(),
+        service: rule.service.clone(),
+    };
+    tunnel.expected.iter().map(of).collect()
+}
+
+/// The error with its cause and what to do.
+pub(super) fn told(error: &ConfigError) -> String {
+    match error {
+        ConfigError::Read { source, .. } => {
+            let known = [
+                (
+                    ErrorKind::NotFound,
+                    "no such file",
+                    "name cloudflared's configuration, such as /etc/cloudflared/config.yml",
+                ),
+                (
+                    ErrorKind::PermissionDenied,
+                    "permission denied",
+                    "run it as root, or as a user that may read the file",
+                ),
+                (ErrorKind::IsADirectory, "it is a directory", "name the file in it, such as config.yml"),
+            ];
+            if let Some((_, says, remedy)) = known.iter().find(|(kind, ..)| *kind == source.kind()) {
+                return format!("{error}: {says}; {remedy}");
+            }
+            let remedy = if source.kind() == ErrorKind::InvalidData {
+                "name a configuration of cloudflared, which is text"
+            } else {
+                "look at the file and the disk that it is on"
+            };
+            format!("{error}: {source}; {remedy}")
+        }
+        ConfigError::TooLarge { .. } => {
+            format!("{error}; a configuration has some kB, so this is another file")
+        }
+        ConfigError::Yaml { .. } => {
+            format!("{error}\ncloudflared does not take this file either; mend that line first")
+        }
+    }
+}
+
+/// A file with a checklist, as [`super::ingress`] reads it.
+pub(super) fn text(path: &PathBuf) -> Result<String, String> {
+    use std::io::Read as _;
+    const LONGEST: u64 = 1 << 20;
+    let failed = |error: std::io::Error| format!("cannot read {}: {error}", path.display());
+    let mut bytes = Vec::new();
+    let file = std::fs::File::open(path).map_err(failed)?;
+    file.take(LONGEST + 1).read_to_end(&mut bytes).map_err(failed)?;
+    if LONGEST < bytes.len() as u64 {
+        return Err(format!("{} is longer than 1 MiB, which no checklist is", path.display()));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = valid.split(|byte| *byte == b'\n').count();
+        format!("{}:{line}: is not UTF-8 text; a checklist is TOML", path.display())
+    })
+}

@@ -1,0 +1,212 @@
+//! `audit ingress` and `route` as a person meets them: what is printed, and the exit code. The expected outputs lie
+//! beside the configurations; after a change that is meant, write them anew with GOLDEN=write and look.
+#![expect(clippy::unwrap_used, reason = "a test")]
+
+use std::net::TcpListener;
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+struct Said {
+    code: i32,
+    out: String,
+    err: String,
+}
+
+fn run(folder: &Path, arguments: &[&str]) -> Said {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tunnelwarden"));
+    let output = command.current_dir(folder).args(arguments).stdin(Stdio::null()).output().unwrap();
+    Said {
+        code: output.status.code().unwrap(),
+        out: String::from_utf8(output.stdout).unwrap(),
+        err: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+fn tables() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/audit/ingress")
+}
+
+/// Compares what is printed in each form with the file beside, exit code first.
+fn golden(folder: &Path, name: &str, arguments: &[&str]) {
+    for (form, ending) in [(None, "txt"), (Some("--json"), "json"), (Some("--markdown"), "md")] {
+        let arguments: Vec<&str> = arguments.iter().copied().chain(form).collect();
+        let said = run(folder, &arguments);
+        let mut found = said.out;
+        if ending == "txt" {
+            found.push_str(&format!("\nexit {}\n", said.code));
+            let widest = found.lines().map(|line| line.chars().count()).max().unwrap_or(0);
+            assert!(widest <= 80, "{} is {widest} columns wide", folder.display());
+        }
+        let path = folder.join(format!("{name}.{ending}"));
+        if std::env::var_os("GOLDEN").is_some() {
+            std::fs::write(&path, &found).unwrap();
+        }
+        let expected = std::fs::read_to_string(&path).unwrap_or_default();
+        assert!(found == expected, "{}:\n{found}", path.display());
+    }
+}
+
+#[test]
+fn every_finding_is_told_in_three_forms() {
+    let mut folders: Vec<PathBuf> =
+        std::fs::read_dir(tables().join("cases")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    folders.sort();
+    assert!(20 < folders.len());
+    for folder in folders {
+        let line = std::fs::read_to_string(folder.join("args")).unwrap_or_else(|_| {
+            let expect = if folder.join("expect.toml").exists() { " --expect expect.toml" } else { "" };
+            format!("config.yml{expect}")
+        });
+        let arguments: Vec<&str> =
+            ["audit", "ingress", "--offline"].into_iter().chain(line.split_whitespace()).collect();
+        golden(&folder, "report", &arguments);
+    }
+}
+
+#[test]
+fn a_route_is_told_with_why_the_rules_before_are_not_met() {
+    let folder = tables().join("routes");
+    let cases = [
+        ("api", "https://app.cloudtolocalllm.online/api/users?page=2"),
+        ("nobody", "https://elsewhere.example.com/"),
+        ("as-typed", "https://APP.cloudtolocalllm.online/ws"),
+    ];
+    for (name, url) in cases {
+        golden(&folder, name, &["route", url, "--config", "../cases/sop-fine/config.yml"]);
+    }
+    golden(
+        &folder,
+        "refused",
+        &["route", "https://app.example.com/x", "--config", "../cases/invalid-path/config.yml"],
+    );
+}
+
+#[test]
+fn the_example_of_the_packages_is_the_table_of_ten() {
+    let folder = tables().join("cases/sop-fine");
+    let said = run(
+        &folder,
+        &[
+            "audit",
+            "ingress",
+            "config.yml",
+            "--offline",
+            "--expect",
+            "../../../../../packaging/examples/ingress-expect.toml",
+            "--json",
+        ],
+    );
+    assert_eq!(said.out.matches("\"state\": \"right\"").count(), 10, "{}", said.out);
+    assert_eq!(said.code, 0);
+}
+
+#[test]
+fn services_are_asked_from_here() {
+    let folder = tempfile::tempdir().unwrap();
+    let open = TcpListener::bind("127.0.0.1:0").unwrap();
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (up, down) = (open.local_addr().unwrap(), closed.local_addr().unwrap());
+    drop(closed);
+    let socket = folder.path().join("up.sock");
+    let _listener = UnixListener::bind(&socket).unwrap();
+    let config = format!(
+        "ingress:\n- hostname: a.b\n  service: http://{up}\n- hostname: c.b\n  service: http://{down}\n- hostname: d.b\n  \
+         service: http://web.shop.svc.cluster.local:80\n- hostname: e.b\n  service: unix:{}\n- hostname: f.b\n  service: \
+         unix:/nonexistent.sock\n- service: http_status:404\n",
+        socket.display()
+    );
+    std::fs::write(folder.path().join("c.yml"), config).unwrap();
+    let said = run(folder.path(), &["audit", "ingress", "c.yml", "--json"]);
+    assert_eq!(said.code, 1);
+    let report: serde_json::Value = serde_json::from_str(&said.out).unwrap();
+    let of = |key: &str| -> Vec<String> {
+        report["rules"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|rule| rule[key].as_str().unwrap_or("-").to_owned())
+            .collect()
+    };
+    assert_eq!(of("origin"), ["answers", "refused", "unknown", "answers", "failed", "-"]);
+    let rules: Vec<&str> =
+        report["findings"].as_array().unwrap().iter().map(|f| f["rule"].as_str().unwrap()).collect();
+    assert_eq!(rules, ["origin-refused", "origin-failed"]);
+    let said = run(folder.path(), &["audit", "ingress", "c.yml", "--offline"]);
+    assert_eq!(said.code, 0, "{}", said.out);
+}
+
+#[test]
+fn bad_input_is_named_with_its_place_and_a_remedy() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, bytes: &[u8]| std::fs::write(folder.path().join(name), bytes).unwrap();
+    let mut bomb = "a0: &a0 [x,x,x,x,x,x,x,x,x]\n".to_owned();
+    for n in 1..12 {
+        bomb.push_str(&format!("a{n}: &a{n} [{}]\n", vec![format!("*a{}", n - 1); 9].join(",")));
+    }
+    write("bomb.yml", format!("{bomb}ingress: *a11\n").as_bytes());
+    write("large.yml", &vec![b'#'; 10 * 1024 * 1024]);
+    write("binary.yml", b"ingress:\n\xff\xfe\x00");
+    write("zeros.yml", &[0; 64]);
+    write("kind.yml", b"ingress:\n- hostname: app.example.com\n  service: [a, b]\n");
+    write("syntax.yml", b"ingress:\n  - hostname: a\n service: b\n");
+    write("words.yml", b"no configuration at all\n");
+    write("good.yml", b"ingress:\n- service: http_status:404\n");
+    write("bad.toml", b"[[expect]]\nhostname = \"a.b\"\npath = 5\n");
+    write("typo.toml", b"[[expect]]\nhost = \"a.b\"\nservice = \"http://a\"\n");
+    write("none.toml", b"# nothing\n");
+    write("service.toml", b"[[expect]]\nhostname = \"a.b\"\nservice = \"nothing\"\n");
+    write("slash.toml", b"[[expect]]\nhostname = \"a.b\"\npath = \"api\"\nservice = \"http://a\"\n");
+    let cases: &[(&[&str], &str, &str)] = &[
+        (&["missing.yml"], "cannot read missing.yml: no such file", "/etc/cloudflared/config.yml"),
+        (&["."], "cannot read .: it is a directory", "config.yml"),
+        (&["bomb.yml"], "bomb.yml:", "mend that line"),
+        (&["large.yml"], "large.yml is larger than", "another file"),
+        (&["binary.yml"], "line 2 is not UTF-8 text", "which is text"),
+        (&["zeros.yml"], "zeros.yml:", "mend that line"),
+        (&["kind.yml"], "kind.yml:3:", "service: http://localhost:8080"),
+        (&["syntax.yml"], "syntax.yml:", "mend that line"),
+        (&["words.yml"], "words.yml:1:", "mend that line"),
+        (&["good.yml", "--expect", "missing.toml"], "cannot read missing.toml", ""),
+        (&["good.yml", "--expect", "bad.toml"], "bad.toml:3:", "[[expect]]"),
+        (&["good.yml", "--expect", "typo.toml"], "typo.toml:2:", "[[expect]]"),
+        (&["good.yml", "--expect", "none.toml"], "none.toml: holds no route", "[[expect]]"),
+        (&["good.yml", "--expect", "service.toml"], "service.toml:3:", "http://api-backend:8080"),
+        (&["good.yml", "--expect", "slash.toml"], "slash.toml:3:", "\"/api\""),
+        (&["good.yml", "--expect", "large.yml"], "large.yml is longer than 1 MiB", ""),
+    ];
+    for (arguments, says, remedy) in cases {
+        let arguments: Vec<&str> =
+            ["audit", "ingress", "--offline"].iter().chain(*arguments).copied().collect();
+        let said = run(folder.path(), &arguments);
+        assert_eq!(said.code, 2, "{arguments:?}: {}", said.err);
+        assert!(said.err.contains(says) && said.err.contains(remedy), "{arguments:?}: {}", said.err);
+        assert_eq!(said.out, "");
+    }
+}
+
+#[test]
+fn a_wrong_command_line_is_64() {
+    let folder = tempfile::tempdir().unwrap();
+    for arguments in [
+        &["audit", "ingress", "--nonsense"][..],
+        &["audit", "ingress", "--json", "--markdown"],
+        &["route"],
+        &["route", "app.example.com"],
+        &["route", "https://a/%zz"],
+        &["audit", "ingress", "c.yml", "--tunnel", "nobody"],
+    ] {
+        let said = run(folder.path(), arguments);
+        assert_eq!((said.code, said.out.as_str()), (64, ""), "{arguments:?}: {}", said.err);
+    }
+}
+
+#[test]
+fn standard_input_is_read() {
+    let folder = tables().join("cases/sop-config-map");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tunnelwarden"));
+    let file = std::fs::File::open(folder.join("configmap.yaml")).unwrap();
+    command.args(["route", "https://app.cloudtolocalllm.online/ws", "--config", "-"]).stdin(file);
+    let output = command.output().unwrap();
+    assert!(String::from_utf8_lossy(&output.stdout).contains("#1, line 12"), "{output:?}");
+}
