@@ -1,6 +1,8 @@
 //! The ingress rules of a `config.yml`, each with its line: what is needed to check them. The file may be a Kubernetes
 //! manifest with a ConfigMap that holds the configuration as a block of text.
 
+mod origin_request;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -9,6 +11,8 @@ use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde_saphyr::{DuplicateKeyPolicy, Spanned};
 
 use super::{ConfigError, first_line, options};
+
+pub use origin_request::{Access, IpRule, OriginRequest};
 
 /// A text and the line on which it begins, counted from 1; 0 where no file has it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -41,31 +45,6 @@ pub struct WrittenRule {
     pub path: Written,
     pub service: Written,
     pub origin: OriginRequest,
-}
-
-/// The parts of `originRequest` that decide whether a rule is valid, or what it reaches.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct OriginRequest {
-    pub bastion_mode: Option<bool>,
-    pub ip_rules: Option<Vec<IpRule>>,
-    pub access: Option<Access>,
-}
-
-/// Whom a SOCKS proxy may reach.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-pub struct IpRule {
-    pub prefix: Option<String>,
-    pub ports: Option<Vec<i64>>,
-}
-
-/// The check of Access' token by cloudflared itself.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Access {
-    pub required: Option<bool>,
-    pub team_name: Option<String>,
-    pub aud_tag: Option<Vec<String>>,
 }
 
 const RULE_KEYS: [&str; 4] = ["hostname", "path", "service", "originRequest"];
@@ -237,12 +216,22 @@ fn refused(path: &Path, text: &str, error: &serde_saphyr::Error) -> ConfigError 
         Some("originRequest") => Some("a mapping of options"),
         Some(_) | None => None,
     };
-    if let Some(form) = form
-        && !message.contains("duplicate")
-    {
+    if let Some(star) = star(text, line) {
+        message = format!("{message}; a value that begins with a star needs quotes: {star}");
+    } else if let Some(form) = form {
         message = format!("{message}; write {form}");
     }
     ConfigError::Yaml { path: path.into(), line, column: place.map_or(0, |place| place.column()), message }
+}
+
+/// The value of a line that begins with a star, which means something else in YAML, in quotes.
+fn star(text: &str, line: u64) -> Option<String> {
+    let line = text.lines().nth(usize::try_from(line).ok()?.checked_sub(1)?)?;
+    let (key, value) = line.trim_start_matches([' ', '-']).split_once(": ")?;
+    let value = value.trim();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "*.-_/".contains(c);
+    let name = matches!(key, "hostname" | "path") && value.starts_with('*') && value.chars().all(plain);
+    name.then(|| format!("{key}: \"{value}\""))
 }
 
 /// The key that stands on a line, without what may follow it.

@@ -83,6 +83,15 @@ fn wrong_kinds_name_the_line_and_the_right_form() {
         ("ingress:\n- service:\n    a: b\n", "config.yml:3:", ""),
         ("ingress:\n- path: {a: b}\n", "config.yml:2:", "path: ^/api(/|$)"),
         ("ingress:\n- originRequest: 5\n", "config.yml:2:", "a mapping of options"),
+        ("originRequest:\n  connectTimeout: 10\n", "config.yml:2:", "write 10s"),
+        ("originRequest:\n  connectTimeout: 10 s\n", "config.yml:2:", "30s"),
+        ("ingress:\n- service: a\n  originRequest:\n    noTLSVerify: maybe\n", "config.yml:4:", ""),
+        ("ingress:\n- service: a\n  originRequest:\n    proxyPort: -1\n", "config.yml:4:", ""),
+        (
+            "ingress:\n- hostname: *.example.com\n  service: a\n",
+            "config.yml:2:",
+            "hostname: \"*.example.com\"",
+        ),
         ("ingress: [\n", "config.yml:", ""),
         ("just words\n", "config.yml:1:", ""),
         ("- a\n- b\n", "config.yml:1:", ""),
@@ -91,6 +100,16 @@ fn wrong_kinds_name_the_line_and_the_right_form() {
         let complaint = complaint(text);
         assert!(complaint.starts_with(start) && complaint.contains(form), "{complaint}");
     }
+}
+
+#[test]
+fn options_of_the_right_kind_are_taken() {
+    let file = parsed(
+        "originRequest:\n  connectTimeout: 1m30s\n  tlsTimeout: 1.5h\n  tcpKeepAlive: \"0\"\n  noTLSVerify: true\n  \
+         keepAliveConnections: 100\n  proxyPort: 8080\n  httpHostHeader: a\n  ipRules:\n  - prefix: 10.0.0.0/8\n    \
+         ports: [80]\n    allow: true\n  access: {required: true, teamName: t, audTag: [x]}\n",
+    );
+    assert!(file.origin.access.is_some() && file.origin.ip_rules.is_some());
 }
 
 #[test]
