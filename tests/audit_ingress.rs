@@ -185,6 +185,76 @@ fn bad_input_is_named_with_its_place_and_a_remedy() {
     }
 }
 
+/// Answers as cloudflared's own port does, until the test ends.
+fn cloudflared(version: i64, ingress: &str) -> std::net::SocketAddr {
+    use std::io::{Read, Write};
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let body =
+        format!("{{\"version\":{version},\"config\":{{\"ingress\":{ingress},\"warp-routing\":{{}}}}}}");
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            assert!(stream.read(&mut [0; 4096]).unwrap() != 0);
+            write!(
+                stream,
+                "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+                body.len()
+            )
+            .unwrap();
+        }
+    });
+    address
+}
+
+#[test]
+fn the_rules_that_count_are_those_that_cloudflared_runs_with() {
+    const WEB: &str = r#"{"hostname":"app.example.com","path":null,"service":"http://web:8080"}"#;
+    const LAST: &str = r#"{"hostname":"","path":null,"service":"http_status:404"}"#;
+    let file =
+        "ingress:\n- hostname: app.example.com\n  service: http://web:8080\n- service: http_status:404\n";
+    let both = format!("[{WEB},{LAST}]");
+    let default = r#"[{"hostname":"","path":null,"service":"http_status:503"}]"#;
+    let cases = [
+        (-1, both.as_str(), Some(file), 0, "file", &[][..]),
+        (-1, &format!("[{LAST}]"), Some(file), 1, "file", &["not-loaded"]),
+        (7, &both, Some(file), 0, "cloudflared", &["file-ignored"]),
+        (7, &both, Some("tunnel: x\n"), 0, "cloudflared", &[]),
+        (7, &both, Some("tunnel: [\n"), 0, "cloudflared", &[]),
+        (-1, default, Some("tunnel: x\n"), 1, "file", &["no-rules"]),
+    ];
+    for (version, running, file, code, source, findings) in cases {
+        let root = tempfile::tempdir().unwrap();
+        let config = root.path().join("config.yml");
+        if let Some(file) = file {
+            std::fs::write(&config, file).unwrap();
+        }
+        std::fs::create_dir_all(root.path().join("etc/tunnelwarden")).unwrap();
+        let own = format!(
+            "[[tunnel]]\nname = \"mine\"\nconfig = \"{}\"\nmetrics = \"{}\"\n[[tunnel.expect]]\nhostname = \
+             \"app.example.com\"\nservice = \"http://web:8080\"\n",
+            config.display(),
+            cloudflared(version, running)
+        );
+        std::fs::write(root.path().join("etc/tunnelwarden/tunnelwarden.toml"), own).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tunnelwarden"));
+        command
+            .args(["audit", "ingress", "--tunnel", "mine", "--offline", "--json", "--root"])
+            .arg(root.path());
+        // No systemd answers here, so the configured places are looked at.
+        command.env("DBUS_SYSTEM_BUS_ADDRESS", "unix:path=/nonexistent");
+        let output = command.output().unwrap();
+        let err = String::from_utf8_lossy(&output.stderr).into_owned();
+        let report: serde_json::Value =
+            serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{version} {running}: {err}"));
+        assert_eq!(output.status.code(), Some(code), "{report:#}");
+        assert_eq!(report["source"], source, "{report:#}");
+        let found: Vec<&str> =
+            report["findings"].as_array().unwrap().iter().map(|f| f["rule"].as_str().unwrap()).collect();
+        assert_eq!(found, findings, "{report:#}");
+    }
+}
+
 #[test]
 fn a_wrong_command_line_is_64() {
     let folder = tempfile::tempdir().unwrap();

@@ -225,7 +225,7 @@ _tunnelwarden() {
             return 0
             ;;
         tunnelwarden__subcmd__audit__subcmd__ingress)
-            opts="-h --expect --tunnel --offline --json --markdown --help"
+            opts="-h --expect --tunnel --offline --root --json --markdown --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -236,6 +236,10 @@ _tunnelwarden() {
                     return 0
                     ;;
                 --tunnel)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --root)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -795,7 +799,7 @@ _tunnelwarden() {
             return 0
             ;;
         tunnelwarden__subcmd__route)
-            opts="-h --config --tunnel --json --markdown --help"
+            opts="-h --config --tunnel --root --json --markdown --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -806,6 +810,10 @@ _tunnelwarden() {
                     return 0
                     ;;
                 --tunnel)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --root)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

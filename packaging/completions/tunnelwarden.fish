@@ -69,6 +69,7 @@ complete -c tunnelwarden -n "__fish_tunnelwarden_using_subcommand audit; and not
 complete -c tunnelwarden -n "__fish_tunnelwarden_using_subcommand audit; and not __fish_seen_subcommand_from ingress help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c tunnelwarden -n "__fish_tunnelwarden_using_subcommand audit; and __fish_seen_subcommand_from ingress" -l expect -d 'A checklist: TOML with [[expect]], each with hostname, path and service [default: [[tunnel.expect]] of the configuration]' -r -F
 complete -c tunnelwarden -n "__fish_tunnelwarden_using_subcommand audit; and __fish_seen_subcommand_from ingress" -l tunnel -d 'The tunnel: its configured name or its unit [default: the only one]' -r
+complete -c tunnelwarden -n "__fish_tunnelwarden_using_subcommand audit; and __fish_seen_subcommand_from ingress" -l root -d 'Look for our own configuration below this directory instead of /' -r -F
 complete -c tunnelwarden -n "__fish_tunnelwarden_using_subcommand audit; and __fish_seen_subcommand_from ingress" -l offline -d 'Leave the services behind the rules alone'
 complete -c tunnelwarden -n "__fish_tunnelwarden_using_subcommand audit; and __fish_seen_subcommand_from ingress" -l json -d 'One JSON object'
 complete -c tunnelwarden -n "__fish_tunnelwarden_using_subcommand audit; and __fish_seen_subcommand_from ingress" -l markdown -d 'Markdown, to paste into a ticket'
@@ -77,6 +78,7 @@ complete -c tunnelwarden -n "__fish_tunnelwarden_using_subcommand audit; and __f
 complete -c tunnelwarden -n "__fish_tunnelwarden_using_subcommand audit; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c tunnelwarden -n "__fish_tunnelwarden_using_subcommand route" -l config -d 'A config.yml, or a manifest with a ConfigMap that holds one; - reads standard input [default: what the tunnel on this host runs with]' -r -F
 complete -c tunnelwarden -n "__fish_tunnelwarden_using_subcommand route" -l tunnel -d 'The tunnel: its configured name or its unit [default: the only one]' -r
+complete -c tunnelwarden -n "__fish_tunnelwarden_using_subcommand route" -l root -d 'Look for our own configuration below this directory instead of /' -r -F
 complete -c tunnelwarden -n "__fish_tunnelwarden_using_subcommand route" -l json -d 'One JSON object'
 complete -c tunnelwarden -n "__fish_tunnelwarden_using_subcommand route" -l markdown -d 'Markdown, to paste into a ticket'
 complete -c tunnelwarden -n "__fish_tunnelwarden_using_subcommand route" -s h -l help -d 'Print help'

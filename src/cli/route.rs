@@ -21,6 +21,9 @@ pub(super) struct Arguments {
     /// The tunnel: its configured name or its unit [default: the only one].
     #[arg(long, value_name = "NAME")]
     tunnel: Option<String>,
+    /// Look for our own configuration below this directory instead of /.
+    #[arg(long, value_name = "DIRECTORY", hide = true)]
+    root: Option<PathBuf>,
     #[command(flatten)]
     form: Form,
 }
@@ -41,7 +44,11 @@ pub(super) fn main(arguments: &Arguments) -> Exit {
             return Exit::Blind;
         }
     };
-    let of = Of { file: arguments.config.as_deref(), tunnel: arguments.tunnel.as_deref() };
+    let of = Of {
+        file: arguments.config.as_deref(),
+        tunnel: arguments.tunnel.as_deref(),
+        root: arguments.root.as_ref(),
+    };
     match runtime.block_on(load(of)) {
         Ok(rules) => report(rules, &arguments.url, &request).print(arguments.form),
         Err(exit) => exit,

@@ -140,7 +140,7 @@ async fn one(
 }
 
 /// Where cloudflared itself looks, of the places that a system service uses.
-fn usual_config(by_token: bool) -> Option<PathBuf> {
+pub(crate) fn usual_config(by_token: bool) -> Option<PathBuf> {
     if by_token {
         return None;
     }

@@ -73,7 +73,7 @@ impl Rule {
             Service::Http(address) | Service::Stream(address) => {
                 Some(Origin::Tcp { host: address.host.clone(), port: address.port? })
             }
-            Service::Unix(path) => Some(Origin::Unix(path.clone())),
+            Service::Unix { path, .. } => Some(Origin::Unix(path.clone())),
             Service::Status(_) | Service::HelloWorld | Service::SocksProxy | Service::Bastion => None,
         }
     }

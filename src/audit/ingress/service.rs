@@ -1,6 +1,6 @@
 //! Where a rule sends its requests, and cloudflared's words for what it does not take.
 
-use std::net::IpAddr;
+use core::net::IpAddr;
 
 use crate::client::cloudflared_config::OriginRequest;
 
@@ -11,8 +11,10 @@ pub enum Service {
     Http(Address),
     /// Any other scheme: a stream inside of a websocket.
     Stream(Address),
-    /// A socket's path.
-    Unix(String),
+    Unix {
+        path: String,
+        tls: bool,
+    },
     Status(u16),
     HelloWorld,
     SocksProxy,
@@ -42,8 +44,10 @@ pub(super) enum Refusal {
 /// Reads a service as cloudflared does.
 pub(super) fn service(text: &str, all: &OriginRequest, own: &OriginRequest) -> Result<Service, Refusal> {
     let other = |says: String| Err(Refusal::Other(says));
-    if let Some(path) = text.strip_prefix("unix:").or_else(|| text.strip_prefix("unix+tls:")) {
-        return Ok(Service::Unix(path.to_owned()));
+    for (prefix, tls) in [("unix:", false), ("unix+tls:", true)] {
+        if let Some(path) = text.strip_prefix(prefix) {
+            return Ok(Service::Unix { path: path.to_owned(), tls });
+        }
     }
     if let Some(code) = text.strip_prefix("http_status:") {
         return status(code).map_err(Refusal::Other);

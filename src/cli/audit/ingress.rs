@@ -30,6 +30,9 @@ pub(in crate::cli) struct Arguments {
     /// Leave the services behind the rules alone.
     #[arg(long)]
     offline: bool,
+    /// Look for our own configuration below this directory instead of /.
+    #[arg(long, value_name = "DIRECTORY", hide = true)]
+    root: Option<PathBuf>,
     #[command(flatten)]
     form: Form,
 }
@@ -60,7 +63,11 @@ pub(super) fn main(arguments: &Arguments) -> Exit {
 }
 
 async fn look(arguments: &Arguments, given: Option<Vec<Expected>>) -> Result<Report, Exit> {
-    let of = Of { file: arguments.file.as_deref(), tunnel: arguments.tunnel.as_deref() };
+    let of = Of {
+        file: arguments.file.as_deref(),
+        tunnel: arguments.tunnel.as_deref(),
+        root: arguments.root.as_ref(),
+    };
     let mut rules = load(of).await?;
     let expected = given.unwrap_or_else(|| std::mem::take(&mut rules.expected));
     let runs = match (rules.source, &arguments.file) {

@@ -1,7 +1,7 @@
 //! Which rules count: those of a file that was named, else those that the tunnel's cloudflared runs with.
 
 use std::io::ErrorKind;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use crate::audit::ingress::{Expected, Ingress};
@@ -21,6 +21,8 @@ pub(in crate::cli) struct Of<'a> {
     pub file: Option<&'a Path>,
     /// Configured name or unit.
     pub tunnel: Option<&'a str>,
+    /// tunnelwarden's own configuration lies below it.
+    pub root: Option<&'a PathBuf>,
 }
 
 /// Rules that count, and how that is known.
@@ -45,10 +47,11 @@ pub(in crate::cli) struct Rules {
 /// # Errors
 /// The exit code.
 pub(in crate::cli) async fn load(of: Of<'_>) -> Result<Rules, Exit> {
-    let loaded = config::load(&crate::cli::roots(None), config::process_environment()).map_err(|errors| {
-        say(&errors.to_string());
-        Exit::BadConfig
-    })?;
+    let loaded =
+        config::load(&crate::cli::roots(of.root), config::process_environment()).map_err(|errors| {
+            say(&errors.to_string());
+            Exit::BadConfig
+        })?;
     let Some(file) = of.file else { return of_tunnel(&loaded.settings, of.tunnel).await };
     let named = |tunnel: &&config::Tunnel| match of.tunnel {
         Some(name) => tunnel.name.as_deref() == Some(name) || tunnel.unit.as_str() == name,
@@ -91,81 +94,141 @@ fn of_file(read: &IngressFile, path: &Path) -> Rules {
     }
 }
 
+/// Where a tunnel's rules are.
+struct Seat {
+    name: String,
+    unit: String,
+    config: Option<PathBuf>,
+    metrics: Option<SocketAddr>,
+    /// Whose a port may be that is believed.
+    users: Vec<u32>,
+}
+
 async fn of_tunnel(settings: &Settings, name: Option<&str>) -> Result<Rules, Exit> {
     step("asking systemd which units run a tunnel");
     let asked = async { discover::tunnels(&Systemd::connect().await?, settings).await };
-    let found = asked.await.map_err(|error| {
-        say(&format!("cannot ask systemd for the tunnel's configuration: {error}"));
-        say("name the file: tunnelwarden audit ingress /etc/cloudflared/config.yml");
-        Exit::Blind
-    })?;
-    let tunnel = choose(&found, name)?;
-    let of = settings.tunnels.iter().find(|configured| configured.unit.as_str() == tunnel.unit);
-    let running = running(tunnel, found.len() == 1).await;
-    let file = tunnel.files.config.as_ref().map(|path| (path, cloudflared_config::read_ingress(path)));
-    let mut rules = match (running, file) {
+    let seats = match asked.await {
+        Ok(found) => found.iter().map(Seat::of_unit).collect(),
+        Err(error) => {
+            step(&format!(
+                "systemd cannot be asked ({:#}), so looking in the usual places",
+                anyhow::Error::from(error)
+            ));
+            usual(settings)
+        }
+    };
+    let seat = choose(&seats, name)?;
+    let configured = settings.tunnels.iter().find(|configured| configured.unit.as_str() == seat.unit);
+    let running = running(seat, seats.len() == 1).await;
+    let file = seat.config.as_deref().map(|path| (path, cloudflared_config::read_ingress(path)));
+    let mut rules = effective(seat, running, file)?;
+    rules.facts.insert(0, ("unit".to_owned(), seat.unit.clone()));
+    rules.expected = configured.map(expected).unwrap_or_default();
+    Ok(rules)
+}
+
+/// The rules that count, of those that cloudflared runs with and those of its file.
+fn effective(
+    seat: &Seat,
+    running: Result<(SocketAddr, EffectiveConfig), String>,
+    file: Option<(&Path, Result<IngressFile, ConfigError>)>,
+) -> Result<Rules, Exit> {
+    let counts = |text: String| ("counts".to_owned(), text);
+    match (running, file) {
         (Ok((address, running)), file) if 0 <= running.version => {
             let mut rules = of_running(&running, address);
-            rules.facts.push((
-                "counts".to_owned(),
-                format!(
-                    "the rules that Cloudflare gave, version {}; those of a file do not",
-                    running.version
-                ),
-            ));
+            let version = running.version;
+            rules.facts.push(counts(format!(
+                "the rules from Cloudflare, version {version}; those of a file do not"
+            )));
             if let Some((path, Ok(read))) = file
                 && !read.rules.is_empty()
             {
                 rules.findings.push(ignored(path));
             }
-            rules
+            Ok(rules)
         }
         (Ok((address, running)), Some((path, Ok(read)))) => {
             let mut rules = of_file(&read, path);
             let (now, _) = Ingress::of(&as_file(&running), "");
-            let counts = if rules.ingress.same_rules(&now) {
-                format!("this file; cloudflared runs with it ({address})")
+            if rules.ingress.same_rules(&now) {
+                rules.facts.push(counts(format!("this file; cloudflared runs with it ({address})")));
             } else {
                 rules.findings.push(stale(path));
-                format!("this file, after a restart; cloudflared runs with other rules ({address})")
-            };
-            rules.facts.push(("counts".to_owned(), counts));
-            rules
+                let says =
+                    format!("this file, after a restart; cloudflared runs with other rules ({address})");
+                rules.facts.push(counts(says));
+            }
+            Ok(rules)
         }
         (Ok((address, running)), Some((_, Err(error)))) => {
             let mut rules = of_running(&running, address);
             rules.blind.push(told(&error));
-            rules
+            Ok(rules)
         }
-        (Ok((address, running)), None) => of_running(&running, address),
+        (Ok((address, running)), None) => Ok(of_running(&running, address)),
         (Err(why), Some((path, Ok(read)))) => {
             let mut rules = of_file(&read, path);
-            rules.blind.push(format!("What cloudflared runs with is not known: {why}."));
-            rules
+            rules.blind.push(format!(
+                "Which rules cloudflared runs with: {why}. If the tunnel is managed at Cloudflare, this file does not count."
+            ));
+            Ok(rules)
         }
         (Err(_), Some((_, Err(error)))) => {
             say(&told(&error));
-            return Err(Exit::Blind);
+            Err(Exit::Blind)
         }
         (Err(why), None) => {
             say(&format!(
-                "{} has no configuration file, and its cloudflared cannot be asked: {why}",
-                tunnel.unit
+                "no configuration file is known of {}, and its cloudflared cannot be asked: {why}",
+                seat.unit
             ));
-            return Err(Exit::Blind);
+            say("name the file: tunnelwarden audit ingress FILE, or tunnelwarden route URL --config FILE");
+            Err(Exit::Blind)
         }
-    };
-    rules.facts.insert(0, ("unit".to_owned(), tunnel.unit.clone()));
-    rules.expected = of.map(expected).unwrap_or_default();
-    Ok(rules)
+    }
 }
 
-fn choose<'a>(found: &'a [Found], name: Option<&str>) -> Result<&'a Found, Exit> {
-    let names = || found.iter().map(|tunnel| tunnel.name.as_str()).collect::<Vec<_>>().join(", ");
-    match (name, found) {
+impl Seat {
+    fn of_unit(found: &Found) -> Self {
+        Self {
+            name: found.name.clone(),
+            unit: found.unit.clone(),
+            config: found.files.config.clone(),
+            metrics: found.port.configured,
+            users: vec![found.port.uid],
+        }
+    }
+}
+
+/// Without systemd: what is configured, or else where cloudflared itself looks.
+fn usual(settings: &Settings) -> Vec<Seat> {
+    let users = vec![0, rustix::process::getuid().as_raw()];
+    let mut seats: Vec<Seat> = settings
+        .tunnels
+        .iter()
+        .map(|tunnel| Seat {
+            name: tunnel.name.clone().unwrap_or_else(|| tunnel.unit.as_str().to_owned()),
+            unit: tunnel.unit.as_str().to_owned(),
+            config: tunnel.config.clone().or_else(|| discover::usual_config(false)),
+            metrics: tunnel.metrics,
+            users: users.clone(),
+        })
+        .collect();
+    if seats.is_empty() {
+        let unit = "cloudflared.service".to_owned();
+        let config = discover::usual_config(false);
+        seats.push(Seat { name: unit.clone(), unit, config, metrics: None, users });
+    }
+    seats
+}
+
+fn choose<'a>(seats: &'a [Seat], name: Option<&str>) -> Result<&'a Seat, Exit> {
+    let names = || seats.iter().map(|seat| seat.name.as_str()).collect::<Vec<_>>().join(", ");
+    match (name, seats) {
         (None, [only]) => Ok(only),
         (_, []) => {
-            say("no unit on this host runs a tunnel; name a file: tunnelwarden audit ingress FILE");
+            say("no unit on this host runs a tunnel; name the file: tunnelwarden audit ingress FILE");
             Err(Exit::Blind)
         }
         (None, _) => {
@@ -173,7 +236,7 @@ fn choose<'a>(found: &'a [Found], name: Option<&str>) -> Result<&'a Found, Exit>
             Err(Exit::Usage)
         }
         (Some(name), _) => {
-            found.iter().find(|tunnel| tunnel.name == name || tunnel.unit == name).ok_or_else(|| {
+            seats.iter().find(|seat| seat.name == name || seat.unit == name).ok_or_else(|| {
                 say(&format!("no tunnel is called {name}; there is {}", names()));
                 Exit::Usage
             })
@@ -182,34 +245,34 @@ fn choose<'a>(found: &'a [Found], name: Option<&str>) -> Result<&'a Found, Exit>
 }
 
 /// The rules that the tunnel's cloudflared runs with, from a port that is surely its own.
-async fn running(tunnel: &Found, only: bool) -> Result<(SocketAddr, EffectiveConfig), String> {
-    let local = |address: SocketAddr| match address.ip() {
-        ip if ip.is_unspecified() => SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), address.port()),
-        _ => address,
+async fn running(seat: &Seat, only: bool) -> Result<(SocketAddr, EffectiveConfig), String> {
+    let local = |address: SocketAddr| {
+        let any = address.ip().is_unspecified();
+        if any { SocketAddr::from((Ipv4Addr::LOCALHOST, address.port())) } else { address }
     };
-    let candidates: Vec<SocketAddr> = match tunnel.port.configured {
+    let candidates: Vec<SocketAddr> = match seat.metrics {
         Some(address) => vec![local(address)],
         None if only => {
             cloudflared::PORTS.map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port))).collect()
         }
         None => {
             return Err(
-                "there are several tunnels, and which port is whose is not known; set metrics under \
-                        [[tunnel]]"
+                "of several tunnels it is not known whose port is which; set metrics under each [[tunnel]]"
                     .into(),
             );
         }
     };
     step("asking cloudflared for the rules that it runs with");
-    let mut why = "nothing of cloudflared's listens on its usual ports".to_owned();
+    let mut why = "nothing of cloudflared's listens where it usually does".to_owned();
     for address in candidates {
-        match cloudflared::socket_owner(address).map(|owner| owner.belongs_to(tunnel.port.uid)) {
-            Ok(Some(true)) => match cloudflared::config(address).await {
-                Ok(config) => return Ok((address, config)),
-                Err(error) => why = error.to_string(),
-            },
-            Ok(Some(false) | None) => why = format!("what listens on {address} may be somebody else's"),
-            Err(_) => {}
+        let Ok(owner) = cloudflared::socket_owner(address) else { continue };
+        if !seat.users.iter().any(|user| owner.belongs_to(*user) == Some(true)) {
+            why = format!("what listens on {address} may be somebody else's");
+            continue;
+        }
+        match cloudflared::config(address).await {
+            Ok(config) => return Ok((address, config)),
+            Err(error) => why = error.to_string(),
         }
     }
     Err(why)
@@ -224,7 +287,17 @@ fn as_file(running: &EffectiveConfig) -> IngressFile {
         service: of(&rule.service),
         ..WrittenRule::default()
     });
-    IngressFile { rules: rules.collect(), ..IngressFile::default() }
+    let mut rules: Vec<WrittenRule> = rules.collect();
+    // What it does where it has none.
+    if let [only] = rules.as_slice()
+        && running.version < 0
+        && only.service.text == "http_status:503"
+        && only.hostname.text.is_empty()
+        && only.path.text.is_empty()
+    {
+        rules.clear();
+    }
+    IngressFile { rules, ..IngressFile::default() }
 }
 
 fn of_running(running: &EffectiveConfig, address: SocketAddr) -> Rules {
