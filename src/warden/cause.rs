@@ -225,8 +225,8 @@ const ENTRIES: [Entry; 29] = [
         Cause::Misrouted,
         "Misrouted",
         "misrouted",
-        "Connections are held, and only some names give 1033, or none was ever through, or requests still arrive; or DNS or the record of a name leads elsewhere or is missing, in two looks.",
-        "Check the DNS record of each failing name: it must be a proxied CNAME to <this tunnel's id>.cfargotunnel.com; a name that nobody is to reach does not belong into the ingress.",
+        "Connections are held, and only some names give 1033, or none was ever through, or requests still arrive, or names come and go; or DNS or the record of a name leads elsewhere or is missing, in two looks.",
+        "Check the DNS record of each failing name: it must be a proxied CNAME to <this tunnel's id>.cfargotunnel.com; a name that nobody is to reach does not belong into the ingress. If names come and go, look at the tunnel's other connectors.",
     ),
     entry(
         Cause::ConnectorPhantom,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::cause::Cause;
 use super::evidence::{Active, Answer, Control, Job, Load, NameSight, NameTrack, Ready, Transport};
 use super::facts::Facts;
-use super::track::{FULL, Origin};
+use super::track::{FULL, Origin, PROPAGATION};
 
 /// How a tunnel is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -125,8 +125,6 @@ pub fn diagnose(facts: &Facts<'_>) -> Verdict {
     Verdict { health, cause: Some(rule.cause) }
 }
 
-/// A registration younger than this: the edge may not have learnt of it everywhere.
-pub const PROPAGATION: Duration = Duration::from_secs(60);
 const PLANNED_GRACE: Duration = Duration::from_secs(90);
 /// Attempts come 1 to 64 s apart.
 const DIAL_RECENT: Duration = Duration::from_secs(150);
@@ -372,7 +370,12 @@ fn misrouted(f: &Facts<'_>) -> bool {
     }
     let failing = failing.len();
     let never_through = f.life().is_some_and(|life| life.watched_whole && !life.through);
-    failing > 0 && (never_through || f.track.requests_rising() == Some(true) || listed_live(f) == Some(true))
+    let rising = f.track.requests_rising() == Some(true);
+    failing > 0
+        && (never_through
+            || rising
+            || listed_live(f) == Some(true)
+            || (f.comes_and_goes() && !bad_for_long(f)))
 }
 
 /// Cloudflare's records list live connections of this very connector; `None` if they were not read late enough to know
@@ -401,6 +404,11 @@ fn ingress_empty(f: &Facts<'_>) -> bool {
     connected(f) && told && all_503 && f.age(rules).is_some_and(|age| RULES_SETTLED < age)
 }
 
+/// The same for so long that less else is needed to believe it.
+fn bad_for_long(f: &Facts<'_>) -> bool {
+    f.age(f.track.names_bad_since).is_some_and(|age| UNPROVEN_PHANTOM_FOR <= age)
+}
+
 fn phantom(f: &Facts<'_>) -> bool {
     let twice = f.conclusive().all(|(_, track, _)| 2 <= track.streak);
     if !connected(f) || !f.all(Answer::TunnelError) || !twice || !f.dial_ok() {
@@ -408,8 +416,7 @@ fn phantom(f: &Facts<'_>) -> bool {
     }
     // Whoever is served elsewhere would lose that: then it takes as long as where the past is not known.
     let known = f.life().is_some_and(|life| life.through) && !f.served_elsewhere();
-    let long = f.age(f.track.names_bad_since).is_some_and(|age| UNPROVEN_PHANTOM_FOR <= age);
-    (known || long || listed_lost(f))
+    (known || bad_for_long(f) || listed_lost(f))
         && f.track.requests_rising() != Some(true)
         && !f.registered_within(PROPAGATION)
         && !f.within(f.track.astray, MENDED_SETTLES)

@@ -102,6 +102,11 @@ fn claim(cause: Cause, f: &Facts<'_>) -> String {
         {
             "cloudflared is connected and a public name does not exist in DNS".into()
         }
+        Cause::Misrouted if f.comes_and_goes() => {
+            "cloudflared is connected and names come and go, so another connector of the tunnel answers for them \
+             now and then, and fails"
+                .into()
+        }
         Cause::Misrouted => {
             "cloudflared is connected and names still fail, so their route points elsewhere".into()
         }

@@ -9,7 +9,7 @@ use super::evidence::{
 use super::policy::Policy;
 use super::route::Fault;
 use super::time::Now;
-use super::track::{EdgeTrack, FULL, Life, Track};
+use super::track::{COMES_AND_GOES, EdgeTrack, FULL, Life, Track};
 
 /// Fresh facts about one tunnel and its host. Borrowed: made anew for each judgement.
 #[derive(Clone, Debug)]
@@ -302,6 +302,13 @@ impl<'a> Facts<'a> {
     /// A registration happened not longer ago than this; the edge may still be learning of it.
     pub fn registered_within(&self, span: Duration) -> bool {
         self.within(self.log.registered, span) || self.within(self.track.connected_since, span)
+    }
+
+    /// Names have twice come back from 1033 lately while the connections of this process stood. A lost route does not
+    /// return by itself: something beside this connector answers for them now and then.
+    pub fn comes_and_goes(&self) -> bool {
+        let came_back = self.life().and_then(|life| life.came_back);
+        came_back.is_some_and(|(at, times)| 2 <= times && self.now.since(at) < COMES_AND_GOES)
     }
 
     /// Connections that this connector is expected to hold.

@@ -22,7 +22,7 @@ use super::remedy::{Ending, Outcome, Remedy};
 use super::telling::{tell, tell_blindness, tell_holds};
 use super::time::Now;
 use super::track::EdgeTrack;
-use super::tunnel::{Phase, Tunnel, UNKNOWN_PAUSES};
+use super::tunnel::{Looked, Phase, Tunnel, UNKNOWN_PAUSES};
 
 /// Everything that can happen.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -406,9 +406,14 @@ struct Around<'a> {
 fn judge(tunnel: &mut Tunnel, around: &Around<'_>, now: Now, out: &mut Vec<Command>) {
     let Around { policy, host, edge_track, shaken, .. } = *around;
     let facts = tunnel.facts(now, policy, host, edge_track, shaken);
-    let (through, conclusive) = (facts.through(), facts.conclusive().next().is_some());
-    let (astray, connections) = (facts.astray().next().is_some(), facts.connections);
-    let mut dirty = tunnel.follow(now, through, conclusive, astray, connections);
+    let looked = Looked {
+        through: facts.through(),
+        conclusive: facts.conclusive().next().is_some(),
+        unrouted: facts.answering(super::evidence::Answer::TunnelError) > 0,
+        astray: facts.astray().next().is_some(),
+    };
+    let connections = facts.connections;
+    let mut dirty = tunnel.follow(now, looked, connections);
 
     let facts = tunnel.facts(now, policy, host, edge_track, shaken);
     let verdict = diagnose(&facts);

@@ -26,6 +26,8 @@ pub struct Life {
     pub watched_whole: bool,
     /// A public answer came through while it ran.
     pub through: bool,
+    /// When names that gave 1033 last came back with its connections untouched, and how often in a row.
+    pub came_back: Option<(Duration, u32)>,
 }
 
 /// Counters at the moment when the names began to fail, to compare with later ones.
@@ -55,6 +57,8 @@ pub struct Track {
     pub names_bad_since: Option<Duration>,
     /// DNS or a record last led visitors elsewhere at this time.
     pub astray: Option<Duration>,
+    /// Some name has given 1033 since no name is through.
+    pub unrouted: bool,
     /// All conclusive names have been served since.
     pub names_good_since: Option<Duration>,
     pub baseline: Option<Baseline>,
@@ -69,6 +73,10 @@ pub struct Track {
 /// Connections that a connector normally holds.
 pub const FULL: u8 = 4;
 const STARTS_KEPT: usize = 16;
+/// A registration younger than this: the edge may not have learnt of it everywhere.
+pub const PROPAGATION: Duration = Duration::from_secs(60);
+/// Names that came back by themselves are remembered for so long.
+pub const COMES_AND_GOES: Duration = Duration::from_secs(600);
 
 impl Track {
     /// Takes in what systemd said. `ours` tells whether a new life is our doing, `known` is what
@@ -103,7 +111,7 @@ impl Track {
             let fresh_start = now.since(began) < Duration::from_secs(20);
             (origin != Origin::Before || fresh_start, false)
         });
-        self.life = Some(Life { invocation, origin, began, watched_whole, through });
+        self.life = Some(Life { invocation, origin, began, watched_whole, through, came_back: None });
         self.starts.push(began);
         if STARTS_KEPT < self.starts.len() {
             self.starts.remove(0);
@@ -150,6 +158,21 @@ impl Track {
         }
         if let Some(counters) = sight.counters {
             self.count(now, sight.connector.as_deref(), counters);
+        }
+    }
+
+    /// A name is through again. If the edge said 1033 before, and no connection was made since or shortly before, it was
+    /// not this process that was lost and found.
+    pub(super) fn came_through(&mut self, now: Now, registered: Option<Duration>) {
+        let Some(bad) = self.names_bad_since.take() else { return };
+        let newest = registered.max(self.connected_since);
+        let untouched = self.connected_since.is_some() && newest.is_some_and(|at| at + PROPAGATION <= bad);
+        if std::mem::take(&mut self.unrouted)
+            && untouched
+            && let Some(life) = &mut self.life
+        {
+            let lately = life.came_back.filter(|(at, _)| now.since(*at) < COMES_AND_GOES);
+            life.came_back = Some((now.boot, lately.map_or(1, |(_, times)| times.saturating_add(1))));
         }
     }
 

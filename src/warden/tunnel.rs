@@ -88,6 +88,19 @@ const NEGATIVE_CACHE: Duration = Duration::from_secs(15);
 const PROOF_ROUNDS: u32 = 3;
 const PROOF_WITHOUT_NAMES: Duration = Duration::from_secs(60);
 
+/// What the latest looks at the public names say together.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Looked {
+    /// Some name's answer came through the tunnel.
+    pub(super) through: bool,
+    /// Some name's answer says something of the tunnel.
+    pub(super) conclusive: bool,
+    /// Some name gives 1033.
+    pub(super) unrouted: bool,
+    /// Some name leads elsewhere.
+    pub(super) astray: bool,
+}
+
 impl Tunnel {
     pub(super) fn new(unit: String, history: History, now: Now) -> Self {
         Self {
@@ -201,22 +214,17 @@ impl Tunnel {
 
     /// What follows from the facts over time: since when names are bad, whose life came through, the latch.
     /// True if something that must survive us has changed.
-    pub(super) fn follow(
-        &mut self,
-        now: Now,
-        through: bool,
-        conclusive: bool,
-        astray: bool,
-        connections: Option<u8>,
-    ) -> bool {
+    pub(super) fn follow(&mut self, now: Now, looked: Looked, connections: Option<u8>) -> bool {
         let mut dirty = false;
+        let Looked { through, conclusive, unrouted, astray } = looked;
         if astray {
             self.track.astray = Some(now.boot);
         }
         if through {
-            self.track.names_bad_since = None;
+            self.track.came_through(now, self.evidence.log.registered);
         } else if conclusive {
             self.track.names_bad_since.get_or_insert(now.boot);
+            self.track.unrouted |= unrouted;
         }
         match connections {
             Some(0) => {
