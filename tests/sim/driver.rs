@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde_json::json;
+use tunnelwarden::warden::diagnosis::Health;
 use tunnelwarden::warden::evidence::{
     Answer, Blind, Control, Counters, EdgeSight, Exchange, FilesSight, Finding, HostFinding, HostSight, Line,
     Link, LogLine, NameSight, Ready, ReadySight, Setup, Transport,
@@ -11,7 +12,7 @@ use tunnelwarden::warden::history::Histories;
 use tunnelwarden::warden::machine::{Command, Event, Memory, Warden};
 use tunnelwarden::warden::operator::{Pause, Request};
 use tunnelwarden::warden::policy::Policy;
-use tunnelwarden::warden::remedy::{Outcome, Remedy};
+use tunnelwarden::warden::remedy::{Failure, Outcome, Remedy};
 use tunnelwarden::warden::time::Now;
 use tunnelwarden::warden::tunnel::Phase;
 
@@ -23,6 +24,9 @@ const NAME: &str = "app.example.com";
 
 /// The loop wakes at least once a second while anything is under way.
 const LATE: Duration = Duration::from_secs(2);
+
+/// After so much calm nothing more is to come.
+const CALM_FOR: f64 = 90.0;
 
 /// What came of it.
 #[derive(Default)]
@@ -44,11 +48,16 @@ struct Run<'a> {
     faults: Faults,
     warden: Warden,
     policy: Policy,
+    /// What the state file holds, and what went to the runtime directory instead because the disk was full.
     kept: Histories,
+    kept_elsewhere: Option<Histories>,
+    /// Neither place took the last writing.
+    unkept: bool,
     hurry: bool,
     wall_off: f64,
     look_at: f64,
     acting_until: Option<f64>,
+    refused_at: f64,
     name_at: f64,
     ready_at: f64,
     edge_at: f64,
@@ -75,10 +84,13 @@ pub(crate) fn play(world: World, incident: &Incident, faults: Faults, policy: &P
         warden: Warden::new(policy.clone(), Memory::default()),
         policy: policy.clone(),
         kept: Histories::default(),
+        kept_elsewhere: None,
+        unkept: false,
         hurry: false,
         wall_off: 0.0,
         look_at: NEVER,
         acting_until: None,
+        refused_at: NEVER,
         name_at: 1.0,
         ready_at: 0.5,
         edge_at: 0.2,
@@ -100,13 +112,22 @@ impl Run<'_> {
         let mut turns = self.incident.turns.iter().copied().peekable();
         let (mut crash, mut jump) =
             (self.faults.crash_at.unwrap_or(NEVER), self.faults.clock_jump_at.unwrap_or(NEVER));
+        if let Some(at) = self.faults.full.and_then(|full| full.crash_at) {
+            crash = at;
+        }
+        let mut calm_since = NEVER;
         let (mut ask, mut pause) =
             (self.faults.asked_at.unwrap_or(NEVER), self.faults.paused_at.unwrap_or(NEVER));
         let mut now = 0.0;
         while now < self.incident.until {
             let turn_at = turns.peek().map_or(NEVER, |(at, _)| *at);
             let eyes = if self.back_at == NEVER {
-                self.name_at.min(self.ready_at).min(self.edge_at).min(self.wake_at).min(self.look_at)
+                self.name_at
+                    .min(self.ready_at)
+                    .min(self.edge_at)
+                    .min(self.wake_at)
+                    .min(self.look_at)
+                    .min(self.refused_at)
             } else {
                 self.back_at
             };
@@ -124,6 +145,8 @@ impl Run<'_> {
                 changed |= !matches!(turn, Turn::Origin(_) | Turn::Dns(_));
                 if turn == Turn::Reboot {
                     self.back_at = now + 10.0;
+                    // The runtime directory is gone with the boot.
+                    self.kept_elsewhere = None;
                 }
             }
             let could = self.world.could_come_up();
@@ -160,8 +183,21 @@ impl Run<'_> {
                 self.world.said.clear();
                 self.world.job_done_at = None;
             }
+            let to_come = turns.peek().is_some() || crash.min(jump).min(ask).min(pause) < NEVER;
+            calm_since = if to_come || !self.calm() { NEVER } else { calm_since.min(now) };
+            if calm_since + CALM_FOR <= now {
+                break;
+            }
         }
         self.check_end();
+    }
+
+    /// Nothing is under way, in the world or with us.
+    fn calm(&self) -> bool {
+        let healthy = self.warden.tunnels().all(|tunnel| {
+            tunnel.verdict.health == Health::Healthy && matches!(tunnel.phase, Phase::Watching)
+        });
+        healthy && self.back_at == NEVER && self.world.served() && self.world.next() == NEVER
     }
 
     fn person_asks(&mut self) {
@@ -184,8 +220,9 @@ impl Run<'_> {
     fn come_back(&mut self) {
         self.say("our daemon is back");
         let paused = self.warden.paused().cloned();
-        let memory = Memory { histories: self.kept.clone(), paused, ..Memory::default() };
-        (self.hurry, self.look_at, self.acting_until) = (false, NEVER, None);
+        let histories = self.kept_elsewhere.as_ref().unwrap_or(&self.kept).clone();
+        let memory = Memory { histories, paused, ..Memory::default() };
+        (self.hurry, self.look_at, self.acting_until, self.refused_at) = (false, NEVER, None, NEVER);
         self.begin(memory);
         (self.name_at, self.ready_at, self.edge_at) = (self.world.now, self.world.now, self.world.now);
     }
@@ -208,7 +245,7 @@ impl Run<'_> {
         }));
         self.observed(Finding::Journal(Ok(())));
         let host = HostSight { route: true, ..HostSight::default() };
-        self.tell(Event::HostObserved(HostFinding::Host(Ok(host))));
+        self.sensed(Event::HostObserved(HostFinding::Host(Ok(host))));
         self.see_unit();
     }
 
@@ -222,6 +259,11 @@ impl Run<'_> {
         if self.world.job_done_at.take().is_some() && self.acting_until.take().is_some() {
             self.see_unit();
             self.tell(Event::RemedyDone { unit: UNIT.into(), outcome: Outcome::Done });
+        }
+        if self.refused_at <= now {
+            self.refused_at = NEVER;
+            let outcome = Outcome::Failed { kind: Failure::NotRemembered, detail: String::new() };
+            self.tell(Event::RemedyDone { unit: UNIT.into(), outcome });
         }
         if self.look_at <= now {
             self.look_at = NEVER;
@@ -307,13 +349,13 @@ impl Run<'_> {
         let changed = world.files_changed.map(|at| Duration::from_secs_f64(1.8e9 + at));
         let blind = self.blind();
         self.observed(Finding::Files(FilesSight { unusable: None, changed }));
-        self.tell(Event::HostObserved(HostFinding::Host(Ok(host))));
-        self.tell(Event::HostObserved(HostFinding::Control(if blind {
+        self.sensed(Event::HostObserved(HostFinding::Host(Ok(host))));
+        self.sensed(Event::HostObserved(HostFinding::Control(if blind {
             Err(Blind::TimedOut)
         } else {
             Ok(control)
         })));
-        self.tell(Event::HostObserved(HostFinding::Edge(if blind {
+        self.sensed(Event::HostObserved(HostFinding::Edge(if blind {
             Err(Blind::TimedOut)
         } else {
             Ok(sight)
@@ -327,7 +369,25 @@ impl Run<'_> {
     }
 
     fn observed(&mut self, finding: Finding) {
-        self.tell(Event::Observed { unit: UNIT.into(), finding });
+        self.sensed(Event::Observed { unit: UNIT.into(), finding });
+    }
+
+    /// What a sense has to say, if it arrives.
+    fn sensed(&mut self, event: Event) {
+        if self.faults.lost == 0.0 || !self.world.rng.chance(self.faults.lost) {
+            self.tell(event);
+        }
+    }
+
+    fn persist(&mut self) {
+        let now = self.world.now;
+        let full = self.faults.full.filter(|full| full.from <= now && now < full.to);
+        self.unkept = full.is_some_and(|full| !full.elsewhere);
+        match full {
+            Some(full) if full.elsewhere => self.kept_elsewhere = Some(self.warden.histories()),
+            Some(_) => (),
+            None => (self.kept, self.kept_elsewhere) = (self.warden.histories(), None),
+        }
     }
 
     fn now(&self) -> Now {
@@ -363,7 +423,7 @@ impl Run<'_> {
                     }
                 }
                 Command::Look { .. } => self.look_at = self.world.now + 0.3,
-                Command::Persist => self.kept = self.warden.histories(),
+                Command::Persist => self.persist(),
                 Command::Apply { remedy, .. } => self.apply(remedy),
                 Command::Tell(note) => {
                     if self.talk {
@@ -381,6 +441,12 @@ impl Run<'_> {
             self.course.events.push(json!({ "ordered": remedy }).to_string());
         }
         let now = self.world.now;
+        if self.unkept {
+            // The hands do nothing that would be forgotten.
+            self.say("the charge cannot be written: nothing is done");
+            self.refused_at = now + 0.01;
+            return;
+        }
         self.check_act(remedy);
         let carries = self.world.carries() && self.world.held > 0;
         let could = self.world.could_come_up();
@@ -406,7 +472,9 @@ impl Run<'_> {
         if self.faults.memory_lost {
             self.violate("acted although its memory was lost");
         }
-        if !self.kept.values().any(|history| history.in_flight.is_some()) {
+        let kept = self.kept_elsewhere.as_ref().unwrap_or(&self.kept);
+        if !kept.values().any(|history| history.in_flight.is_some_and(|flight| flight.at == self.now().boot))
+        {
             self.violate("acted before the charge was kept");
         }
         if self.acting_until.is_some() {
@@ -435,10 +503,15 @@ impl Run<'_> {
         if self.incident.hopeless_from + 30.0 <= now && now < self.incident.hopeless_until {
             self.violate(&format!("{} for what no restart can mend", remedy.name()));
         }
+        if self.world.comes_and_goes() && self.faults.none() && self.incident.cure == Cure::Never {
+            self.violate(&format!("{} for another connector's fault", remedy.name()));
+        }
         if self.blocked_since + 15.0 <= now && 0 < self.dials && self.faults.none() {
             self.violate("ordered a process that could not come up");
         }
-        if self.world.carries() && self.world.held > 0 {
+        // Of its share beside an ill replica only the counters tell, if they arrive.
+        let told = self.faults.none() || !self.world.beside_ill_replica();
+        if told && self.world.carries() && self.world.held > 0 {
             self.violate("ended live connections");
         }
         if self.incident.cure == Cure::Healthy {

@@ -29,7 +29,7 @@ pub(crate) struct Incident {
     pub(crate) until: f64,
 }
 
-pub(crate) const KINDS: usize = 30;
+pub(crate) const KINDS: usize = 36;
 /// Two probe rounds at their calm pace, what must be sustained, and the last look.
 const PHANTOM: u32 = 15 + 12 + 6;
 
@@ -39,7 +39,8 @@ pub(crate) fn befall(world: &mut World) -> Incident {
     of_kind(kind, world)
 }
 
-fn of_kind(kind: usize, world: &mut World) -> Incident {
+/// The incident of that kind.
+pub(crate) fn of_kind(kind: usize, world: &mut World) -> Incident {
     let rng = &mut world.rng;
     let at = rng.between(75.0, 110.0);
     let lasts = rng.between(20.0, 420.0);
@@ -242,6 +243,60 @@ fn of_kind(kind: usize, world: &mut World) -> Incident {
             let blip = rng.between(2.0, 20.0);
             incident.turns.extend([(at, Turn::Misroute(true)), (at + blip, Turn::Misroute(false))]);
         }
+        29 => {
+            // Another connector of the tunnel is ill: this one answers its part, and nothing here can mend the rest.
+            incident.name = "replica ill";
+            incident.cure = Cure::Never;
+            let part = rng.between(0.2, 0.9);
+            incident.turns.extend([(at, Turn::ReplicaIll(part)), (at + lasts, Turn::Replica(true))]);
+            incident.until = at + lasts + 120.0;
+        }
+        30 => {
+            // Whoever comes from here lands there: from this host alone it looks as a phantom does.
+            incident.name = "replica ill and nearer";
+            incident.turns.extend([(at, Turn::ReplicaIll(1.0)), (at + lasts, Turn::Replica(false))]);
+        }
+        31 => {
+            incident.name = "replica covers, then fails";
+            incident.turns.push((at - 1.0, Turn::Replica(true)));
+            incident.turns.extend(both(Way::Refused).map(|turn| (at, turn)));
+            incident.turns.push((at + lasts / 2.0, Turn::Replica(false)));
+            incident.turns.extend(both(Way::Open).map(|turn| (at + lasts, turn)));
+            incident.cure = Cure::Within(45 + 20);
+            incident.curable_from = at + lasts;
+            incident.until = at + lasts + 420.0;
+        }
+        32 => {
+            // While the replica serves, nothing is wrong for a visitor; then a phantom is uncovered.
+            incident.name = "phantom behind a replica";
+            incident.turns.extend([
+                (at - 1.0, Turn::Replica(true)),
+                (at, Turn::Forget),
+                (at + lasts, Turn::Replica(false)),
+            ]);
+            incident.cure = Cure::Within(PHANTOM);
+            incident.curable_from = at + lasts;
+            incident.until = at + lasts + 420.0;
+        }
+        33 => {
+            incident.name = "both ill";
+            incident.turns.extend(both(Way::Refused).map(|turn| (at, turn)));
+            incident.turns.push((at + 5.0, Turn::ReplicaIll(rng.between(0.2, 0.9))));
+            incident.turns.extend(both(Way::Open).map(|turn| (at + lasts, turn)));
+            incident.until = at + lasts + 420.0;
+        }
+        34 => {
+            // It opens for a moment, again and again: an act that fell into it would find the door shut.
+            incident.name = "7844 flaps";
+            let (mut when, times) = (at, 2 + rng.below(5));
+            for _ in 0..times {
+                incident.turns.extend(both(Way::Refused).map(|turn| (when, turn)));
+                when += rng.between(10.0, 90.0);
+                incident.turns.extend(both(Way::Open).map(|turn| (when, turn)));
+                when += rng.between(3.0, 40.0);
+            }
+            incident.until = when + 420.0;
+        }
         _ => {
             incident.name = "healthy";
             incident.cure = Cure::Healthy;
@@ -265,6 +320,20 @@ pub(crate) struct Faults {
     pub(crate) asked_at: Option<f64>,
     /// A person pauses us then, for five minutes.
     pub(crate) paused_at: Option<f64>,
+    /// This part of what the senses say never arrives.
+    pub(crate) lost: f64,
+    pub(crate) full: Option<FullDisk>,
+}
+
+/// The disk takes nothing for a while.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FullDisk {
+    pub(crate) from: f64,
+    pub(crate) to: f64,
+    /// The runtime directory takes it.
+    pub(crate) elsewhere: bool,
+    /// And the daemon dies in the middle of it.
+    pub(crate) crash_at: Option<f64>,
 }
 
 impl Faults {
@@ -275,6 +344,8 @@ impl Faults {
             && self.asked_at.is_none()
             && self.paused_at.is_none()
             && !self.memory_lost
+            && self.lost == 0.0
+            && self.full.is_none()
     }
 
     pub(crate) fn of(rng: &mut Rng) -> Self {
@@ -282,7 +353,9 @@ impl Faults {
         if rng.chance(0.7) {
             return faults;
         }
-        match rng.below(6) {
+        match rng.below(8) {
+            6 => faults.lost = rng.between(0.02, 0.5),
+            7 => faults.full = Some(FullDisk::of(rng)),
             4 => faults.asked_at = Some(rng.between(60.0, 400.0)),
             5 => faults.paused_at = Some(rng.between(60.0, 200.0)),
             0 => faults.blind = rng.between(0.05, 0.6),
@@ -291,5 +364,14 @@ impl Faults {
             _ => faults.memory_lost = true,
         }
         faults
+    }
+}
+
+impl FullDisk {
+    fn of(rng: &mut Rng) -> Self {
+        let from = rng.between(0.0, 150.0);
+        let to = from + rng.between(30.0, 600.0);
+        let crash_at = rng.chance(0.5).then(|| rng.between(from, to));
+        Self { from, to, elsewhere: rng.chance(0.5), crash_at }
     }
 }

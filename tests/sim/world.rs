@@ -14,6 +14,8 @@ pub(crate) const NEVER: f64 = f64::INFINITY;
 const START_LIMIT: f64 = 15.0;
 const RESTART_PAUSE: f64 = 5.0;
 const GRACE: f64 = 30.0;
+/// `/ready` and its counters are read at this pace.
+const SEEN_WITHIN: f64 = 5.0;
 
 /// A way through the network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +56,8 @@ pub(crate) enum Turn {
     EdgeErr(bool),
     BreakConfig,
     Replica(bool),
+    /// This part of the requests goes to a replica that answers none: 1033.
+    ReplicaIll(f64),
     OperatorStop,
     OperatorStart,
     OperatorRestart,
@@ -93,6 +97,16 @@ pub(crate) struct World {
     pub(crate) edge_errs: bool,
     pub(crate) config_ok: bool,
     pub(crate) replica: bool,
+    /// The part of the requests that end at an ill replica; 0 while it is well.
+    replica_takes: f64,
+    /// Requests of visitors a second, and the part of the next one that has come.
+    visitors: f64,
+    visitor: f64,
+    requested_at: f64,
+    /// Probes ended now here, now there: how often they came back, and with which one it was plain.
+    erred: bool,
+    came_back: u32,
+    registered_at: f64,
     pub(crate) operator_stopped: bool,
     pub(crate) unit: UnitSight,
     pub(crate) frozen: bool,
@@ -139,6 +153,7 @@ pub(crate) fn edge_address(generation: u8) -> IpAddr {
 impl World {
     pub(crate) fn new(mut rng: Rng) -> Self {
         let (quic, endless) = (rng.chance(0.5), rng.chance(0.25));
+        let visitors = if rng.chance(0.5) { rng.between(0.01, 2.0) } else { 0.0 };
         let secs = std::time::Duration::from_secs;
         let unit = UnitSight {
             load: Load::Loaded,
@@ -175,6 +190,13 @@ impl World {
             edge_errs: false,
             config_ok: true,
             replica: false,
+            replica_takes: 0.0,
+            visitors,
+            visitor: 0.0,
+            requested_at: -NEVER,
+            erred: false,
+            came_back: 0,
+            registered_at: -NEVER,
             operator_stopped: false,
             unit,
             frozen: false,
@@ -226,12 +248,28 @@ impl World {
 
     /// Visitors get their answer from the origin.
     pub(crate) fn served(&self) -> bool {
-        ((self.routed && !self.frozen) || self.replica) && self.origin && !self.misrouted && !self.edge_errs
+        ((self.routed && !self.frozen) || self.covered()) && self.origin && !self.misrouted && !self.edge_errs
     }
 
     /// This connector carries visitors.
     pub(crate) fn carries(&self) -> bool {
-        self.routed && !self.misrouted && !self.frozen
+        // Beside an ill replica its share may be nobody; that can be seen by its counter alone.
+        let asked = self.replica_takes == 0.0 || self.now - self.requested_at < SEEN_WITHIN;
+        self.routed && !self.misrouted && !self.frozen && asked
+    }
+
+    pub(crate) fn beside_ill_replica(&self) -> bool {
+        self.replica_takes != 0.0
+    }
+
+    /// An ill replica has given itself away.
+    pub(crate) fn comes_and_goes(&self) -> bool {
+        2 <= self.came_back
+    }
+
+    /// A replica that is well serves whatever this connector does.
+    fn covered(&self) -> bool {
+        self.replica && self.replica_takes == 0.0
     }
 
     pub(crate) fn next(&self) -> f64 {
@@ -251,8 +289,14 @@ impl World {
 
     /// What is due at `now` happens. True if the unit has changed.
     pub(crate) fn pass(&mut self, now: f64) -> bool {
+        if self.routed && !self.misrouted && !self.frozen {
+            self.visitor += self.visitors * (1.0 - self.replica_takes) * (now - self.now);
+            self.asked(self.visitor as u64);
+            self.visitor = self.visitor.fract();
+        }
         self.now = now;
-        let before = (self.unit.active, self.unit.main_pid, self.unit.job, self.unit.sub.clone());
+        let state = |unit: &UnitSight| (unit.active, unit.main_pid, unit.job, unit.since);
+        let before = state(&self.unit);
         if self.edge_notice_at <= now {
             self.edge_notice_at = NEVER;
             self.routed = false;
@@ -280,7 +324,14 @@ impl World {
             self.unit.n_restarts += 1;
             self.start();
         }
-        before != (self.unit.active, self.unit.main_pid, self.unit.job, self.unit.sub.clone())
+        before != state(&self.unit)
+    }
+
+    fn asked(&mut self, requests: u64) {
+        self.requests += requests;
+        if 0 < requests {
+            self.requested_at = self.now;
+        }
     }
 
     fn state(&mut self, active: Active, sub: &str) {
@@ -299,6 +350,7 @@ impl World {
         (self.held, self.routed, self.frozen, self.peers_dead, self.sleeping) =
             (0, false, false, false, false);
         (self.tries, self.requests, self.refused, self.quic_worked) = (0, 0, 0, false);
+        (self.erred, self.came_back) = (false, 0);
         (self.known_addresses, self.process_secret) = (self.addresses, self.file_secret);
         self.said.push(Line::StartJob);
         self.state(Active::Activating, "start");
@@ -334,6 +386,7 @@ impl World {
         match door {
             Door::Open => {
                 (self.held, self.routed, self.tries, self.peers_dead) = (4, true, 0, false);
+                self.registered_at = self.now;
                 self.quic_worked |= self.quic;
                 self.said.push(Line::Registered(Some(transport)));
                 if starting {
@@ -500,7 +553,8 @@ impl World {
             Turn::Misroute(wrong) => self.misrouted = wrong,
             Turn::EdgeErr(errs) => self.edge_errs = errs,
             Turn::BreakConfig => self.config_ok = false,
-            Turn::Replica(there) => self.replica = there,
+            Turn::Replica(there) => (self.replica, self.replica_takes) = (there, 0.0),
+            Turn::ReplicaIll(part) => (self.replica, self.replica_takes) = (true, part),
             Turn::OperatorStop => {
                 self.operator_stopped = true;
                 self.said.push(Line::StopJob);
@@ -557,13 +611,18 @@ impl World {
         if self.edge_errs {
             return (Answer::EdgeError, Some(520), None);
         }
-        if self.misrouted || !(self.routed || self.replica) {
+        let elsewhere = self.replica_takes != 0.0 && self.rng.chance(self.replica_takes);
+        self.erred |= elsewhere && self.held > 0 && self.registered_at + 65.0 <= self.now;
+        if self.misrouted || elsewhere || !(self.routed || self.covered()) {
             return (Answer::TunnelError, Some(530), Some(1033));
         }
-        if self.frozen && !self.replica {
+        if self.frozen && !self.covered() {
             return (Answer::Blind, None, None);
         }
-        self.requests += u64::from(self.routed);
+        self.asked(u64::from(self.routed));
+        if std::mem::take(&mut self.erred) && self.held > 0 {
+            self.came_back += 1;
+        }
         if self.origin {
             (Answer::Served, Some(200), None)
         } else {
