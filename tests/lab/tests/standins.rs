@@ -288,8 +288,9 @@ async fn garbage_on_the_tunnel_port_disturbs_nobody() {
     let dialer = tunnelwarden_lab::connector::dial::Dialer::new(Some(&ca)).unwrap();
     drop(dialer.dial_tcp(far.tunnel, tunnelwarden_lab::wire::SNI_PROBE).await.unwrap());
     drop(dialer.dial_quic(far.tunnel, tunnelwarden_lab::wire::SNI_PROBE).await.unwrap());
-    let mut link = dialer.dial_tcp(far.tunnel, tunnelwarden_lab::wire::SNI_H2).await.unwrap();
-    tokio::io::AsyncWriteExt::write_all(&mut link.writer, b"\xff\xff\xff\xff garbage").await.unwrap();
+    let link = dialer.dial_tcp(far.tunnel, tunnelwarden_lab::wire::SNI_H2).await.unwrap();
+    let tunnelwarden_lab::connector::dial::Link::Http2(mut stream) = link else { panic!("not TCP") };
+    tokio::io::AsyncWriteExt::write_all(&mut stream, b"\xff\xff\xff\xff garbage").await.unwrap();
     sleep(Duration::from_millis(300)).await;
     assert_eq!((near.ready(), far.routed().await), (Some((200, 4)), 4));
 }

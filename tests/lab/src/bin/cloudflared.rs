@@ -7,7 +7,7 @@ use tunnelwarden_lab::connector;
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let code = match connector::run(&arguments).await {
+    let code = match tokio::task::LocalSet::new().run_until(connector::run(&arguments)).await {
         Ok(()) => 0,
         Err(exit) => {
             let line = format!("{}\n", exit.text);

@@ -79,7 +79,7 @@ struct Run {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
     match Cli::parse().verb {
-        Verb::Run(run) => edge::run(settings(*run)?).await,
+        Verb::Run(run) => tokio::task::LocalSet::new().run_until(edge::run(settings(*run)?)).await,
         Verb::Pki { names } => {
             let mut all = names.hosts;
             all.extend([names.control_host, edge::api::HOST.to_owned()]);

@@ -11,12 +11,8 @@ use std::{
 use quinn::{ConnectionError, Endpoint, crypto::rustls::QuicClientConfig};
 use rustls::{CertificateError, ClientConfig, RootCertStore, pki_types::ServerName};
 use socket2::{SockRef, TcpKeepalive};
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    net::TcpStream,
-    time::timeout,
-};
-use tokio_rustls::TlsConnector;
+use tokio::{net::TcpStream, time::timeout};
+use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use super::settings::Protocol;
 use crate::{
@@ -26,6 +22,8 @@ use crate::{
 
 const TCP_WAIT: Duration = Duration::from_secs(15);
 const QUIC_IDLE: Duration = Duration::from_secs(5);
+/// Requests under way at a time; the real one sets no limit.
+const QUIC_STREAMS: u32 = 1000;
 const QUIC_KEEPALIVE: Duration = Duration::from_secs(1);
 const SYSTEM_ROOTS: &str = "/etc/ssl/certs/ca-certificates.crt";
 
@@ -37,10 +35,9 @@ pub struct Dialer {
 }
 
 /// A connection that is up, not yet registered.
-pub struct Link {
-    pub reader: Box<dyn AsyncRead + Send + Unpin>,
-    pub writer: Box<dyn AsyncWrite + Send + Unpin>,
-    pub quic: Option<(quinn::Connection, Endpoint)>,
+pub enum Link {
+    Http2(Box<TlsStream<TcpStream>>),
+    Quic(quinn::Connection, Endpoint),
 }
 
 impl Dialer {
@@ -67,6 +64,7 @@ impl Dialer {
         let mut quic = quinn::ClientConfig::new(Arc::new(QuicClientConfig::try_from(quic)?));
         let mut transport = quinn::TransportConfig::default();
         transport.max_idle_timeout(Some(QUIC_IDLE.try_into()?)).keep_alive_interval(Some(QUIC_KEEPALIVE));
+        transport.max_concurrent_bidi_streams(QUIC_STREAMS.into());
         quic.transport_config(Arc::new(transport));
         Ok(Self { tcp, quic })
     }
@@ -100,10 +98,7 @@ impl Dialer {
         };
         let server = ServerName::try_from(name).map_err(|error| error.to_string())?;
         let reason = match timeout(TCP_WAIT, self.tcp.connect(server, stream)).await {
-            Ok(Ok(stream)) => {
-                let (reader, writer) = tokio::io::split(stream);
-                return Ok(Link { reader: Box::new(reader), writer: Box::new(writer), quic: None });
-            }
+            Ok(Ok(stream)) => return Ok(Link::Http2(Box::new(stream))),
             Ok(Err(error)) => match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
                 Some(error) => go_tls(error, name),
                 None if error.kind() == io::ErrorKind::UnexpectedEof => "EOF".into(),
@@ -124,8 +119,7 @@ impl Dialer {
         let connecting = endpoint.connect_with(self.quic.clone(), edge, name);
         let connecting = connecting.map_err(|error| failed(error.to_string()))?;
         let connection = connecting.await.map_err(|error| failed(go_quic(&error, name)))?;
-        let (writer, reader) = connection.open_bi().await.map_err(|error| failed(go_quic(&error, name)))?;
-        Ok(Link { reader: Box::new(reader), writer: Box::new(writer), quic: Some((connection, endpoint)) })
+        Ok(Link::Quic(connection, endpoint))
     }
 }
 

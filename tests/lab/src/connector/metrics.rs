@@ -116,8 +116,9 @@ fn exposition(state: &State) -> String {
     };
     let build = format!(r#"{{goversion="go1.27.3",revision="lab",type="",version="{VERSION}"}}"#);
     family("build_info", "gauge", &build, 1);
-    family("cloudflared_config_local_config_pushes", "counter", "", 0);
-    family("cloudflared_config_local_config_pushes_errors", "counter", "", 0);
+    let (pushes, failed) = (unsigned(&counters.config_pushes), unsigned(&counters.config_push_errors));
+    family("cloudflared_config_local_config_pushes", "counter", "", pushes);
+    family("cloudflared_config_local_config_pushes_errors", "counter", "", failed);
     family("cloudflared_orchestration_config_version", "gauge", "", state.ingress.borrow().version.max(0));
     let concurrent = counters.concurrent_requests.load(Ordering::Relaxed);
     family("cloudflared_tunnel_concurrent_requests_per_tunnel", "gauge", "", concurrent);

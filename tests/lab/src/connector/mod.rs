@@ -13,6 +13,7 @@ pub mod proxy;
 pub mod resolve;
 pub mod settings;
 pub mod state;
+pub mod streams;
 pub mod supervisor;
 pub mod tunnel;
 
@@ -35,7 +36,7 @@ use self::{
 /// The version it claims to be.
 pub const VERSION: &str = "2026.8.2";
 
-/// Does what the arguments ask. `Ok` is a graceful end.
+/// Does what the arguments ask. `Ok` is a graceful end. Must be called inside a `LocalSet`.
 ///
 /// # Errors
 /// The words and the code to leave with.

@@ -2,8 +2,8 @@
 
 use std::{net::SocketAddr, sync::Arc, sync::atomic::Ordering, time::Duration};
 
-use bytes::Bytes;
-use http_body_util::{BodyExt, Full, Limited};
+use http::{HeaderValue, Request, Response, StatusCode, header};
+use http_body_util::BodyExt;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::{
@@ -17,12 +17,10 @@ use super::{
     settings::Protocol,
     state::State,
 };
-use crate::wire::{MAX_BODY, Request, Response};
+use crate::wire::{Body, headers::hop_by_hop, whole};
 
 const CONNECT_WAIT: Duration = Duration::from_secs(30);
 const ORIGIN_WAIT: Duration = Duration::from_secs(60);
-const META_CLOUDFLARED: &str = r#"{"src":"cloudflared"}"#;
-const META_ORIGIN: &str = r#"{"src":"origin"}"#;
 
 /// The connection a request came by, for the log.
 #[derive(Debug, Clone)]
@@ -32,67 +30,73 @@ pub struct Via {
     pub protocol: Protocol,
 }
 
-/// Answers a request; what goes wrong becomes a 502 and two lines of log.
-pub async fn answer(state: &Arc<State>, via: Via, request: Request) -> Response {
+/// What is sent back.
+pub enum Reply {
+    /// The origin, or a rule, answered.
+    Origin(Response<Body>),
+    /// The origin could not be asked, in cloudflared's words; a visitor sees the edge's 502.
+    Failed(String),
+}
+
+/// What a request asks for, kept for the log.
+struct Asked {
+    host: String,
+    path: String,
+}
+
+/// Answers a request, whose host is in its headers; what goes wrong is two lines of log.
+pub async fn answer(state: &Arc<State>, via: Via, request: Request<Body>) -> Reply {
     state.counters.total_requests.fetch_add(1, Ordering::Relaxed);
     state.counters.concurrent_requests.fetch_add(1, Ordering::Relaxed);
     let ingress = Arc::clone(&state.ingress.borrow());
-    let response = match through(&ingress, &request).await {
-        Ok(response) => response,
+    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let asked = Asked { host: host.to_owned(), path: request.uri().path().to_owned() };
+    let reply = match through(&ingress, &asked, request).await {
+        Ok(response) => Reply::Origin(response),
         Err((number, rule, reason)) => {
             state.counters.request_errors.fetch_add(1, Ordering::Relaxed);
-            complain(state, &via, &request, (number, &rule.written), &reason);
-            made(request.id, 502, "text/plain; charset=utf-8", META_CLOUDFLARED, b"".to_vec())
+            Reply::Failed(complain(state, &via, &asked, (number, &rule.written), &reason))
         }
     };
     state.counters.concurrent_requests.fetch_sub(1, Ordering::Relaxed);
-    response
+    reply
 }
 
-async fn through<'a>(ingress: &'a Ingress, request: &Request) -> Result<Response, (usize, &'a Rule, String)> {
-    let path = request.path_and_query.split('?').next().unwrap_or("/");
-    let Some((number, rule)) = ingress.matching(&request.host, path) else {
-        return Ok(made(request.id, 404, "text/plain", META_CLOUDFLARED, Vec::new()));
+async fn through<'a>(
+    ingress: &'a Ingress,
+    asked: &Asked,
+    request: Request<Body>,
+) -> Result<Response<Body>, (usize, &'a Rule, String)> {
+    let Some((number, rule)) = ingress.matching(&asked.host, &asked.path) else {
+        return Ok(made(404, "text/plain", ""));
     };
     match &rule.service {
-        Service::Status(status) => Ok(made(request.id, *status, "text/plain", META_CLOUDFLARED, Vec::new())),
+        Service::Status(status) => Ok(made(*status, "text/plain", "")),
         Service::HelloWorld => {
-            let body = b"<html><body>Congrats! You created a tunnel!</body></html>".to_vec();
-            Ok(made(request.id, 200, "text/html", META_ORIGIN, body))
+            Ok(made(200, "text/html", "<html><body>Congrats! You created a tunnel!</body></html>"))
         }
         Service::Other => Err((number, rule, "the stand-in reaches plain HTTP origins only".into())),
         Service::Http(origin) => fetch(origin, request).await.map_err(|reason| (number, rule, reason)),
     }
 }
 
-async fn fetch(origin: &str, request: &Request) -> Result<Response, String> {
+async fn fetch(origin: &str, request: Request<Body>) -> Result<Response<Body>, String> {
     let stream = connect(origin).await?;
     let (mut sender, connection) =
         http1::handshake(TokioIo::new(stream)).await.map_err(|error| error.to_string())?;
     tokio::spawn(connection);
-    let mut outgoing = http::Request::builder().method(request.method.as_str()).uri(&request.path_and_query);
-    outgoing = outgoing.header("host", &request.host);
-    for (name, value) in &request.headers {
-        if name != "host" && name != "content-length" {
-            outgoing = outgoing.header(name, value);
-        }
+    let (mut head, body) = request.into_parts();
+    let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
+    head.uri = path.parse().map_err(|_| "bad path".to_owned())?;
+    head.version = http::Version::HTTP_11;
+    let exchange = sender.send_request(Request::from_parts(head, body));
+    let response = timeout(ORIGIN_WAIT, exchange).await.map_err(|_| "i/o timeout".to_owned())?;
+    let mut response = response.map_err(|error| error.to_string())?;
+    let hops: Vec<_> = response.headers().keys().filter(|name| hop_by_hop(name)).cloned().collect();
+    for name in hops {
+        response.headers_mut().remove(name);
     }
-    let outgoing =
-        outgoing.body(Full::<Bytes>::from(request.body.clone())).map_err(|error| error.to_string())?;
-    let exchange = async {
-        let response = sender.send_request(outgoing).await.map_err(|error| error.to_string())?;
-        let (parts, body) = response.into_parts();
-        let body = Limited::new(body, MAX_BODY).collect().await.map_err(|error| error.to_string())?;
-        Ok::<_, String>((parts, body.to_bytes().to_vec()))
-    };
-    let (parts, body) = timeout(ORIGIN_WAIT, exchange).await.map_err(|_| "i/o timeout".to_owned())??;
-    let mut headers: Vec<(String, String)> = parts
-        .headers
-        .iter()
-        .filter_map(|(name, value)| Some((name.to_string(), value.to_str().ok()?.to_owned())))
-        .collect();
-    headers.push(("cf-cloudflared-response-meta".into(), META_ORIGIN.into()));
-    Ok(Response { id: request.id, status: parts.status.as_u16(), headers, body })
+    Ok(response.map(|body| body.map_err(Into::into).boxed_unsync()))
 }
 
 /// Tries every address of the origin; the last error counts, as it names an address.
@@ -113,8 +117,8 @@ async fn connect(origin: &str) -> Result<TcpStream, String> {
     Err(reason)
 }
 
-/// The lines of an origin that cannot be reached; they say nothing against the tunnel.
-fn complain(state: &State, via: &Via, request: &Request, rule: (usize, &str), reason: &str) {
+/// The lines of an origin that cannot be reached; they say nothing against the tunnel. Hands back the error.
+fn complain(state: &State, via: &Via, asked: &Asked, rule: (usize, &str), reason: &str) -> String {
     let error = format!(
         "Unable to reach the origin service. The service may be down or it may not be responding to traffic from cloudflared: {reason}"
     );
@@ -134,10 +138,9 @@ fn complain(state: &State, via: &Via, request: &Request, rule: (usize, &str), re
             );
         }
         Protocol::Quic => {
-            let path = request.path_and_query.split('?').next().unwrap_or("/");
             let fields = vec![
                 ("connIndex", via.index.into()),
-                ("dest", format!("https://{}{path}", request.host).into()),
+                ("dest", format!("https://{}{}", asked.host, asked.path).into()),
                 ("event", 0.into()),
                 ("ip", via.edge.as_str().into()),
                 ("type", "http".into()),
@@ -145,12 +148,12 @@ fn complain(state: &State, via: &Via, request: &Request, rule: (usize, &str), re
             state.log.error("Request failed", &error, fields);
         }
     }
+    error
 }
 
-fn made(id: u64, status: u16, kind: &str, meta: &str, body: Vec<u8>) -> Response {
-    let headers = vec![
-        ("content-type".to_owned(), kind.to_owned()),
-        ("cf-cloudflared-response-meta".to_owned(), meta.to_owned()),
-    ];
-    Response { id, status, headers, body }
+fn made(status: u16, kind: &'static str, body: &'static str) -> Response<Body> {
+    let mut response = Response::new(whole(body));
+    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    response
 }

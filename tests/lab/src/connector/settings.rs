@@ -40,8 +40,9 @@ impl Protocol {
 /// Who we are to the edge.
 #[derive(Clone)]
 pub struct Credentials {
+    pub account: String,
     pub tunnel_id: String,
-    pub secret: String,
+    pub secret: Vec<u8>,
 }
 
 /// What is to be done.
@@ -133,7 +134,7 @@ pub fn read(arguments: &[String]) -> Result<Settings, Exit> {
             .is_some_and(|output| output == "json"),
         level: Level::named(&pick("loglevel", "TUNNEL_LOGLEVEL").unwrap_or_default()),
     };
-    let nobody = || Credentials { tunnel_id: String::new(), secret: String::new() };
+    let nobody = || Credentials { account: String::new(), tunnel_id: String::new(), secret: Vec::new() };
     let credentials = match verb {
         Verb::Run => credentials(&pick, words.get(2))?,
         Verb::Validate | Verb::Version => nobody(),
@@ -272,11 +273,12 @@ fn credentials(
     let text = fs::read_to_string(&path).map_err(|error| {
         Exit::new(1, format!("couldn't read tunnel credentials from {path}: {}", go_open(&path, &error)))
     })?;
-    let value: Value = serde_json::from_str(&text)
-        .map_err(|_| Exit::new(1, "Invalid JSON when parsing tunnel credentials file"))?;
-    let secret = value.get("TunnelSecret").and_then(Value::as_str).unwrap_or_default().to_owned();
-    let tunnel_id = value.get("TunnelID").and_then(Value::as_str).unwrap_or(&tunnel).to_owned();
-    Ok(Credentials { tunnel_id, secret })
+    let invalid = || Exit::new(1, "Invalid JSON when parsing tunnel credentials file");
+    let value: Value = serde_json::from_str(&text).map_err(|_| invalid())?;
+    let text = |key: &str| value.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let secret = STANDARD.decode(text("TunnelSecret")).map_err(|_| invalid())?;
+    let tunnel_id = Some(text("TunnelID")).filter(|id| !id.is_empty()).unwrap_or(tunnel);
+    Ok(Credentials { account: text("AccountTag"), tunnel_id, secret })
 }
 
 /// A token is base64 of JSON; what the JSON lacks is empty, as with the real one.
@@ -285,7 +287,8 @@ fn from_token(token: &str) -> Option<Credentials> {
     let text = |key: &str| value.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
     let tunnel_id = Some(text("t")).filter(|id| !id.is_empty());
     let nil = || "00000000-0000-0000-0000-000000000000".to_owned();
-    Some(Credentials { tunnel_id: tunnel_id.unwrap_or_else(nil), secret: text("s") })
+    let secret = STANDARD.decode(text("s")).ok()?;
+    Some(Credentials { account: text("a"), tunnel_id: tunnel_id.unwrap_or_else(nil), secret })
 }
 
 fn protocol(name: Option<String>) -> Result<Option<Protocol>, String> {

@@ -46,6 +46,8 @@ pub struct Counters {
     pub register_fail: AtomicU64,
     pub total_requests: AtomicU64,
     pub request_errors: AtomicU64,
+    pub config_pushes: AtomicU64,
+    pub config_push_errors: AtomicU64,
     pub concurrent_requests: AtomicI64,
 }
 

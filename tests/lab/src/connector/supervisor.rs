@@ -8,6 +8,7 @@ use std::{
 
 use tokio::{
     sync::mpsc,
+    task::spawn_local,
     time::{Instant, sleep, sleep_until},
 };
 
@@ -67,7 +68,7 @@ impl Supervisor {
         let (ended_to, mut ended) = mpsc::unbounded_channel();
         let first = self.line(0, None);
         let (fallback_to, mut fallback) = mpsc::unbounded_channel();
-        tokio::spawn(Arc::clone(&self).first(first, ended_to.clone(), fallback_to));
+        spawn_local(Arc::clone(&self).first(first, ended_to.clone(), fallback_to));
         let mut connected = self.state.connected_once.subscribe();
         tokio::select! {
             _ = connected.wait_for(|connected| *connected) => {}
@@ -175,7 +176,7 @@ impl Supervisor {
 
     fn start(self: &Arc<Self>, mut line: Line, delay: Duration, ended: &mpsc::UnboundedSender<(Line, End)>) {
         let (supervisor, ended) = (Arc::clone(self), ended.clone());
-        tokio::spawn(async move {
+        spawn_local(async move {
             let state = Arc::clone(&supervisor.state);
             let end = tokio::select! {
                 () = state.stopped() => End::Stopped,
@@ -193,6 +194,7 @@ impl Supervisor {
             index: line.index,
             edge: self.address(line),
             protocol: line.protocol,
+            previous_attempts: u8::try_from(line.backoff.retries).unwrap_or(u8::MAX),
         };
         let successes = self.state.counters.register_success.load(Ordering::Relaxed);
         let end = tunnel.serve(&self.dialer).await;

@@ -2,25 +2,36 @@
 
 use std::{net::SocketAddr, sync::Arc, sync::atomic::Ordering, time::Duration};
 
-use serde_json::Value;
-use tokio::{
-    sync::mpsc,
-    time::{sleep, timeout},
-};
+use hyper::server::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::{net::TcpStream, sync::mpsc, task::spawn_local, time::timeout};
+use tokio_rustls::client::TlsStream;
+use uuid::Uuid;
 
 use super::{
+    VERSION,
     dial::{Dialer, Link, go_quic},
     ingress::Ingress,
     log::Fields,
-    proxy::{self, Via},
     settings::Protocol,
     state::{State, Up},
+    streams::Streams,
 };
-use crate::wire::{Registration, SNI_QUIC, ToConnector, ToEdge, read_frame, write_frame};
+use crate::wire::{
+    AbortOnDrop, SNI_QUIC,
+    configuration::{Applied, Push},
+    registration::{Client, Details, Registration},
+};
 
 const RPC_WAIT: Duration = Duration::from_secs(5);
-/// How long an HTTP/2 connection lingers after a refusal.
-const REFUSAL_LINGER: Duration = Duration::from_secs(2);
+const FEATURES: [&str; 6] = [
+    "allow_remote_config",
+    "serialized_headers",
+    "support_datagram_v2",
+    "support_quic_eof",
+    "management_logs",
+    "postquantum",
+];
 pub const CURVES: &str = "Tunnel connection curve preferences: [X25519MLKEM768 CurveID(65074) CurveP256]";
 const CONTROL: &str = "control stream encountered a failure while serving";
 const ACCEPT: &str = "accept stream listener encountered a failure while serving";
@@ -54,6 +65,8 @@ pub struct Tunnel {
     pub index: usize,
     pub edge: SocketAddr,
     pub protocol: Protocol,
+    /// Failed ones in a row before this one.
+    pub previous_attempts: u8,
 }
 
 impl Tunnel {
@@ -69,7 +82,7 @@ impl Tunnel {
             Err(error) => End::Dial(error),
         };
         self.state.set_up(self.index, None);
-        self.explain(&end).await;
+        self.explain(&end);
         self.as_logged(end)
     }
 
@@ -78,42 +91,134 @@ impl Tunnel {
     }
 
     async fn speak(&self, link: Link) -> End {
-        let Link { mut reader, mut writer, quic } = link;
-        let registration = Registration {
-            tunnel_id: self.state.credentials.tunnel_id.clone(),
-            secret: self.state.credentials.secret.clone(),
-            connector_id: self.state.connector_id.clone(),
-            conn_index: u8::try_from(self.index).unwrap_or(u8::MAX),
-        };
-        let call = async {
-            write_frame(&mut writer, &ToEdge::Register(registration)).await?;
-            read_frame::<ToConnector>(&mut reader).await
-        };
-        let answer = tokio::select! {
-            answer = timeout(RPC_WAIT, call) => answer,
+        match link {
+            Link::Http2(stream) => self.speak_http2(*stream).await,
+            Link::Quic(connection, endpoint) => {
+                let end = self.speak_quic(&connection).await;
+                connection.close(0_u8.into(), b"");
+                // The farewell needs a moment to leave, and nobody waits long for it.
+                let _ = timeout(Duration::from_millis(200), endpoint.wait_idle()).await;
+                end
+            }
+        }
+    }
+
+    /// We dialled, and are the server from now on.
+    async fn speak_http2(&self, stream: TlsStream<TcpStream>) -> End {
+        let (control_to, mut control) = mpsc::unbounded_channel();
+        let service = self.streams().http2(control_to);
+        let serving =
+            http2::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service);
+        let mut serving = AbortOnDrop(spawn_local(async move {
+            // How it ended is the same to cloudflared.
+            let _ = serving.await;
+        }));
+        let (reader, writer) = tokio::select! {
+            Some(streams) = control.recv() => streams,
+            _ = &mut serving.0 => return End::Lost(CLOSED.into()),
             () = self.state.stopped() => return End::Stopped,
         };
-        let end = match answer {
-            Ok(Ok(Some(ToConnector::Accepted { connection, location }))) => {
-                self.registered(&connection, &location);
-                self.answer_edge(reader, writer).await
+        let ended = async {
+            let _ = (&mut serving.0).await;
+        };
+        tokio::pin!(ended);
+        let end = self.hold(Client::new(reader, writer), &mut ended).await;
+        if let End::Refused(error) = &end {
+            self.state.log.error("failed to serve incoming request", error, vec![]);
+            // The connection is the edge's to close.
+            tokio::select! {
+                () = ended => {}
+                () = self.state.stopped() => {}
             }
-            Ok(Ok(Some(ToConnector::Refused { text, .. }))) => self.refused(text),
-            Ok(Ok(_) | Err(_)) => End::Lost(CLOSED.into()),
-            Err(_) => self.refused("context deadline exceeded".into()),
-        };
-        let Some((connection, endpoint)) = quic else { return end };
-        let end = match (end, connection.close_reason()) {
-            (End::Lost(_), Some(reason)) => End::Lost(go_quic(&reason, SNI_QUIC)),
-            (end, _) => end,
-        };
-        connection.close(0_u8.into(), b"");
-        // The farewell needs a moment to leave, and nobody waits long for it.
-        let _ = timeout(Duration::from_millis(200), endpoint.wait_idle()).await;
+        }
         end
     }
 
-    fn registered(&self, connection: &str, location: &str) {
+    async fn speak_quic(&self, connection: &quinn::Connection) -> End {
+        let (writer, reader) = match connection.open_bi().await {
+            Ok(streams) => streams,
+            Err(error) => return End::Lost(go_quic(&error, SNI_QUIC)),
+        };
+        let _accepting = AbortOnDrop(spawn_local(self.streams().quic(connection.clone())));
+        let closing = connection.clone();
+        let ended = async move { drop(closing.closed().await) };
+        tokio::pin!(ended);
+        let end = self.hold(Client::new(Box::new(reader), Box::new(writer)), &mut ended).await;
+        match (end, connection.close_reason()) {
+            (End::Lost(_), Some(reason)) => End::Lost(go_quic(&reason, SNI_QUIC)),
+            (end, _) => end,
+        }
+    }
+
+    /// Registers, and holds the connection until it ends. An edge that is merely silent is never noticed here.
+    async fn hold(&self, edge: Client, ended: &mut (impl Future<Output = ()> + Unpin)) -> End {
+        let answer = tokio::select! {
+            biased;
+            answer = self.register(&edge) => answer,
+            () = &mut *ended => return End::Lost(CLOSED.into()),
+            () = self.state.stopped() => return End::Stopped,
+        };
+        let details = match answer {
+            Ok(details) => details,
+            Err(end) => return end,
+        };
+        self.registered(&details);
+        if self.index == 0 && !details.remotely_managed {
+            self.tell_rules(&edge).await;
+        }
+        tokio::select! {
+            () = &mut *ended => return End::Lost(CLOSED.into()),
+            () = self.state.stopped() => self.state.set_up(self.index, None),
+        }
+        tokio::select! {
+            done = edge.unregister() => if done.is_ok() {
+                self.state.log.info("Unregistered tunnel connection", self.fields());
+            },
+            () = &mut *ended => return End::Stopped,
+        }
+        // Ends the control stream; the edge closes when nothing is under way any more.
+        drop(edge);
+        ended.await;
+        End::Stopped
+    }
+
+    async fn register(&self, edge: &Client) -> Result<Details, End> {
+        let credentials = &self.state.credentials;
+        let registration = Registration {
+            account: credentials.account.clone(),
+            tunnel_id: credentials.tunnel_id.parse().unwrap_or(Uuid::nil()),
+            secret: credentials.secret.clone(),
+            connector_id: self.state.connector_id.parse().unwrap_or(Uuid::nil()),
+            conn_index: u8::try_from(self.index).unwrap_or(u8::MAX),
+            previous_attempts: self.previous_attempts,
+            version: VERSION.to_owned(),
+            features: FEATURES.map(str::to_owned).to_vec(),
+        };
+        match timeout(RPC_WAIT, edge.register(&registration)).await {
+            Ok(Ok(Ok(details))) => Ok(details),
+            Ok(Ok(Err(refusal))) => Err(self.refused(refusal.text)),
+            // The end of the connection tells more.
+            Ok(Err(_)) => Err(End::Lost(CLOSED.into())),
+            Err(_) => Err(self.refused("context deadline exceeded".into())),
+        }
+    }
+
+    async fn tell_rules(&self, edge: &Client) {
+        let rules = self.state.ingress.borrow().to_json()["config"].to_string();
+        let counters = &self.state.counters;
+        let told = timeout(RPC_WAIT, edge.tell_configuration(rules.as_bytes())).await;
+        if !matches!(told, Ok(Ok(()))) {
+            counters.config_push_errors.fetch_add(1, Ordering::Relaxed);
+            self.state.log.error("unable to send local configuration", "context deadline exceeded", vec![]);
+        }
+        counters.config_pushes.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn streams(&self) -> Streams {
+        Streams { state: Arc::clone(&self.state), index: self.index, edge: self.edge.ip().to_string() }
+    }
+
+    fn registered(&self, details: &Details) {
         let state = &self.state;
         state.counters.register_success.fetch_add(1, Ordering::Relaxed);
         if self.protocol == Protocol::Quic {
@@ -121,8 +226,8 @@ impl Tunnel {
         }
         state.set_up(self.index, Some(Up { protocol: self.protocol, edge: self.edge.ip().to_string() }));
         let mut fields = self.fields();
-        fields.push(("connection", connection.into()));
-        fields.push(("location", location.into()));
+        fields.push(("connection", details.connection.to_string().into()));
+        fields.push(("location", details.location.as_str().into()));
         fields.push(("protocol", self.protocol.name().into()));
         state.log.info("Registered tunnel connection", fields);
         if !state.connected_once.send_replace(true) {
@@ -136,86 +241,15 @@ impl Tunnel {
         End::Refused(text)
     }
 
-    /// Serves a registered connection. An edge that is merely silent is never noticed here.
-    async fn answer_edge<R, W>(&self, mut reader: R, mut writer: W) -> End
-    where
-        R: tokio::io::AsyncRead + Send + Unpin + 'static,
-        W: tokio::io::AsyncWrite + Send + Unpin,
-    {
-        let (frames_to, mut frames) = mpsc::channel(16);
-        let reading = tokio::spawn(async move {
-            while let Ok(Some(frame)) = read_frame::<ToConnector>(&mut reader).await {
-                if frames_to.send(frame).await.is_err() {
-                    return;
-                }
-            }
-        });
-        let (answers_to, mut answers) = mpsc::unbounded_channel();
-        let mut unregistering = false;
-        let end = loop {
-            let outgoing = tokio::select! {
-                frame = frames.recv() => match frame {
-                    None if unregistering => break End::Stopped,
-                    None => break End::Lost(CLOSED.into()),
-                    Some(ToConnector::Ping { seq }) => ToEdge::Pong { seq },
-                    Some(ToConnector::Unregistered) => {
-                        self.state.log.info("Unregistered tunnel connection", self.fields());
-                        break End::Stopped;
-                    }
-                    Some(ToConnector::Request(request)) => {
-                        let (state, answers_to) = (Arc::clone(&self.state), answers_to.clone());
-                        let via = Via { index: self.index, edge: self.edge.ip().to_string(), protocol: self.protocol };
-                        tokio::spawn(async move {
-                            // The connection has gone meanwhile.
-                            let _ = answers_to.send(proxy::answer(&state, via, request).await);
-                        });
-                        continue;
-                    }
-                    Some(ToConnector::Configuration { version, config }) => {
-                        self.configure(version, &config);
-                        continue;
-                    }
-                    // Neither belongs here; a peer that talks nonsense is not to be served.
-                    Some(ToConnector::Accepted { .. } | ToConnector::Refused { .. }) => break End::Lost(CLOSED.into()),
-                },
-                Some(response) = answers.recv() => ToEdge::Response(response),
-                () = self.state.stopped(), if !unregistering => {
-                    unregistering = true;
-                    self.state.set_up(self.index, None);
-                    ToEdge::Unregister
-                }
-            };
-            if write_frame(&mut writer, &outgoing).await.is_err() {
-                break if unregistering { End::Stopped } else { End::Lost(CLOSED.into()) };
-            }
-        };
-        reading.abort();
-        end
-    }
-
-    fn configure(&self, version: i64, config: &Value) {
-        if self.state.ingress.borrow().version >= version {
-            return;
-        }
-        let shown = vec![("config", config.to_string().into()), ("version", version.into())];
-        match Ingress::parse(config, version) {
-            Ok(ingress) => {
-                self.state.ingress.send_replace(Arc::new(ingress));
-                self.state.log.info("Updated to new configuration", shown);
-            }
-            Err(error) => self.state.log.error("Failed to deserialize new configuration", &error, shown),
-        }
-    }
-
     /// The lines before `Retrying connection`.
-    async fn explain(&self, end: &End) {
+    fn explain(&self, end: &End) {
         match self.protocol {
-            Protocol::Http2 => self.explain_http2(end).await,
+            Protocol::Http2 => self.explain_http2(end),
             Protocol::Quic => self.explain_quic(end),
         }
     }
 
-    async fn explain_http2(&self, end: &End) {
+    fn explain_http2(&self, end: &End) {
         let state = &self.state;
         match end {
             End::Dial(error) => {
@@ -227,11 +261,6 @@ impl Tunnel {
                 state.connection_error("Serve tunnel error", Some(error), self.fields());
             }
             End::Refused(error) => {
-                state.log.error("failed to serve incoming request", error, vec![]);
-                tokio::select! {
-                    () = sleep(REFUSAL_LINGER) => {}
-                    () = state.stopped() => return,
-                }
                 state.log.error("Register tunnel error from server side", error, self.fields());
             }
             End::Lost(error) => {
@@ -280,6 +309,29 @@ impl Tunnel {
             (Protocol::Quic, End::Refused(_)) => End::Refused(CONTROL.into()),
             (Protocol::Quic, End::Lost(_)) => End::Lost(ACCEPT.into()),
             (Protocol::Quic | Protocol::Http2, end) => end,
+        }
+    }
+}
+
+/// Takes over a pushed configuration, unless it is older than what is there.
+pub fn configure(state: &State, push: Push) -> Applied {
+    let current = |err| Applied {
+        last_applied_version: i32::try_from(state.ingress.borrow().version).unwrap_or(i32::MAX),
+        err,
+    };
+    if state.ingress.borrow().version >= push.version.into() {
+        return current(None);
+    }
+    let shown = vec![("config", push.config.to_string().into()), ("version", push.version.into())];
+    match Ingress::parse(&push.config, push.version.into()) {
+        Ok(ingress) => {
+            state.ingress.send_replace(Arc::new(ingress));
+            state.log.info("Updated to new configuration", shown);
+            current(None)
+        }
+        Err(error) => {
+            state.log.error("Failed to deserialize new configuration", &error, shown);
+            current(Some(error))
         }
     }
 }

@@ -84,7 +84,7 @@ impl Api {
         headers: &HeaderMap,
         tunnel: &str,
         connections: &[Known],
-        config: Option<(i64, Value)>,
+        config: Option<(i32, Value)>,
     ) -> Response<Full<Bytes>> {
         let state = lock(&self.state);
         match &state.mood {

@@ -9,6 +9,7 @@
 //! | `forget` | existing connections leave the route and stay up |
 //! | `mute` / `unmute` | nobody is answered, old or new; existing ones come back with `unmute` |
 //! | `mute registration` | handshakes work, registrations are never answered |
+//! | `late SECONDS` | registrations are answered that much later; 0 ends it |
 //! | `udp off` / `udp on` | datagrams are swallowed |
 //! | `reject [--retryable] TEXT` / `unreject` | refuse registrations with this text |
 //! | `secret BASE64` | the accepted secret from now on |
@@ -27,7 +28,8 @@ use tokio::{
     time::sleep,
 };
 
-use super::hub::{Door, Hub, Refusal};
+use super::hub::{Door, Hub};
+use crate::wire::Refusal;
 
 const MAX_COMMAND: u64 = 256 * 1024;
 /// Time for the farewells to leave before the gate shuts.
@@ -110,6 +112,10 @@ async fn obey(hub: &Hub, line: &str) -> Result<Value, String> {
         "unreject" => hub.set_reject(None),
         "mute" if rest == "registration" => hub.set_door(Door::RegistrationMute),
         "mute" => hub.set_door(Door::Mute),
+        "late" => {
+            let lateness = rest.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+            hub.set_lateness(lateness.ok_or_else(|| format!("no number of seconds: {rest}"))?);
+        }
         // Silence for QUIC alone, as a middlebox that drops UDP.
         "udp" if rest == "off" => hub.gate.set_closed(true),
         "udp" => hub.gate.set_closed(false),

@@ -2,25 +2,27 @@
 
 use std::{
     collections::HashMap,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex},
+    time::Duration,
 };
 
+use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body_util::Full;
 use serde_json::{Value, json};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use super::{
     api::{Api, Known},
+    carrier::Carrier,
     events::{Answer, Events, lock},
     gate::Gate,
     pages::{Form, Page},
 };
-use crate::wire::{Registration, Request, Response};
+use crate::wire::{Refusal, registration::Registration};
 
 /// How connectors are met on the tunnel port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,28 +50,30 @@ pub enum Order {
     Close,
     /// Keep the transport, read and answer nothing any more.
     Freeze,
-    /// Carry a visitor's request; the answer is dropped if the connection dies.
-    Carry(Request, oneshot::Sender<Response>),
     /// Push a remotely managed configuration.
-    Configure(i64, Value),
+    Configure(i32, Value),
 }
 
-/// A registration that was turned down.
-#[derive(Debug, Clone)]
-pub struct Refusal {
-    pub text: String,
-    pub retryable: bool,
+/// A way for visitors' requests through one connection.
+#[derive(Clone)]
+pub struct Route {
+    pub carrier: Carrier,
+    /// Nothing will come back any more.
+    pub gone: CancellationToken,
+    /// Held by every request under way.
+    pub busy: Arc<()>,
 }
 
 /// One registered connection.
 struct Connection {
-    id: String,
+    id: Uuid,
     connector_id: String,
     conn_index: u8,
     transport: Transport,
     /// Visitors' requests may take it.
     routed: bool,
     orders: mpsc::UnboundedSender<Order>,
+    route: Route,
 }
 
 struct State {
@@ -81,7 +85,9 @@ struct State {
     pages: HashMap<String, Page>,
     /// The form of the 1033 page; `None` follows the visitor's `Accept`.
     form: Option<Form>,
-    remote_config: Option<(i64, Value)>,
+    remote_config: Option<(i32, Value)>,
+    /// How long a registration waits for its answer.
+    lateness: Duration,
     next: usize,
 }
 
@@ -92,7 +98,6 @@ pub struct Hub {
     /// TCP listeners that are open, of `ports`.
     listening: watch::Sender<usize>,
     ports: usize,
-    request_id: AtomicU64,
     pub gate: Arc<Gate>,
     pub events: Events,
     pub api: Api,
@@ -115,6 +120,7 @@ impl Hub {
             pages: HashMap::new(),
             form: None,
             remote_config: remote_config.map(|config| (1, config)),
+            lateness: Duration::ZERO,
             next: 0,
         };
         Self {
@@ -122,7 +128,6 @@ impl Hub {
             door: watch::Sender::new(Door::Open),
             listening: watch::Sender::new(0),
             ports,
-            request_id: AtomicU64::new(1),
             gate: Arc::default(),
             events,
             api: Api::default(),
@@ -161,9 +166,9 @@ impl Hub {
         let refusal = |text: &str| Refusal { text: text.into(), retryable: false };
         let verdict = if let Some(reject) = &state.reject {
             Err(reject.clone())
-        } else if registration.tunnel_id != state.tunnel_id {
+        } else if registration.tunnel_id.to_string() != state.tunnel_id {
             Err(refusal("Unauthorized: Tunnel not found"))
-        } else if registration.secret != state.secret {
+        } else if STANDARD.encode(&registration.secret) != state.secret {
             Err(refusal("Unauthorized: Invalid tunnel secret"))
         } else {
             Ok(())
@@ -176,52 +181,75 @@ impl Hub {
         verdict
     }
 
-    /// Puts a connection into the route. Returns its id and the configuration to push, if any.
+    /// Puts a connection into the route, under a new id.
     pub fn add(
         &self,
         registration: &Registration,
         transport: Transport,
         orders: mpsc::UnboundedSender<Order>,
-    ) -> (String, Option<(i64, Value)>) {
-        let id = uuid::Uuid::new_v4().to_string();
+        route: Route,
+    ) -> Uuid {
+        let id = Uuid::new_v4();
+        let connector_id = registration.connector_id.to_string();
         let mut state = lock(&self.state);
         let first = !state.connections.iter().any(|connection| connection.routed);
         state.connections.push(Connection {
-            id: id.clone(),
-            connector_id: registration.connector_id.clone(),
+            id,
+            connector_id: connector_id.clone(),
             conn_index: registration.conn_index,
             transport,
             routed: true,
             orders,
+            route,
         });
-        let config = state.remote_config.clone();
         drop(state);
         let details = json!({
-            "conn_index": registration.conn_index, "connector_id": registration.connector_id,
-            "transport": transport, "connection": id,
+            "conn_index": registration.conn_index, "connector_id": connector_id,
+            "transport": transport, "connection": id.to_string(), "version": registration.version,
         });
         self.events.note("registered", details);
         if first {
             self.events.note("route_up", json!({}));
         }
-        (id, config)
+        id
+    }
+
+    /// The remotely managed configuration and its version, where there is one.
+    pub fn remote_config(&self) -> Option<(i32, Value)> {
+        lock(&self.state).remote_config.clone()
+    }
+
+    /// A connector told its own rules.
+    pub fn told(&self, id: Uuid, config: &[u8]) {
+        let config: Value = serde_json::from_slice(config).unwrap_or_default();
+        self.events.note("local_config", json!({ "connection": id.to_string(), "config": config }));
+    }
+
+    pub fn lateness(&self) -> Duration {
+        lock(&self.state).lateness
+    }
+
+    pub fn set_lateness(&self, lateness: Duration) {
+        lock(&self.state).lateness = lateness;
     }
 
     /// Takes a connection out for good.
-    pub fn remove(&self, id: &str, why: &str) {
+    pub fn remove(&self, id: Uuid, why: &str) {
         let mut state = lock(&self.state);
         let Some(at) = state.connections.iter().position(|connection| connection.id == id) else { return };
         let gone = state.connections.remove(at);
         let last = gone.routed && !state.connections.iter().any(|connection| connection.routed);
         drop(state);
-        self.events.note("lost", json!({ "conn_index": gone.conn_index, "connection": id, "why": why }));
+        gone.route.gone.cancel();
+        let details = json!({ "conn_index": gone.conn_index, "connection": id.to_string(), "why": why });
+        self.events.note("lost", details);
         if last {
             self.events.note("route_down", json!({}));
         }
     }
 
     /// Takes one connection out of the route, or puts it back.
-    pub fn set_routed(&self, id: &str, routed: bool) {
+    pub fn set_routed(&self, id: Uuid, routed: bool) {
         self.route_where(routed, |connection| connection.id == id);
     }
 
@@ -293,7 +321,7 @@ impl Hub {
     }
 
     /// Pushes a configuration with the next version to every connection, and to later ones.
-    pub fn configure(&self, config: Value) -> i64 {
+    pub fn configure(&self, config: Value) -> i32 {
         let mut state = lock(&self.state);
         let version = state.remote_config.as_ref().map_or(1, |(version, _)| version + 1);
         state.remote_config = Some((version, config.clone()));
@@ -303,25 +331,21 @@ impl Hub {
         version
     }
 
-    /// Hands a request to the next connection of the route. `None` if there is none.
-    pub fn carry(&self, mut request: Request) -> Option<oneshot::Receiver<Response>> {
-        request.id = self.request_id.fetch_add(1, Ordering::Relaxed);
+    /// The next connection of the route. `None` if there is none.
+    pub fn route(&self) -> Option<Route> {
         let mut state = lock(&self.state);
         let next = state.next;
         state.next = next.wrapping_add(1);
         let routed: Vec<&Connection> = state.connections.iter().filter(|c| c.routed).collect();
         let chosen = routed.get(next.checked_rem(routed.len())?)?;
-        let (answer, answered) = oneshot::channel();
-        // Should the task have just ended, the dropped sender says so.
-        let _ = chosen.orders.send(Order::Carry(request, answer));
-        Some(answered)
+        Some(chosen.route.clone())
     }
 
     /// What the API says to this request.
     pub fn records(&self, path: &str, headers: &HeaderMap) -> http::Response<Full<Bytes>> {
         let state = lock(&self.state);
         let connections = state.connections.iter().map(|connection| Known {
-            id: connection.id.clone(),
+            id: connection.id.to_string(),
             connector: connection.connector_id.clone(),
             routed: connection.routed,
         });
@@ -343,7 +367,7 @@ impl Hub {
             .map(|connection| {
                 json!({
                     "conn_index": connection.conn_index, "connector_id": connection.connector_id,
-                    "connection": connection.id, "transport": connection.transport, "routed": connection.routed,
+                    "connection": connection.id.to_string(), "transport": connection.transport, "routed": connection.routed,
                 })
             })
             .collect();

@@ -2,6 +2,7 @@
 //! socket to make both fail.
 
 pub mod api;
+pub mod carrier;
 pub mod control;
 pub mod events;
 pub mod gate;
@@ -42,7 +43,7 @@ pub struct Settings {
     pub remote_config: Option<Value>,
 }
 
-/// Runs an edge until something it needs cannot be had.
+/// Runs an edge until something it needs cannot be had. Must be called inside a `LocalSet`.
 ///
 /// # Errors
 /// An address, the control socket, the log or the certificates cannot be used.
@@ -62,8 +63,9 @@ pub async fn run(settings: Settings) -> Result<()> {
         let port = Port { hub: Arc::clone(&hub), address, silence_limit: settings.silence_limit };
         let endpoint = port.endpoint(tunnel::tls(&settings.pki_dir, Transport::Quic)?)?;
         let tls = TlsAcceptor::from(tunnel::tls(&settings.pki_dir, Transport::Http2)?);
-        tasks.spawn(port.clone().serve_tcp(tls));
-        tasks.spawn(port.serve_quic(endpoint));
+        // Sessions speak a protocol whose parts cannot change threads.
+        tasks.spawn_local(port.clone().serve_tcp(tls));
+        tasks.spawn_local(port.serve_quic(endpoint));
     }
     let public = Public { hub: Arc::clone(&hub), hosts: settings.hosts, control: settings.control_host };
     let pki_dir = settings.pki_dir.clone();

@@ -228,7 +228,7 @@ fn not_cached(response: &mut Response<Full<Bytes>>) {
 }
 
 /// Sets a header; a value that HTTP does not allow (from a visitor's Host) is left out.
-pub fn set(response: &mut Response<Full<Bytes>>, name: &'static str, value: &str) {
+pub fn set<B>(response: &mut Response<B>, name: &'static str, value: &str) {
     if let Ok(value) = HeaderValue::from_str(value) {
         response.headers_mut().insert(name, value);
     }

@@ -4,9 +4,12 @@ use std::{convert::Infallible, net::SocketAddr, path::Path, sync::Arc, time::Dur
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Response, StatusCode, header};
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::{body::Incoming, service::service_fn};
+use http::{HeaderValue, Method, Response, header};
+use http_body_util::{BodyExt, Full};
+use hyper::{
+    body::{Body as _, Incoming},
+    service::service_fn,
+};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo},
     server::conn::auto,
@@ -16,12 +19,17 @@ use tokio_rustls::TlsAcceptor;
 
 use super::{
     api,
+    carrier::{Carried, outgoing},
     events::Answer,
     hub::Hub,
     pages::{self, Page},
 };
-use crate::{pki, wire};
+use crate::{
+    pki,
+    wire::{Body, headers::hop_by_hop, whole},
+};
 
+/// A page of the edge's own.
 type Reply = Response<Full<Bytes>>;
 
 const HANDSHAKE_WAIT: Duration = Duration::from_secs(15);
@@ -67,7 +75,7 @@ impl Public {
         }
     }
 
-    async fn answer(&self, request: http::Request<Incoming>) -> Reply {
+    async fn answer(&self, request: http::Request<Incoming>) -> Response<Body> {
         let host = host(&request);
         let ray = format!("{:016x}-LAB", rand::random::<u64>());
         let (mut reply, answer) = self.choose(request, &host, &ray).await;
@@ -79,41 +87,85 @@ impl Public {
         reply
     }
 
-    async fn choose(&self, request: http::Request<Incoming>, host: &str, ray: &str) -> (Reply, Answer) {
+    async fn choose(
+        &self,
+        request: http::Request<Incoming>,
+        host: &str,
+        ray: &str,
+    ) -> (Response<Body>, Answer) {
+        match self.own(&request, host, ray) {
+            Some((reply, answer)) => (reply.map(whole_of), answer),
+            None => self.tunnelled(request, host, ray).await,
+        }
+    }
+
+    /// What the edge answers by itself.
+    fn own(&self, request: &http::Request<Incoming>, host: &str, ray: &str) -> Option<(Reply, Answer)> {
         if request.uri().path() == "/cdn-cgi/trace" && (host == self.control || self.serves(host)) {
-            return trace(host);
+            return Some(trace(host));
         }
         if host == api::HOST {
             let reply = self.hub.records(request.uri().path(), request.headers());
             let status = reply.status().as_u16();
-            return (reply, Answer { status, code: None });
+            return Some((reply, Answer { status, code: None }));
         }
         if host == self.control {
-            return (Response::new(Full::from("ok\n")), Answer { status: 200, code: None });
+            return Some((Response::new(Full::from("ok\n")), Answer { status: 200, code: None }));
         }
         if !self.serves(host) {
-            return pages::coded(409, 1001);
+            return Some(pages::coded(409, 1001));
         }
-        if let Some(page) = self.hub.page(host) {
-            return pages::make(page, host, ray);
-        }
+        self.hub.page(host).map(|page| pages::make(page, host, ray))
+    }
+
+    async fn tunnelled(
+        &self,
+        request: http::Request<Incoming>,
+        host: &str,
+        ray: &str,
+    ) -> (Response<Body>, Answer) {
         let form = self.hub.form().unwrap_or_else(|| pages::negotiated(request.headers()));
-        let Some(request) = to_wire(request, host, ray).await else { return pages::coded(413, 413) };
-        match self.through_the_tunnel(request).await {
-            Tunnelled::Answered(response) => relay(response),
-            Tunnelled::Slow => pages::coded(502, 502),
+        let (reply, answer) = match self.through_the_tunnel(request, host, ray).await {
+            Tunnelled::Answered(carried) if !carried.by_connector => return relay(carried.response),
+            // The connector could not ask the origin, or took too long.
+            Tunnelled::Answered(_) | Tunnelled::Slow => pages::coded(502, 502),
             Tunnelled::NoRoute => pages::make(Page::TunnelError(form), host, ray),
-        }
+        };
+        (reply.map(whole_of), answer)
     }
 
     /// Tries one connection after the other while they die under the request.
-    async fn through_the_tunnel(&self, request: wire::Request) -> Tunnelled {
+    async fn through_the_tunnel(&self, request: http::Request<Incoming>, host: &str, ray: &str) -> Tunnelled {
+        let (head, body) = request.into_parts();
+        let Some(mut head) = outgoing(&head, host) else { return Tunnelled::NoRoute };
+        if let Ok(ray) = HeaderValue::try_from(ray) {
+            head.headers.insert("cf-ray", ray);
+        }
+        // Only what is safe to repeat is repeated.
+        let repeatable = [Method::GET, Method::HEAD].contains(&head.method) && body.is_end_stream();
+        let mut body = Some(body.map_err(Into::into).boxed_unsync());
         for _ in 0..8 {
-            let Some(answer) = self.hub.carry(request.clone()) else { return Tunnelled::NoRoute };
-            match timeout(ANSWER_WAIT, answer).await {
-                Ok(Ok(response)) => return Tunnelled::Answered(response),
-                // Only what is safe to repeat is repeated.
-                Ok(Err(_)) if request.method == "GET" || request.method == "HEAD" => {}
+            let Some(route) = self.hub.route() else { return Tunnelled::NoRoute };
+            let body = body.take().unwrap_or_else(|| whole(Bytes::new()));
+            let request = http::Request::from_parts(head.clone(), body);
+            let carrying = timeout(ANSWER_WAIT, route.carrier.carry(request));
+            let carried = tokio::select! {
+                carried = carrying => carried,
+                () = route.gone.cancelled() => Ok(Err(std::io::ErrorKind::NotConnected.into())),
+            };
+            match carried {
+                Ok(Ok(mut carried)) => {
+                    let busy = route.busy;
+                    carried.response = carried.response.map(|body| {
+                        let held = move |frame| {
+                            let _held = &busy;
+                            frame
+                        };
+                        body.map_frame(held).boxed_unsync()
+                    });
+                    return Tunnelled::Answered(carried);
+                }
+                Ok(Err(_)) if repeatable => {}
                 Ok(Err(_)) => return Tunnelled::NoRoute,
                 Err(_) => return Tunnelled::Slow,
             }
@@ -130,9 +182,13 @@ impl Public {
 }
 
 enum Tunnelled {
-    Answered(wire::Response),
+    Answered(Carried),
     Slow,
     NoRoute,
+}
+
+fn whole_of(body: Full<Bytes>) -> Body {
+    body.map_err(|never| match never {}).boxed_unsync()
 }
 
 /// The visitor's host, lower case, without a port.
@@ -149,50 +205,14 @@ fn trace(host: &str) -> (Reply, Answer) {
     (reply, Answer { status: 200, code: None })
 }
 
-/// The request as a connector gets it; `None` if its body is too long.
-async fn to_wire(request: http::Request<Incoming>, host: &str, ray: &str) -> Option<wire::Request> {
-    let (parts, body) = request.into_parts();
-    let body = Limited::new(body, wire::MAX_BODY).collect().await.ok()?.to_bytes();
-    let kept = parts.headers.iter().filter(|(name, _)| !hop_by_hop(name) && *name != header::HOST);
-    let mut headers: Vec<(String, String)> =
-        kept.filter_map(|(name, value)| Some((name.to_string(), value.to_str().ok()?.to_owned()))).collect();
-    headers.push(("cf-ray".into(), ray.into()));
-    Some(wire::Request {
-        id: 0,
-        method: parts.method.to_string(),
-        host: host.to_owned(),
-        path_and_query: parts.uri.path_and_query().map_or("/", |path| path.as_str()).to_owned(),
-        headers,
-        body: body.into(),
-    })
-}
-
-fn relay(response: wire::Response) -> (Reply, Answer) {
-    let by_connector = response.headers.iter().any(|(name, value)| {
-        name == "cf-cloudflared-response-meta" && value.contains(r#""src":"cloudflared""#)
-    });
-    if response.status == 502 && by_connector {
-        return pages::coded(502, 502);
+fn relay(mut response: Response<Body>) -> (Response<Body>, Answer) {
+    let hops: Vec<_> = response.headers().keys().filter(|name| hop_by_hop(name)).cloned().collect();
+    for name in hops {
+        response.headers_mut().remove(name);
     }
-    let mut reply = Response::new(Full::from(response.body));
-    *reply.status_mut() = StatusCode::from_u16(response.status).unwrap_or(StatusCode::BAD_GATEWAY);
-    for (name, value) in &response.headers {
-        let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) else {
-            continue;
-        };
-        if !hop_by_hop(&name) && name != "cf-cloudflared-response-meta" && name != header::CONTENT_LENGTH {
-            reply.headers_mut().append(name, value);
-        }
-    }
-    pages::set(&mut reply, "cf-cache-status", "DYNAMIC");
-    let answer = Answer { status: reply.status().as_u16(), code: None };
-    (reply, answer)
-}
-
-/// Headers that speak about one connection only.
-fn hop_by_hop(name: &HeaderName) -> bool {
-    ["connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"]
-        .contains(&name.as_str())
+    pages::set(&mut response, "cf-cache-status", "DYNAMIC");
+    let answer = Answer { status: response.status().as_u16(), code: None };
+    (response, answer)
 }
 
 fn tls(dir: &Path) -> Result<Arc<rustls::ServerConfig>> {

@@ -1,170 +1,212 @@
 //! One connector's connection, from its registration to its end, whatever the transport.
 
-use std::{collections::HashMap, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{cell::Cell, net::SocketAddr, pin::Pin, rc::Rc, sync::Arc, time::Duration};
 
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
     sync::{mpsc, oneshot, watch},
-    time::{Instant, interval, timeout},
+    task::spawn_local,
+    time::{Instant, sleep, timeout},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    carrier::{Carrier, Link},
+    hub::{Door, Hub, Order, Route, Transport},
+};
+use crate::wire::{
+    AbortOnDrop, Refusal,
+    configuration::Push,
+    registration::{self, Ask, Details, Registration},
 };
 
-use super::hub::{Door, Hub, Order, Transport};
-use crate::wire::{Response, ToConnector, ToEdge, read_frame, write_frame};
-
+/// A connector that does not register is sent away after this.
 const REGISTRATION_WAIT: Duration = Duration::from_secs(15);
-const PING_EVERY: Duration = Duration::from_secs(1);
+/// How long a refused connection is left open; the recorded ones closed after two seconds.
+const REFUSAL_LINGER: Duration = Duration::from_secs(2);
+/// Requests under way may end within this once their connection was unregistered.
+const FAREWELL: Duration = Duration::from_secs(30);
 const COLOS: [&str; 4] = ["fra08", "ams07", "ams14", "ams01"];
 
-/// What a session must know besides its stream.
+/// What a session must know besides its link.
 pub struct Session {
     pub hub: Arc<Hub>,
     pub peer: SocketAddr,
     pub transport: Transport,
-    /// A connector silent for this long is lost.
-    pub silence_limit: Duration,
+}
+
+/// The connection's own life.
+struct Live {
+    driver: Pin<Box<dyn Future<Output = &'static str>>>,
+    heard: Rc<Cell<Instant>>,
+    asks: mpsc::UnboundedReceiver<Ask>,
+    control: AbortOnDrop<()>,
+    has_control: bool,
+}
+
+enum Happening {
+    Ended(&'static str),
+    /// The control stream ended, the transport did not.
+    ControlEnded,
+    Asked(Ask),
+}
+
+impl Live {
+    async fn next(&mut self) -> Happening {
+        tokio::select! {
+            biased;
+            Some(ask) = self.asks.recv() => Happening::Asked(ask),
+            why = &mut self.driver => Happening::Ended(why),
+            _ = &mut self.control.0, if self.has_control => {
+                self.has_control = false;
+                Happening::ControlEnded
+            }
+        }
+    }
+
+    /// Keeps the transport going for a while, deaf to what is asked. False if it ended.
+    async fn linger(&mut self, while_: Duration) -> bool {
+        tokio::select! {
+            _ = &mut self.driver => false,
+            () = sleep(while_) => true,
+        }
+    }
 }
 
 impl Session {
-    /// Serves the connection until either side ends it. A frame that is not ours ends only this connection.
-    pub async fn serve<R, W>(self, mut reader: R, mut writer: W)
-    where
-        R: AsyncRead + Unpin + Send + 'static,
-        W: AsyncWrite + Unpin,
-    {
-        let first = timeout(REGISTRATION_WAIT, read_frame(&mut reader)).await;
-        let Ok(Ok(Some(ToEdge::Register(registration)))) = first else { return };
-        let mut door = self.hub.door();
-        // Answering late is not wanted either: the connector has given up by then.
-        if *door.borrow() == Door::RegistrationMute {
-            let _ = timeout(REGISTRATION_WAIT, read_frame::<ToEdge>(&mut reader)).await;
-            return;
-        }
-        if let Err(refusal) = self.hub.judge(&registration) {
-            let answer = ToConnector::Refused { text: refusal.text, retryable: refusal.retryable };
-            let _ = self.write(&mut writer, &answer).await;
-            // The connector closes; closing first could overtake the answer.
-            let _ = timeout(REGISTRATION_WAIT, read_frame::<ToEdge>(&mut reader)).await;
-            return;
-        }
+    /// Serves the connection until either side ends it. What is not the protocol ends only this connection.
+    pub async fn serve(self, link: Link) {
+        let Link { carrier, control: (reader, writer), driver, heard } = link;
+        let (asks_to, asks) = mpsc::unbounded_channel();
+        let control = AbortOnDrop(spawn_local(registration::serve(reader, writer, asks_to)));
+        let mut live = Live { driver, heard, asks, control, has_control: true };
+        let Ok(Some((registration, answer))) = timeout(REGISTRATION_WAIT, self.admit(&mut live)).await else {
+            return carrier.close();
+        };
         let (orders_to, orders) = mpsc::unbounded_channel();
+        let route = Route { carrier: carrier.clone(), gone: CancellationToken::new(), busy: Arc::new(()) };
+        let remote = self.hub.remote_config();
+        let id = self.hub.add(&registration, self.transport, orders_to, route.clone());
         let location = COLOS[usize::from(registration.conn_index) % COLOS.len()].to_owned();
-        let (id, config) = self.hub.add(&registration, self.transport, orders_to);
-        let accepted = ToConnector::Accepted { connection: id.clone(), location };
-        let mut greeting = vec![accepted];
-        greeting.extend(config.map(|(version, config)| ToConnector::Configuration { version, config }));
-        let why = self.run(&id, greeting, reader, &mut writer, orders, &mut door).await;
-        self.hub.remove(&id, why);
-        let _ = timeout(PING_EVERY, tokio::io::AsyncWriteExt::shutdown(&mut writer)).await;
+        let details = Details { connection: id, location, remotely_managed: remote.is_some() };
+        let _ = answer.send(Ok(details));
+        if let Some((version, config)) = remote {
+            push(&carrier, version, config);
+        }
+        let why = self.run(id, live, &route, orders).await;
+        self.hub.remove(id, why);
+        carrier.close();
     }
 
-    async fn run<R, W>(
+    /// Hears the first registration that is accepted, and its answer's way back.
+    async fn admit(
         &self,
-        id: &str,
-        greeting: Vec<ToConnector>,
-        mut reader: R,
-        writer: &mut W,
-        mut orders: mpsc::UnboundedReceiver<Order>,
-        door: &mut watch::Receiver<Door>,
-    ) -> &'static str
-    where
-        R: AsyncRead + Unpin + Send + 'static,
-        W: AsyncWrite + Unpin,
-    {
-        for frame in greeting {
-            if self.write(writer, &frame).await.is_err() {
-                return "closed";
+        live: &mut Live,
+    ) -> Option<(Registration, oneshot::Sender<Result<Details, Refusal>>)> {
+        let mut unanswered = Vec::new();
+        loop {
+            match live.next().await {
+                Happening::Ended(_) | Happening::ControlEnded => return None,
+                Happening::Asked(Ask::Register(registration, answer)) => {
+                    if *self.hub.door().borrow() == Door::RegistrationMute {
+                        unanswered.push(answer);
+                        continue;
+                    }
+                    if !live.linger(self.hub.lateness()).await || answer.is_closed() {
+                        return None;
+                    }
+                    let Err(refusal) = self.hub.judge(&registration) else {
+                        return Some((registration, answer));
+                    };
+                    let _ = answer.send(Err(refusal));
+                    live.linger(REFUSAL_LINGER).await;
+                    return None;
+                }
+                Happening::Asked(Ask::Unregister(done)) => drop(done.send(())),
+                Happening::Asked(Ask::LocalConfiguration(_)) => {}
             }
         }
-        // Reading a frame cannot be interrupted half-way, so it has a task of its own.
-        let (frames_to, mut frames) = mpsc::channel(8);
-        let reading = AbortOnDrop(tokio::spawn(async move {
-            while let Ok(Some(frame)) = read_frame::<ToEdge>(&mut reader).await {
-                if frames_to.send(frame).await.is_err() {
-                    return;
-                }
-            }
-        }));
-        let mut waiting: HashMap<u64, oneshot::Sender<Response>> = HashMap::new();
-        let mut ticks = interval(PING_EVERY);
-        let (mut heard, mut seq) = (Instant::now(), 0);
+    }
+
+    async fn run(
+        &self,
+        id: uuid::Uuid,
+        mut live: Live,
+        route: &Route,
+        mut orders: mpsc::UnboundedReceiver<Order>,
+    ) -> &'static str {
+        let mut door = self.hub.door();
+        let mut unregistered = false;
         loop {
             if *door.borrow_and_update() == Door::Mute {
                 self.hub.set_routed(id, false);
-                if !self.wait_for_voice(door, &mut orders).await {
+                if !wait_for_voice(&mut door, &mut orders).await {
                     return "dropped";
                 }
                 self.hub.set_routed(id, true);
-                heard = Instant::now();
+                live.heard.set(Instant::now());
             }
-            let written = tokio::select! {
+            tokio::select! {
+                happening = live.next() => match happening {
+                    Happening::Ended(why) => return why,
+                    Happening::ControlEnded if unregistered => {
+                        self.see_off(&mut live, route).await;
+                        return "unregistered";
+                    }
+                    Happening::ControlEnded => return "closed",
+                    Happening::Asked(Ask::Unregister(done)) => {
+                        unregistered = true;
+                        self.hub.set_routed(id, false);
+                        let _ = done.send(());
+                    }
+                    Happening::Asked(Ask::LocalConfiguration(config)) => self.hub.told(id, &config),
+                    // Once is enough.
+                    Happening::Asked(Ask::Register(..)) => return "garbage",
+                },
                 order = orders.recv() => match order {
                     Some(Order::Close) | None => return "dropped",
                     Some(Order::Freeze) => {
                         self.hub.gate.bury(self.peer);
-                        drop(reading);
-                        waiting.clear();
+                        route.gone.cancel();
                         until_closed(&mut orders).await;
                         return "dropped";
                     }
-                    Some(Order::Carry(request, answer)) => {
-                        waiting.retain(|_, answer| !answer.is_closed());
-                        waiting.insert(request.id, answer);
-                        self.write(writer, &ToConnector::Request(request)).await
-                    }
-                    Some(Order::Configure(version, config)) => {
-                        self.write(writer, &ToConnector::Configuration { version, config }).await
-                    }
+                    Some(Order::Configure(version, config)) => push(&route.carrier, version, config),
                 },
-                frame = frames.recv() => match frame {
-                    None => return "closed",
-                    Some(ToEdge::Pong { .. }) => {
-                        heard = Instant::now();
-                        Ok(())
-                    }
-                    Some(ToEdge::Response(response)) => {
-                        if let Some(answer) = waiting.remove(&response.id) {
-                            let _ = answer.send(response);
-                        }
-                        Ok(())
-                    }
-                    Some(ToEdge::Unregister) => {
-                        self.hub.set_routed(id, false);
-                        self.write(writer, &ToConnector::Unregistered).await
-                    }
-                    // Once is enough.
-                    Some(ToEdge::Register(_)) => return "garbage",
-                },
-                _ = ticks.tick() => {
-                    if heard.elapsed() > self.silence_limit {
-                        return "silent";
-                    }
-                    seq += 1;
-                    self.write(writer, &ToConnector::Ping { seq }).await
-                }
-                _ = door.changed() => Ok(()),
-            };
-            if written.is_err() {
-                return if heard.elapsed() > PING_EVERY * 2 { "silent" } else { "closed" };
+                _ = door.changed() => {}
             }
         }
     }
 
-    /// Waits until the edge answers again; false if the connection is to be closed meanwhile.
-    async fn wait_for_voice(
-        &self,
-        door: &mut watch::Receiver<Door>,
-        orders: &mut mpsc::UnboundedReceiver<Order>,
-    ) -> bool {
-        tokio::select! {
-            result = door.wait_for(|door| *door != Door::Mute) => result.is_ok(),
-            () = until_closed(orders) => false,
+    /// Lets requests under way end.
+    async fn see_off(&self, live: &mut Live, route: &Route) {
+        let until = Instant::now() + FAREWELL;
+        // One is the hub's, one is ours.
+        while Arc::strong_count(&route.busy) > 2 && Instant::now() < until {
+            if !live.linger(Duration::from_millis(50)).await {
+                return;
+            }
         }
+        // What the transport still holds leaves.
+        live.linger(Duration::from_millis(20)).await;
     }
+}
 
-    async fn write(&self, writer: &mut (impl AsyncWrite + Unpin), frame: &ToConnector) -> io::Result<()> {
-        timeout(self.silence_limit, write_frame(writer, frame))
-            .await
-            .unwrap_or(Err(io::ErrorKind::TimedOut.into()))
+fn push(carrier: &Carrier, version: i32, config: serde_json::Value) {
+    let carrier = carrier.clone();
+    spawn_local(async move {
+        // The connection has gone, or the connector says why not in its own log.
+        let _ = carrier.configure(Push { version, config }).await;
+    });
+}
+
+/// Waits until the edge answers again; false if the connection is to be closed meanwhile.
+async fn wait_for_voice(
+    door: &mut watch::Receiver<Door>,
+    orders: &mut mpsc::UnboundedReceiver<Order>,
+) -> bool {
+    tokio::select! {
+        result = door.wait_for(|door| *door != Door::Mute) => result.is_ok(),
+        () = until_closed(orders) => false,
     }
 }
 
@@ -174,13 +216,5 @@ async fn until_closed(orders: &mut mpsc::UnboundedReceiver<Order>) {
         if matches!(order, Order::Close) {
             return;
         }
-    }
-}
-
-struct AbortOnDrop(tokio::task::JoinHandle<()>);
-
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
     }
 }

@@ -9,11 +9,13 @@ use quinn::{
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::watch,
+    task::spawn_local,
     time::{sleep, timeout},
 };
 use tokio_rustls::TlsAcceptor;
 
 use super::{
+    carrier::Link,
     gate::GatedSocket,
     hub::{Door, Hub, Transport},
     session::Session,
@@ -61,7 +63,7 @@ impl Port {
                 _ = door.wait_for(|door| *door == Door::Refusing) => return,
             };
             match accepted {
-                Ok((stream, peer)) => drop(tokio::spawn(self.clone().tcp(stream, peer, tls.clone()))),
+                Ok((stream, peer)) => drop(spawn_local(self.clone().tcp(stream, peer, tls.clone()))),
                 // Out of descriptors, most likely; the next one may fare better.
                 Err(_) => sleep(Duration::from_millis(100)).await,
             }
@@ -81,15 +83,17 @@ impl Port {
             let _ = timeout(PROBE_WAIT, tokio::io::copy(&mut reader, &mut tokio::io::sink())).await;
             return;
         }
-        let (reader, writer) = tokio::io::split(stream);
-        self.session(peer, Transport::Http2).serve(reader, writer).await;
+        let link = timeout(HANDSHAKE_WAIT, Link::http2(stream, self.silence_limit)).await;
+        if let Ok(Ok(link)) = link {
+            self.session(peer, Transport::Http2).serve(link).await;
+        }
     }
 
     /// Accepts QUIC connections until the endpoint ends, which it does not.
     pub async fn serve_quic(self, endpoint: Endpoint) -> Result<()> {
         while let Some(incoming) = endpoint.accept().await {
             let port = self.clone();
-            tokio::spawn(async move {
+            spawn_local(async move {
                 let Ok(Ok(connection)) = timeout(HANDSHAKE_WAIT, incoming).await else { return };
                 port.quic(connection).await;
             });
@@ -102,13 +106,14 @@ impl Port {
             let _ = timeout(PROBE_WAIT, connection.closed()).await;
             return;
         }
-        let Ok(Ok((writer, reader))) = timeout(HANDSHAKE_WAIT, connection.accept_bi()).await else { return };
-        self.session(connection.remote_address(), Transport::Quic).serve(reader, writer).await;
-        connection.close(0_u8.into(), b"");
+        let peer = connection.remote_address();
+        if let Ok(Ok(link)) = timeout(HANDSHAKE_WAIT, Link::quic(connection)).await {
+            self.session(peer, Transport::Quic).serve(link).await;
+        }
     }
 
     fn session(&self, peer: SocketAddr, transport: Transport) -> Session {
-        Session { hub: Arc::clone(&self.hub), peer, transport, silence_limit: self.silence_limit }
+        Session { hub: Arc::clone(&self.hub), peer, transport }
     }
 
     /// The QUIC side of this address, behind the hub's gate.
@@ -121,7 +126,7 @@ impl Port {
         let socket = GatedSocket::new(socket, Arc::clone(&self.hub.gate))?;
         let mut config = quinn::ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls)?));
         let mut transport = quinn::TransportConfig::default();
-        transport.max_idle_timeout(Some(Duration::from_secs(30).try_into()?));
+        transport.max_idle_timeout(Some(self.silence_limit.try_into()?));
         config.transport_config(Arc::new(transport));
         let runtime = Arc::new(TokioRuntime);
         Ok(Endpoint::new_with_abstract_socket(EndpointConfig::default(), Some(config), socket, runtime)?)
