@@ -49,7 +49,7 @@ fn lines() -> Vec<u8> {
 /// Lines of the unit, answers of `/ready`, pages of visitors, files of state.
 pub(crate) fn bad_input(stage: &Stage<'_>) -> Result<()> {
     let env = vec![("STANDIN_READY_FROM", "/run/ready-answer".to_owned())];
-    let lab = stage.boot(&Wishes { env, ..Wishes::default() })?;
+    let lab = stage.boot(&Wishes { env, standin: true, ..Wishes::default() })?;
     settle(&lab)?;
     let before = invocation(&lab)?;
     journal_lines(&lab)?;

@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 
 use crate::edge::api::TOKEN as API_TOKEN;
-use crate::host::{Parts, TOKEN, TUNNEL, Wishes};
+use crate::host::{CONFIG_RUN, Parts, TOKEN, TOKEN_RUN, TUNNEL, Wishes};
 use crate::shell::run;
 
 /// Makes it a machine of its own, before it boots.
@@ -37,10 +37,14 @@ pub(crate) fn furnish(parts: &Parts, wishes: &Wishes, dir: &Path, root: &Path) -
     write("/etc/hosts", "127.0.0.1 localhost\n::1 localhost\n")?;
     let _ = fs::remove_file(root.join("etc/resolv.conf"));
     write("/etc/resolv.conf", "nameserver 10.99.0.1\noptions timeout:2 attempts:1\n")?;
-    copy(&parts.bin.join("cloudflared"), "/usr/local/bin/cloudflared")?;
+    let real = parts.cloudflared.as_deref().filter(|_| !wishes.standin);
+    copy(real.unwrap_or(&parts.bin.join("cloudflared")), CLOUDFLARED)?;
     copy(&parts.bin.join("lab"), "/usr/local/bin/lab")?;
     copy(&parts.deb, "/root/tunnelwarden.deb")?;
-    write("/etc/systemd/system/cloudflared.service", &stock_unit(wishes.command))?;
+    if real.is_none() || !has_installer(wishes.command) {
+        write(UNIT, &stock_unit(wishes.command))?;
+        write("/etc/systemd/system/cloudflared-update.service", UPDATE_UNIT)?;
+    }
     let mut drop_in = format!(
         "[Service]\nEnvironment=TUNNEL_TRANSPORT_PROTOCOL={}\nEnvironment=TUNNEL_CACERT=/etc/lab-ca.pem\n",
         wishes.protocol
@@ -49,7 +53,6 @@ pub(crate) fn furnish(parts: &Parts, wishes: &Wishes, dir: &Path, root: &Path) -
         drop_in.push_str(&format!("Environment={key}={value}\n"));
     }
     write("/etc/systemd/system/cloudflared.service.d/lab.conf", &drop_in)?;
-    write("/etc/systemd/system/cloudflared-update.service", UPDATE_UNIT)?;
     write("/etc/systemd/system/origin.service", ORIGIN_UNIT)?;
     let mut config =
         format!("tunnel: {TUNNEL}\ncredentials-file: /etc/cloudflared/{TUNNEL}.json\ningress:\n");
@@ -125,16 +128,38 @@ fn dns(far: &Path, names: &[&str]) -> Result<()> {
     Ok(())
 }
 
+/// Whether the `service install` of today writes this command line; older ones wrote others.
+fn has_installer(command: &str) -> bool {
+    [CONFIG_RUN, TOKEN_RUN].contains(&command)
+}
+
+/// A shell line that has cloudflared install its own unit, where there is none. It is not started by that: that a unit cannot
+/// come up is what some scenarios are about.
+pub(crate) fn install_service(command: &str) -> String {
+    let install = if command == TOKEN_RUN {
+        format!("rm -f /etc/cloudflared/token; {CLOUDFLARED} service install {TOKEN}")
+    } else {
+        format!("{CLOUDFLARED} service install")
+    };
+    format!(
+        "test -e {UNIT} && exit; set -e; hold=/run/systemd/system/cloudflared.service.d; mkdir -p $hold; \
+         printf '[Unit]\\nConditionPathExists=/nowhere\\n' > $hold/hold.conf; systemctl daemon-reload; {install}; \
+         rm -r $hold; systemctl daemon-reload"
+    )
+}
+
 /// The unit that `cloudflared service install` writes (2026.7.0 and later).
 fn stock_unit(command: &str) -> String {
     format!(
         "[Unit]\nDescription=Cloudflare Tunnel client\nAfter=network-online.target\nWants=network-online.target\n\n\
          [Service]\nTimeoutStartSec=15\nType=notify\n\
-         ExecStart=/usr/local/bin/cloudflared --no-autoupdate {command}\nRestart=on-failure\nRestartSec=5s\n\n\
+         ExecStart={CLOUDFLARED} --no-autoupdate {command}\nRestart=on-failure\nRestartSec=5s\n\n\
          [Install]\nWantedBy=multi-user.target\n"
     )
 }
 
+const CLOUDFLARED: &str = "/usr/local/bin/cloudflared";
+const UNIT: &str = "/etc/systemd/system/cloudflared.service";
 const UPDATE_UNIT: &str =
     "[Unit]\nDescription=Update cloudflared\n\n[Service]\nExecStart=/usr/local/bin/cloudflared update\n";
 const ORIGIN_UNIT: &str = "[Unit]\nDescription=The origin behind the tunnel\n\n[Service]\n\

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use crate::furnish::{christen, furnish};
+use crate::furnish::{christen, furnish, install_service};
 use crate::shell::{output, run, start};
 
 /// What every lab is made from.
@@ -24,6 +24,8 @@ pub struct Parts {
     pub rpm: Option<PathBuf>,
     /// Where our own programs (`cloudflared`, `edge`, `lab`) lie.
     pub bin: PathBuf,
+    /// The real cloudflared, in place of the stand-in.
+    pub cloudflared: Option<PathBuf>,
     /// Where labs are built.
     pub scratch: PathBuf,
 }
@@ -41,6 +43,8 @@ pub struct Wishes {
     pub config_tail: &'static str,
     /// Command line after `cloudflared --no-autoupdate`.
     pub command: &'static str,
+    /// Only the stand-in can play its part.
+    pub standin: bool,
     /// Install tunnelwarden.
     pub warden: bool,
     /// Drop-in for tunnelwarden.
@@ -55,6 +59,9 @@ pub const TUNNEL: &str = "11111111-2222-4333-8444-555555555555";
 pub const SECRET: &str = "c2VjcmV0LW9mLXRoZS1sYWItc2VjcmV0LW9mLWxhYg==";
 /// As `cloudflared service install` writes it: account, secret and tunnel.
 pub const TOKEN: &str = "eyJhIjoiMDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWYiLCJzIjoiYzJWamNtVjBMVzltTFhSb1pTMXNZV0l0YzJWamNtVjBMVzltTFd4aFlnPT0iLCJ0IjoiMTExMTExMTEtMjIyMi00MzMzLTg0NDQtNTU1NTU1NTU1NTU1In0=";
+/// The command lines that cloudflared's own `service install` writes today.
+pub const CONFIG_RUN: &str = "--config /etc/cloudflared/config.yml tunnel run";
+pub const TOKEN_RUN: &str = "tunnel run --token-file /etc/cloudflared/token";
 pub const NAMES: &[&str] = &["app.example.com", "api.example.com"];
 
 impl Default for Wishes {
@@ -64,7 +71,8 @@ impl Default for Wishes {
             env: Vec::new(),
             secret: SECRET,
             config_tail: "",
-            command: "--config /etc/cloudflared/config.yml tunnel run",
+            command: CONFIG_RUN,
+            standin: false,
             warden: true,
             settings: "",
             api: false,
@@ -133,6 +141,7 @@ impl Lab {
         self.wire()?;
         self.start_far_side(wishes.names)?;
         self.sh("systemctl daemon-reload; systemctl enable -q --now origin.service")?;
+        self.sh(&install_service(wishes.command))?;
         // One that cannot come up is what some scenarios are about.
         self.sh("systemctl enable -q cloudflared.service; systemctl start --no-block cloudflared.service")?;
         if wishes.warden {

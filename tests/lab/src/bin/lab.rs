@@ -10,7 +10,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use clap::{Args, Parser, Subcommand};
 use tunnelwarden_lab::bench::{self, Readers};
 use tunnelwarden_lab::host::{PREFIX, Parts};
@@ -95,6 +95,9 @@ struct Given {
     /// Root tree of the Debian to boot.
     #[arg(long)]
     tree: PathBuf,
+    /// The real cloudflared, to be played with in place of the stand-in.
+    #[arg(long)]
+    cloudflared: Option<PathBuf>,
     #[arg(long, default_value = "/var/tmp/tunnelwarden-lab")]
     scratch: PathBuf,
 }
@@ -106,8 +109,24 @@ impl Given {
             |path: &Path| path.canonicalize().with_context(|| format!("{} is not there", path.display()));
         std::fs::create_dir_all(&self.scratch)?;
         let rpm = self.rpm.as_deref().map(real).transpose()?;
-        Ok(Parts { tree: real(&self.tree)?, deb: real(&self.deb)?, rpm, bin, scratch: real(&self.scratch)? })
+        let cloudflared = self.cloudflared.as_deref().map(real).transpose()?;
+        if let Some(cloudflared) = &cloudflared {
+            println!("lab: with the real cloudflared, {}", version_of(cloudflared)?);
+        }
+        let (tree, deb, scratch) = (real(&self.tree)?, real(&self.deb)?, real(&self.scratch)?);
+        Ok(Parts { tree, deb, rpm, bin, cloudflared, scratch })
     }
+}
+
+/// What a cloudflared calls itself; the stand-in is turned away.
+fn version_of(cloudflared: &Path) -> Result<String> {
+    let named = cloudflared.display();
+    let said = run(&cloudflared.to_string_lossy(), &["--version"])
+        .with_context(|| format!("{named} is no cloudflared that runs here"))?;
+    let version = said.trim().strip_prefix("cloudflared version ");
+    let version = version.with_context(|| format!("{named} is no cloudflared: --version says {said:?}"))?;
+    ensure!(!version.contains("(built lab)"), "{named} is the lab's own stand-in");
+    Ok(version.to_owned())
 }
 
 fn main() -> ExitCode {
