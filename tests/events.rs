@@ -1,4 +1,4 @@
-//! Incidents of the simulation, event by event, as `cargo test --profile sim --test sim -- --seed N --events FILE` writes them:
+//! Incidents of the simulation, event by event, as `cargo test -p tunnelwarden-sim -- --seed N --events FILE` writes them:
 //! the warden is given each event at its time, and has to order what the file says, no more and no less.
 //!
 //! A seed that breaks a rule becomes a test so: copy its file to `tests/events`, strike what should not have been ordered,

@@ -1,8 +1,7 @@
 //! A seeded world in virtual time, and the judge in it: no seed may make it break one of its rules. Then the same worlds with
 //! what people use instead.
 //!
-//! `cargo test --profile sim --test sim -- --incidents 100000` plays so many; a plain `cargo test` some, because it is not
-//! optimised. `--soak` plays a million, `--seed N` tells one step by step, and with `--events FILE` writes it as a
+//! `cargo test -p tunnelwarden-sim -- --incidents 100000` plays so many; without an option some. `--soak` plays a million, `--seed N` tells one step by step, and with `--events FILE` writes it as a
 //! test for `tests/events`, `--policies` prints the comparison, `--curves` what
 //! other defaults would do, `--speed` what an event costs, `--knock-outs` what each rule and rail is there for.
 #![expect(
@@ -10,6 +9,8 @@
     clippy::print_stdout,
     reason = "a program of its own that measures itself"
 )]
+
+extern crate warden_core as tunnelwarden;
 
 mod driver;
 mod host;
@@ -34,7 +35,7 @@ use tunnelwarden::warden::policy::{KnockOut, Policy};
 use tunnelwarden::warden::rails::Hold;
 use world::World;
 
-/// Without an option: few enough for a build that is not optimised.
+/// Without an option: enough to see that the world turns.
 const PLAIN: u64 = 2_000;
 const SOAK: u64 = 1_000_000;
 
@@ -134,7 +135,7 @@ fn tell(seed: u64, events: &Path) -> bool {
     for violation in &course.violations {
         println!("# violated: {violation}");
     }
-    let mut story = format!("# cargo test --profile sim --test sim -- --seed {seed}: {name}\n");
+    let mut story = format!("# cargo test -p tunnelwarden-sim -- --seed {seed}: {name}\n");
     for line in course
         .events
         .iter()
