@@ -52,6 +52,8 @@ struct World {
     names: [Answer; 2],
     /// Where the names lead.
     route: Result<RouteSight, Blind>,
+    /// Whatever the first name does.
+    other_leads_here: bool,
     /// What a prober elsewhere sees of the names, if one is asked.
     elsewhere: Option<Result<Elsewhere, Blind>>,
     tcp: Reach,
@@ -122,6 +124,7 @@ impl World {
             ready: Ready::Connections(4),
             names: [Answer::Served; 2],
             route: Ok(RouteSight { inside: Some(Route::Edge), ..RouteSight::default() }),
+            other_leads_here: false,
             elsewhere: None,
             tcp: Reach::Reachable,
             quic: Reach::Reachable,
@@ -289,9 +292,10 @@ impl World {
             let sight = NameSight { answer, status, code, latency, colo, detail, exchange };
             self.observed(Finding::Name { hostname: hostname.into(), sight });
         }
-        for hostname in NAMES {
-            self.observed(Finding::Route { hostname: hostname.into(), seen: self.route.clone() });
-        }
+        self.observed(Finding::Route { hostname: NAMES[0].into(), seen: self.route.clone() });
+        let edge = Ok(RouteSight { inside: Some(Route::Edge), ..RouteSight::default() });
+        let seen = if self.other_leads_here { edge } else { self.route.clone() };
+        self.observed(Finding::Route { hostname: NAMES[1].into(), seen });
         if let Some(seen) = self.elsewhere.clone() {
             for hostname in NAMES {
                 self.observed(Finding::Elsewhere { hostname: hostname.into(), seen: seen.clone() });
@@ -356,6 +360,8 @@ impl World {
             ["dns", "outside", word] => {
                 self.route = inside(word).map(|outside| RouteSight { outside: Some(outside), ..self.leads() })
             }
+            ["other", "name", "leads", "here"] => self.other_leads_here = true,
+            ["other", "name", word] => self.names[1] = answer(word),
             ["record", word] => {
                 let id = "11111111-947b-4bf6-acad-100a73de4e0d";
                 let kept = match *word {

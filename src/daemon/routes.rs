@@ -67,8 +67,9 @@ impl RouteProbe {
             let share = period / u32::try_from(names.len().max(1)).unwrap_or(u32::MAX);
             let gap = if hurry { share.min(HURRIED_GAP) } else { share };
             until = began + period;
+            let mut blind = false;
             for (place, name) in names.iter().enumerate() {
-                self.look(name, hurry).await;
+                blind |= self.look(name, hurry).await;
                 let last = place + 1 == names.len();
                 match if last { Rest::Over } else { self.rest(Instant::now() + gap).await } {
                     Rest::Over => (),
@@ -78,6 +79,10 @@ impl RouteProbe {
                     }
                     Rest::Ended => return,
                 }
+            }
+            if blind {
+                // A resolver that did not answer may do so soon.
+                until = until.min(Instant::now() + self.settings.period_down);
             }
         }
     }
@@ -101,8 +106,10 @@ impl RouteProbe {
         }
     }
 
-    async fn look(&mut self, name: &str, hurry: bool) {
+    /// True if nothing was seen.
+    async fn look(&mut self, name: &str, hurry: bool) -> bool {
         let seen = self.see(name, hurry).await;
+        let blind = seen.is_err();
         let wrong = seen.as_ref().is_ok_and(|sight| sight.fault().is_some());
         self.tell(name, seen).await;
         if wrong {
@@ -110,6 +117,7 @@ impl RouteProbe {
             let seen = self.see(name, hurry).await;
             self.tell(name, seen).await;
         }
+        blind
     }
 
     async fn see(&mut self, name: &str, hurry: bool) -> Seen<RouteSight> {

@@ -34,7 +34,9 @@ pub(super) fn follow_incident(
         }
         (true, _, Some(cause)) => {
             let resolved = cause == Cause::OperatorStopped;
-            let over = tunnel.proven(now) && matches!(tunnel.phase, Phase::Watching);
+            // Names that lead elsewhere are trouble, however well the others are served.
+            let astray = cause == Cause::Misrouted;
+            let over = tunnel.proven(now) && matches!(tunnel.phase, Phase::Watching) && !astray;
             if resolved || over {
                 close_incident(tunnel, resolved, now, out);
                 return true;

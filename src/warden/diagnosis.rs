@@ -4,7 +4,7 @@ use core::net::IpAddr;
 use std::time::Duration;
 
 use super::cause::Cause;
-use super::evidence::{Active, Answer, Control, Job, Load, NameSight, NameTrack, Ready, Transport};
+use super::evidence::{Active, Answer, Control, Job, Load, NameTrack, Ready, Transport};
 use super::facts::Facts;
 use super::track::{FULL, Origin, PROPAGATION};
 
@@ -64,7 +64,7 @@ const fn rule(cause: Cause, holds: fn(&Facts<'_>) -> bool) -> Rule {
     Rule { cause, holds }
 }
 
-const RULES: [Rule; 29] = [
+const RULES: [Rule; 30] = [
     rule(Cause::Healthy, healthy),
     rule(Cause::UnitMissing, |f| f.unit.is_some_and(|u| u.load == Load::NotFound)),
     rule(Cause::UnitBroken, unit_broken),
@@ -98,6 +98,8 @@ const RULES: [Rule; 29] = [
     rule(Cause::OriginDown, |f| {
         f.connections != Some(0) && (f.origin_down() || f.answering(Answer::Unexpected) > 0)
     }),
+    // What the names that do lead here say comes first.
+    rule(Cause::Misrouted, |f| f.led_astray()),
     rule(Cause::PartlyConnected, partly),
     rule(Cause::EdgeIncident, edge_incident),
 ];
@@ -340,17 +342,8 @@ fn connected(f: &Facts<'_>) -> bool {
     f.connections.is_some_and(|n| 0 < n)
 }
 
-/// DNS or the records themselves lead visitors elsewhere, and every name that gives 1033.
-fn led_astray(f: &Facts<'_>) -> bool {
-    let astray: Vec<_> = f.astray().map(|(name, _)| name).collect();
-    let explained = |(name, _, sight): &(&str, &NameTrack, &NameSight)| {
-        sight.answer != Answer::TunnelError || astray.contains(name)
-    };
-    !astray.is_empty() && f.connections != Some(0) && f.names.iter().all(explained)
-}
-
 fn misrouted(f: &Facts<'_>) -> bool {
-    if led_astray(f) {
+    if f.led_astray() && f.answering(Answer::TunnelError) > 0 {
         return true;
     }
     if !connected(f) || f.registered_within(PROPAGATION) {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::cause::Cause;
 use super::course::follow_incident;
 use super::diagnosis::{Health, Verdict, diagnose, listed_lost};
-use super::evidence::{Finding, HostEvidence, HostFinding};
+use super::evidence::{Answer, Finding, HostEvidence, HostFinding};
 use super::explain::{explain, span};
 use super::facts::{Facts, Shaken};
 use super::history::{Histories, History};
@@ -406,17 +406,22 @@ struct Around<'a> {
 fn judge(tunnel: &mut Tunnel, around: &Around<'_>, now: Now, out: &mut Vec<Command>) {
     let Around { policy, host, edge_track, shaken, .. } = *around;
     let facts = tunnel.facts(now, policy, host, edge_track, shaken);
+    let unrouted = facts.answering(Answer::TunnelError) > 0;
     let looked = Looked {
         through: facts.through(),
         conclusive: facts.conclusive().next().is_some(),
-        unrouted: facts.answering(super::evidence::Answer::TunnelError) > 0,
-        astray: facts.astray().next().is_some(),
+        unrouted,
+        // Only that explains a 1033 which may linger when a record is mended.
+        astray: facts.led_astray() && unrouted,
     };
     let connections = facts.connections;
     let mut dirty = tunnel.follow(now, looked, connections);
 
     let facts = tunnel.facts(now, policy, host, edge_track, shaken);
     let verdict = diagnose(&facts);
+    // Every name that leads here is served: what is wrong with the others is not the connector's.
+    let carries = verdict.cause == Some(Cause::PartlyConnected)
+        || (verdict.cause == Some(Cause::Misrouted) && facts.all(Answer::Served));
     let case = verdict.cause.and_then(|cause| {
         let remedy = chosen(cause, &facts)?;
         Some(Case {
@@ -451,7 +456,7 @@ fn judge(tunnel: &mut Tunnel, around: &Around<'_>, now: Now, out: &mut Vec<Comma
     set_verdict(tunnel, verdict, now, out);
     dirty |= verdict.cause == Some(Cause::CredentialsRejected) && tunnel.latch(now);
     tunnel.holds = holds;
-    dirty |= follow_health(tunnel, policy, now);
+    dirty |= follow_health(tunnel, policy, carries, now);
     let order = follow_phase(tunnel, wanted, now, out);
     dirty |= follow_incident(tunnel, policy, order.is_some(), now, out);
     tell_holds(tunnel, wanted, now, out);
@@ -513,9 +518,8 @@ fn set_verdict(tunnel: &mut Tunnel, verdict: Verdict, now: Now, out: &mut Vec<Co
 }
 
 /// Since when it is good, or in trouble. True if what must survive us has changed.
-fn follow_health(tunnel: &mut Tunnel, policy: &Policy, now: Now) -> bool {
+fn follow_health(tunnel: &mut Tunnel, policy: &Policy, carries: bool, now: Now) -> bool {
     let Verdict { health, cause } = tunnel.verdict;
-    let served_though_partly = cause == Some(Cause::PartlyConnected);
     match health {
         Health::Healthy => {
             tunnel.good_since.get_or_insert(now.boot);
@@ -532,7 +536,7 @@ fn follow_health(tunnel: &mut Tunnel, policy: &Policy, now: Now) -> bool {
         }
         Health::Degraded | Health::Down => {
             tunnel.unknown_since = None;
-            if served_though_partly {
+            if carries {
                 tunnel.good_since.get_or_insert(now.boot);
             } else {
                 tunnel.good_since = None;
@@ -616,9 +620,7 @@ fn ask(tunnel: &mut Tunnel, now: Now, out: &mut Vec<Command>) {
 fn wants_hurry(tunnel: &Tunnel, now: Now) -> bool {
     let at_rest = matches!(tunnel.verdict.cause, Some(Cause::OperatorStopped | Cause::UnitMissing));
     let failing = tunnel.evidence.names.values().any(|name| {
-        name.latest
-            .as_ref()
-            .is_some_and(|(_, s)| s.answer.conclusive() && s.answer != super::evidence::Answer::Served)
+        name.latest.as_ref().is_some_and(|(_, s)| s.answer.conclusive() && s.answer != Answer::Served)
     });
     let open = tunnel.history.incident.as_ref().is_some_and(Incident::open);
     let busy = !matches!(tunnel.phase, Phase::Watching);

@@ -180,6 +180,17 @@ impl RouteTrack {
 }
 
 impl<'a> Facts<'a> {
+    /// Some name leads elsewhere, and every name that gives 1033 does.
+    pub fn led_astray(&self) -> bool {
+        let astray: Vec<_> = self.astray().map(|(name, _)| name).collect();
+        !astray.is_empty()
+            && self.connections != Some(0)
+            && self
+                .names
+                .iter()
+                .all(|(name, _, sight)| sight.answer != Answer::TunnelError || astray.contains(name))
+    }
+
     /// Names that lead elsewhere, unless their own answer disproves it.
     pub fn astray(&self) -> impl Iterator<Item = (&'a str, Fault<'a>)> {
         self.faults.iter().copied().filter(|(name, fault)| {
