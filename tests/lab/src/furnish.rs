@@ -104,7 +104,8 @@ fn dns(far: &Path, names: &[&str]) -> Result<()> {
         .filter_map(|name| name.split('.').next())
         .map(|name| format!("{name} A 10.99.3.1\n"))
         .collect();
-    let head = "$TTL 60\n@ SOA ns.lab. host.lab. 1 3600 600 86400 5\n@ NS ns.lab.\n";
+    // What a tunnel's own name leads to is private to Cloudflare.
+    let private = format!("{TUNNEL} AAAA fd10:aec2:5dae::\n");
     let zones = [
         (
             "argotunnel.com",
@@ -114,14 +115,15 @@ fn dns(far: &Path, names: &[&str]) -> Result<()> {
              protocol-v2 TXT \"[{\\\"protocol\\\":\\\"quic\\\",\\\"percentage\\\":100}]\"\n\
              cfd-features TXT \"{}\"\n",
         ),
-        ("example.com", public.as_str()),
+        (PUBLIC_ZONE, public.as_str()),
+        ("cfargotunnel.com", private.as_str()),
         ("cloudflare.com", "www A 10.99.3.1\napi A 10.99.3.1\n"),
     ];
     let mut conf = String::from(
         "server:\n    rundir: /mnt\n    listen: 10.99.0.1@53\ndatabase:\n    storage: /mnt\nzone:\n",
     );
     for (zone, text) in zones {
-        fs::write(far.join(format!("{zone}.zone")), format!("{head}{text}"))?;
+        zone_file(far, zone, 1, text)?;
         conf.push_str(&format!("  - domain: {zone}\n    file: /mnt/{zone}.zone\n"));
     }
     fs::write(far.join("knot.conf"), conf)?;
@@ -146,6 +148,16 @@ pub(crate) fn install_service(command: &str) -> String {
          printf '[Unit]\\nConditionPathExists=/nowhere\\n' > $hold/hold.conf; systemctl daemon-reload; {install}; \
          rm -r $hold; systemctl daemon-reload"
     )
+}
+
+/// Where the public names are.
+pub(crate) const PUBLIC_ZONE: &str = "example.com";
+
+/// Writes a zone; what it holds may be kept for a minute, what it does not for 5 s.
+pub(crate) fn zone_file(far: &Path, zone: &str, serial: u32, records: &str) -> Result<()> {
+    let head = format!("$TTL 60\n@ SOA ns.lab. host.lab. {serial} 3600 600 86400 5\n@ NS ns.lab.\n");
+    let path = far.join(format!("{zone}.zone"));
+    fs::write(&path, format!("{head}{records}")).with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// The unit that `cloudflared service install` writes (2026.7.0 and later).

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use crate::furnish::{christen, furnish, install_service};
+use crate::furnish::{PUBLIC_ZONE, christen, furnish, install_service, zone_file};
 use crate::shell::{output, run, start};
 
 /// What every lab is made from.
@@ -248,6 +248,14 @@ impl Lab {
     /// Drops nothing any more.
     pub fn unblock(&self) -> Result<()> {
         self.far_nft("delete table inet lab")
+    }
+
+    /// From now on the DNS server knows these records of example.com and no others.
+    pub fn records(&self, serial: u32, records: &str) -> Result<()> {
+        zone_file(&self.dir.join("far"), PUBLIC_ZONE, serial, records)?;
+        let server = self.dns.as_ref().context("no DNS server")?;
+        // knotd took the place of the programs that started it; this makes it read its zones anew.
+        run("kill", &["-HUP", &server.id().to_string()]).map(drop)
     }
 
     /// Takes the lab's link down or up; with it comes its route.

@@ -8,6 +8,7 @@ mod bad_input;
 pub mod bench;
 pub mod connector;
 pub mod edge;
+mod names;
 pub mod pki;
 mod records;
 pub mod wire;

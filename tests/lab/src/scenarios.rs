@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::bad_input::{bad_input, disk_full};
 use crate::host::{Lab, Parts, SECRET, TOKEN, TOKEN_RUN, Wishes, wait};
+use crate::names::{dns_elsewhere, dns_grey, dns_missing, dns_split_horizon, edge_direct};
 use crate::records::{api_misrouted, api_phantom, api_unreadable, tunnel_deleted};
 use crate::surfaces::{alerts, orders, rpm};
 use crate::upheaval::{held_by_host, journald, reboot};
@@ -87,6 +88,11 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "held-by-host", play: held_by_host, long: false },
     Scenario { name: "tunnel-deleted", play: tunnel_deleted, long: false },
     Scenario { name: "api-unreadable", play: api_unreadable, long: false },
+    Scenario { name: "dns-missing", play: dns_missing, long: false },
+    Scenario { name: "dns-grey", play: dns_grey, long: false },
+    Scenario { name: "dns-elsewhere", play: dns_elsewhere, long: false },
+    Scenario { name: "dns-split-horizon", play: dns_split_horizon, long: false },
+    Scenario { name: "edge-direct", play: edge_direct, long: false },
     Scenario { name: "api-misrouted", play: api_misrouted, long: true },
     Scenario { name: "api-phantom", play: api_phantom, long: true },
 ];
