@@ -20,6 +20,8 @@ const TUNNELS: &str = ".cfargotunnel.com";
 const RECORDS_REST: Duration = Duration::from_secs(150);
 /// After the API refused, it is asked again.
 const REFUSED_REST: Duration = Duration::from_secs(3600);
+/// As long as a name can be.
+const LONGEST_NAME: usize = 253;
 /// A record that was read counts for so long.
 const KEPT_FOR: Duration = Duration::from_secs(600);
 
@@ -199,6 +201,7 @@ fn meaning(records: &[Record], tunnel: &str) -> Option<Kept> {
     let of_addresses =
         records.iter().find(|record| matches!(record.kind.as_str(), "CNAME" | "A" | "AAAA"))?;
     let content = of_addresses.content.as_deref()?.trim_end_matches('.').to_ascii_lowercase();
+    let content: String = content.chars().filter(|c| !c.is_control()).take(LONGEST_NAME).collect();
     let text = || format!("{} {content}", of_addresses.kind);
     let Some(id) = content.strip_suffix(TUNNELS).filter(|_| of_addresses.kind == "CNAME") else {
         // A CNAME may lead to another of our names, which has a record of its own.
