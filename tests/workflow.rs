@@ -5,6 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use proptest::prelude::*;
+
 fn folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/audit/workflow").join(name)
 }
@@ -203,6 +205,14 @@ fn what_is_no_workflow_is_said_with_its_place_and_a_remedy() {
         ("no-anchor", b"on: push\njobs: *nowhere\n".to_vec()),
         ("bomb", deep.into_bytes()),
         ("nested", "[".repeat(5000).into_bytes()),
+        (
+            "jobs",
+            format!(
+                "jobs:\n{}",
+                (0..2000).map(|at| format!("  a{at}: {{steps: [{{run: a}}]}}\n")).collect::<String>()
+            )
+            .into_bytes(),
+        ),
         ("binary", binary),
         ("latin", b"on: push\nname: caf\xe9\n".to_vec()),
         ("large", vec![b'#'; 10 << 20]),
@@ -235,4 +245,100 @@ fn one_file_that_cannot_be_read_does_not_hide_the_others() {
     let output = audit(&folder("good"), &["nowhere.yml", "careful.yml"]);
     assert_eq!(output.status.code(), Some(2));
     assert_eq!(audit(&folder("good"), &[]).status.code(), Some(64));
+}
+
+/// Pieces that make a script or an expression likely to get far.
+fn piece() -> impl Strategy<Value = String> {
+    let pieces = vec![
+        "$TUNNEL_TOKEN",
+        "\"$TUNNEL_TOKEN\"",
+        "${TUNNEL_TOKEN:-x}",
+        "$(",
+        ")",
+        "`",
+        "${{ secrets.TUNNEL_TOKEN }}",
+        "${{",
+        "}}",
+        "<<EOF",
+        "<<-'E'",
+        "<<<",
+        "\nEOF\n",
+        "\nE\n",
+        ">",
+        ">>",
+        ">&2",
+        "2>&1",
+        "|",
+        "||",
+        "&&",
+        "&",
+        ";",
+        "\n",
+        "\\\n",
+        "\\",
+        "'",
+        "\"",
+        "{",
+        "}",
+        "(",
+        "f() {",
+        "case x in a)",
+        "esac",
+        "if",
+        "fi",
+        "for x in",
+        "do",
+        "done",
+        "echo",
+        "printf %s",
+        "cat",
+        "tee",
+        "base64",
+        "kubectl create secret generic x",
+        "--from-literal=a=",
+        "--dry-run=client",
+        "kubectl apply -f -",
+        "kind: Secret",
+        "sudo -E",
+        "env",
+        "set -x",
+        "cloudflared --token",
+        "umask 077",
+        "rm -f",
+        "$GITHUB_ENV",
+        "cert.pem",
+        "X-Auth-Key",
+        "cloudflare/cloudflared:latest",
+        "é",
+        "\t",
+        "#",
+        "=",
+        "A=",
+        "[",
+        "]",
+        "secrets[",
+        "env.TUNNEL_TOKEN",
+        "toJSON(secrets)",
+    ];
+    prop_oneof![proptest::sample::select(pieces).prop_map(str::to_owned), ".{0,6}"]
+}
+
+proptest! {
+    #[test]
+    fn no_script_makes_it_panic(pieces in proptest::collection::vec(piece(), 0..40)) {
+        let script = serde_json::Value::from(pieces.join(" "));
+        let text = format!("name: tunnel\nenv: {{TUNNEL_TOKEN: \"${{{{ secrets.A }}}}\"}}\njobs: {{a: {{steps: [{{run: {script}}}]}}}}\n");
+        if let Ok(workflow) = tunnelwarden::client::github_workflow::parse(Path::new("a.yml"), &text) {
+            let checked = tunnelwarden::audit::workflow::check("a.yml", &workflow);
+            prop_assert!(checked.jobs.len() == 1);
+        }
+    }
+
+    #[test]
+    fn no_text_makes_it_panic(pieces in proptest::collection::vec(piece(), 0..40)) {
+        let text = format!("jobs:\n  tunnel:\n    steps:\n      - run: |\n          {}", pieces.join(" "));
+        if let Ok(workflow) = tunnelwarden::client::github_workflow::parse(Path::new("a.yml"), &text) {
+            tunnelwarden::audit::workflow::check("a.yml", &workflow);
+        }
+    }
 }

@@ -6,11 +6,11 @@ mod expression;
 mod script;
 mod shell;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Audit, Finding, Place, Severity};
 use crate::client::cloudflared_config::TokenSight;
-use crate::client::github_workflow::{Grants, Job, Permissions, Text, Workflow};
+use crate::client::github_workflow::{Grants, Job, Permissions, Script, Text, Workflow};
 
 /// What was looked at in a job.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -360,8 +360,10 @@ fn words(notes: &mut Notes<'_>, workflow: &Workflow, job: &Job) {
     ];
     let env = workflow.env.iter().flat_map(|(key, value)| [key, value]);
     let mut seen: BTreeSet<(&str, u64)> = BTreeSet::new();
+    let scripts = scripts(job);
+    let about_cloudflared = job.texts.iter().any(|text| text.text.contains("cloudflared"));
     for text in env.chain(&job.texts) {
-        for (line, words) in lines(text, job) {
+        for (line, words) in lines(text, &scripts) {
             let capitals = words.to_ascii_uppercase();
             if GLOBAL.iter().any(|name| has_word(&capitals, name)) && seen.insert(("key", line)) {
                 notes.add(
@@ -375,9 +377,7 @@ fn words(notes: &mut Notes<'_>, workflow: &Workflow, job: &Job) {
             }
             let certificate = words.split(|c: char| !(c.is_alphanumeric() || matches!(c, '.' | '_' | '-')));
             let certificate = certificate.into_iter().any(|word| word == "cert.pem")
-                && (words.contains("cloudflared")
-                    || words.contains("origincert")
-                    || job_names(job, "cloudflared"));
+                && (words.contains("cloudflared") || words.contains("origincert") || about_cloudflared);
             let named = ["TUNNEL_ORIGIN_CERT", "CLOUDFLARED_CERT", "CLOUDFLARE_CERT_PEM"];
             if (certificate || named.iter().any(|name| capitals.contains(name)))
                 && seen.insert(("cert", line))
@@ -418,14 +418,14 @@ fn words(notes: &mut Notes<'_>, workflow: &Workflow, job: &Job) {
     }
 }
 
-fn job_names(job: &Job, word: &str) -> bool {
-    job.texts.iter().any(|text| text.text.contains(word))
+/// The scripts of a job by where YAML places them.
+fn scripts(job: &Job) -> BTreeMap<u64, &Script> {
+    job.steps.iter().filter_map(|step| step.run.as_ref()).map(|script| (script.at, script)).collect()
 }
 
 /// The lines of a text with their place in the file; a script's are its own.
-fn lines<'a>(text: &'a Text, job: &'a Job) -> Vec<(u64, &'a str)> {
-    let script =
-        job.steps.iter().filter_map(|step| step.run.as_ref()).find(|script| script.text == text.text);
+fn lines<'a>(text: &'a Text, scripts: &BTreeMap<u64, &Script>) -> Vec<(u64, &'a str)> {
+    let script = scripts.get(&text.line).filter(|script| script.text == text.text);
     let line_of = |at: usize| script.map_or(text.line, |script| script.line_of(at));
     text.text.lines().enumerate().map(|(at, line)| (line_of(at), line)).collect()
 }
@@ -441,14 +441,11 @@ fn has_word(text: &str, name: &str) -> bool {
 
 /// A whole token in the file itself.
 fn hard_coded(notes: &mut Notes<'_>, workflow: &Workflow) {
-    let env = workflow.env.iter().map(|(_, value)| (value, None));
-    let jobs = workflow.jobs.iter().flat_map(|job| job.texts.iter().map(move |text| (text, Some(job))));
-    for (text, job) in env.chain(jobs) {
-        let lines = match job {
-            Some(job) => lines(text, job),
-            None => vec![(text.line, text.text.as_str())],
-        };
-        for (line, words) in lines {
+    let scripts: BTreeMap<u64, &Script> = workflow.jobs.iter().flat_map(scripts).collect();
+    let env = workflow.env.iter().map(|(_, value)| value);
+    let jobs = workflow.jobs.iter().flat_map(|job| &job.texts);
+    for text in env.chain(jobs) {
+        for (line, words) in lines(text, &scripts) {
             let parts = words.split(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '+' | '/' | '=')));
             // A leading `token=` is cut off with the equals sign that cannot begin base64.
             let parts = parts.flat_map(|part| [part, part.split_once('=').map_or("", |(_, rest)| rest)]);

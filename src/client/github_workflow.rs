@@ -16,6 +16,9 @@ use node::{Node, Value};
 /// GitHub takes no workflow near this size.
 const FILE_LIMIT: u64 = 1024 * 1024;
 
+/// GitHub runs 256 of a matrix at most, and nobody writes as many by hand.
+const MOST_JOBS: usize = 1000;
+
 /// A workflow that could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum WorkflowError {
@@ -62,6 +65,8 @@ pub struct Permissions {
 #[derive(Clone, PartialEq, Eq)]
 pub struct Script {
     pub text: String,
+    /// Where YAML places it, which is at its first word.
+    pub at: u64,
     /// Of its first line.
     pub line: u64,
     /// Its lines are those of the file; otherwise (folded, quoted) all count as the first.
@@ -230,6 +235,14 @@ impl Form<'_> {
             let what = format!("`jobs:` is {}, not a map of jobs", jobs.kind());
             return Err(self.wrong(jobs.line.max(1), what, JOBS));
         }
+        if MOST_JOBS < jobs.entries().len() {
+            let what = format!("there are more than {MOST_JOBS} jobs");
+            return Err(self.wrong(
+                jobs.line.max(1),
+                what,
+                "no workflow has so many: name the workflow itself",
+            ));
+        }
         Ok(Workflow {
             name: root.get("name").and_then(Node::scalar),
             permissions: self.permissions(root)?,
@@ -334,13 +347,13 @@ impl Form<'_> {
             let here = self.lines[start..].iter().map(|line| line.trim());
             let same = here.take(wanted.len()).eq(wanted.iter().copied());
             if same && 1 < wanted.len() {
-                return Script { line: start as u64 + 1, literal: true, text: run.text };
+                return Script { at: run.line, line: start as u64 + 1, literal: true, text: run.text };
             }
             if wanted.len() == 1 && self.lines[start].contains(wanted[0]) {
-                return Script { line: start as u64 + 1, literal: true, text: run.text };
+                return Script { at: run.line, line: start as u64 + 1, literal: true, text: run.text };
             }
         }
-        Script { text: run.text, line: run.line, literal: false }
+        Script { at: run.line, text: run.text, line: run.line, literal: false }
     }
 
     fn permissions(&self, node: &Node) -> Result<Option<Permissions>, WorkflowError> {

@@ -18,14 +18,15 @@ pub(super) enum Source {
 /// itself: `${{ secrets.X != '' }}` tells nothing of it.
 pub(super) fn sources(text: &str) -> Vec<(usize, Source)> {
     let mut found = Vec::new();
-    let mut at = 0;
+    let (mut at, mut line) = (0, 0);
     while let Some(start) = text[at..].find("${{").map(|start| at + start) {
         let end = text[start..].find("}}").map_or(text.len(), |end| start + end);
-        let line = text[..start].matches('\n').count();
+        line += text[at..start].matches('\n').count();
         let inner = &text[start + 3..end];
         if !is_comparison(inner) {
             found.extend(read(inner).into_iter().map(|source| (line, source)));
         }
+        line += text[start..end].matches('\n').count();
         at = end;
     }
     found

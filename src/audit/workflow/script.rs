@@ -16,6 +16,8 @@ use rollout::{Course, follow_up};
 /// The scripts of one job, in order.
 pub(super) fn check(notes: &mut Notes<'_>, workflow: &Workflow, job: &Job) {
     let mut course = Course::default();
+    let last_removal =
+        job.steps.iter().rposition(|step| step.run.as_ref().is_some_and(|script| removes(&script.text)));
     for (at, step) in job.steps.iter().enumerate() {
         let Some(script) = &step.run else {
             artifact(notes, step, &course.stored);
@@ -31,15 +33,20 @@ pub(super) fn check(notes: &mut Notes<'_>, workflow: &Workflow, job: &Job) {
             continue;
         }
         let traced = shell.is_some_and(|shell| {
-            shell.split_whitespace().any(|word| word.starts_with('-') && word.contains('x'))
+            let mut flags =
+                shell.split_whitespace().filter(|word| word.starts_with('-') && !word.starts_with("--"));
+            flags.any(|word| word.contains('x'))
         });
-        let later = job.steps[at + 1..].iter().filter_map(|step| step.run.as_ref());
-        let cleaned_later = later.into_iter().any(|script| removes(&script.text));
         let mut look = Look {
             notes,
             script,
             secret,
-            guarded: cleaned_later,
+            guarded: last_removal.is_some_and(|last| at <= last),
+            masked_from: script
+                .text
+                .lines()
+                .position(|line| line.contains("umask 077") || line.contains("umask 0077")),
+            calls_mktemp: script.text.contains("mktemp"),
             temporary: BTreeSet::new(),
             course: &mut course,
         };
@@ -92,6 +99,9 @@ struct Look<'a, 'n> {
     secret: BTreeSet<String>,
     /// A later step, or this one, removes files.
     guarded: bool,
+    /// The line from which new files are for their owner alone.
+    masked_from: Option<usize>,
+    calls_mktemp: bool,
     /// Variables that name a file of `mktemp`'s.
     temporary: BTreeSet<String>,
     course: &'a mut Course,
@@ -100,7 +110,6 @@ struct Look<'a, 'n> {
 impl Look<'_, '_> {
     fn script(&mut self, traced: bool) {
         let pipelines = shell::pipelines(&self.script.text);
-        self.guarded |= removes(&self.script.text);
         let mut traced_from = traced.then_some(0);
         for pipeline in &pipelines {
             self.derive(pipeline);
@@ -167,7 +176,7 @@ impl Look<'_, '_> {
                 if self.is_secret(word) {
                     self.secret.insert(name.to_owned());
                 }
-                if value == "$()" && self.script.text.contains("mktemp") {
+                if value == "$()" && self.calls_mktemp {
                     self.temporary.insert(name.to_owned());
                 }
             }

@@ -146,7 +146,7 @@ impl Scanner {
                         self.end_word(&mut draft);
                         let group =
                             if std::mem::take(&mut draft.function) { Group::Function } else { Group::Plain };
-                        draft.groups.push((group, self.found.len()));
+                        self.open(&mut draft, group);
                     }
                 }
                 ';' => {
@@ -348,6 +348,9 @@ impl Scanner {
                 names.extend(words.flat_map(|word| word.variables.iter().cloned()));
             }
         }
+        // Each level would double them.
+        names.sort_unstable();
+        names.dedup();
         names
     }
 
@@ -387,7 +390,7 @@ impl Scanner {
                     "case" => Group::Case,
                     _ => Group::Plain,
                 };
-                draft.groups.push((group, self.found.len()));
+                self.open(draft, group);
                 // `for NAME in WORDS` and `case WORD in` are no commands, but words all the same.
                 !matches!(word, "for" | "select" | "case")
             }
@@ -397,6 +400,12 @@ impl Scanner {
             }
             "then" | "else" | "elif" | "do" | "!" | "time" => true,
             _ => false,
+        }
+    }
+
+    fn open(&self, draft: &mut Draft, group: Group) {
+        if draft.groups.len() < DEEPEST {
+            draft.groups.push((group, self.found.len()));
         }
     }
 

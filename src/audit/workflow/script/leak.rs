@@ -129,9 +129,7 @@ impl Look<'_, '_> {
             return;
         }
         let made_by_mktemp = target.variables.iter().any(|name| self.temporary.contains(name));
-        let private = made_by_mktemp
-            || before(&self.script.text, line, "umask 077")
-            || before(&self.script.text, line, "umask 0077");
+        let private = made_by_mktemp || self.masked_from.is_some_and(|from| from <= line);
         if !private || !self.guarded {
             let lacks = match (private, self.guarded) {
                 (false, false) => "for everyone on the runner to read, and it is not removed",
@@ -148,11 +146,6 @@ impl Look<'_, '_> {
             );
         }
     }
-}
-
-/// The words stand in a line up to this one.
-fn before(script: &str, line: usize, words: &str) -> bool {
-    script.lines().take(line + 1).any(|line| line.contains(words))
 }
 
 /// What uploads or keeps files after the job.

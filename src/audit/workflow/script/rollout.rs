@@ -164,6 +164,9 @@ fn positional(command: &Command) -> Vec<&str> {
 
 /// What has to come after a change.
 pub(super) fn follow_up(notes: &mut Notes<'_>, workflow: &Workflow, job: &Job, course: &Course) {
+    if course.changed.is_none() && course.host_changed.is_none() {
+        return;
+    }
     let later = later_scripts(workflow, job);
     let has = |words: &[&str]| later.iter().any(|script| words.iter().all(|word| script.contains(word)));
     if let Some(line) = course.changed {
@@ -205,15 +208,21 @@ pub(super) fn follow_up(notes: &mut Notes<'_>, workflow: &Workflow, job: &Job, c
     }
 }
 
+/// Jobs that wait for jobs that wait: what is further away does not count.
+const LONGEST_CHAIN: usize = 32;
+
 /// The scripts of the jobs that wait for this one, directly or not.
 fn later_scripts<'a>(workflow: &'a Workflow, job: &'a Job) -> Vec<&'a str> {
     let mut after: BTreeSet<&str> = BTreeSet::from([job.id.text.as_str()]);
-    // Each round finds at least one more job, or none any more.
-    for _ in &workflow.jobs {
+    for _ in 0..LONGEST_CHAIN {
+        let known = after.len();
         let waiting =
             workflow.jobs.iter().filter(|other| other.needs.iter().any(|id| after.contains(id.as_str())));
         let waiting: Vec<&str> = waiting.map(|other| other.id.text.as_str()).collect();
         after.extend(waiting);
+        if after.len() == known {
+            break;
+        }
     }
     let jobs =
         workflow.jobs.iter().filter(|other| other.id != job.id && after.contains(other.id.text.as_str()));
