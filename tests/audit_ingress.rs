@@ -160,7 +160,7 @@ fn bad_input_is_named_with_its_place_and_a_remedy() {
     let cases: &[(&[&str], &str, &str)] = &[
         (&["missing.yml"], "cannot read missing.yml: no such file", "/etc/cloudflared/config.yml"),
         (&["."], "cannot read .: it is a directory", "config.yml"),
-        (&["bomb.yml"], "bomb.yml:", "mend that line"),
+        (&["bomb.yml"], "bomb.yml:", "without aliases"),
         (&["large.yml"], "large.yml is larger than", "another file"),
         (&["binary.yml"], "line 2 is not UTF-8 text", "which is text"),
         (&["zeros.yml"], "zeros.yml:", "mend that line"),

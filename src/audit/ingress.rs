@@ -22,6 +22,9 @@ pub use origins::{Origin, Sight};
 pub use request::{BadUrl, Request};
 pub use service::{Address, Service};
 
+/// More rules are not compared with one another.
+pub const MOST_COMPARED: usize = 1000;
+
 /// Rules, as cloudflared understands them.
 #[derive(Debug)]
 pub struct Ingress {
@@ -74,10 +77,14 @@ impl Ingress {
     }
 
     /// What is wrong with rules that cloudflared takes: those that no request meets, and those that meet more than meant.
-    pub fn findings(&self) -> Vec<Finding> {
+    /// `None`: they are too many to be compared with one another.
+    pub fn findings(&self) -> Option<Vec<Finding>> {
+        if MOST_COMPARED < self.rules.len() {
+            return None;
+        }
         let mut findings = order::findings(self);
         findings.extend(meaning::findings(self));
-        findings
+        Some(findings)
     }
 
     /// Compares with a checklist.

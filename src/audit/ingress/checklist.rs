@@ -80,7 +80,7 @@ impl Expected {
             let below = (path.len() != 1).then(|| format!("{}/x", path.trim_end_matches('/')));
             return (path, below);
         }
-        let sample = Pattern::compile(path).ok().and_then(|pattern| pattern.sample());
+        let sample = Pattern::compile(path).ok().and_then(|pattern| pattern.sample().map(str::to_owned));
         (sample.unwrap_or_else(|| path.to_owned()), None)
     }
 

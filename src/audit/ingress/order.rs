@@ -5,6 +5,9 @@ use super::path::{Covered, covered};
 use super::{Ingress, Pattern, Rule};
 use crate::audit::{Finding, Severity};
 
+/// More rules of one host are compared each by itself only.
+const MOST_TOGETHER: usize = 16;
+
 pub(super) fn findings(ingress: &Ingress) -> Vec<Finding> {
     ingress.rules.iter().filter(|rule| !rule.broken()).filter_map(|rule| one(ingress, rule)).collect()
 }
@@ -34,7 +37,7 @@ fn one(ingress: &Ingress, rule: &Rule) -> Option<Finding> {
     if let Some(first) = earlier.iter().find(|earlier| takes(&[earlier], rule)) {
         return Some(shadowed(ingress, rule, first));
     }
-    if 1 < earlier.len() && takes(&earlier, rule) {
+    if (2..=MOST_TOGETHER).contains(&earlier.len()) && takes(&earlier, rule) {
         let mut needed = earlier;
         for rule_of in needed.clone() {
             let rest: Vec<&Rule> =
@@ -74,7 +77,13 @@ fn early(ingress: &Ingress, rule: &Rule) -> bool {
 /// `earlier` match every path that `rule` does.
 fn takes(earlier: &[&Rule], rule: &Rule) -> bool {
     let patterns: Vec<&Pattern> = earlier.iter().filter_map(|earlier| earlier.pattern()).collect();
-    patterns.len() < earlier.len() || covered(&patterns, rule.pattern()) == Covered::Yes
+    if patterns.len() < earlier.len() {
+        return true;
+    }
+    // One path is compared sooner than all of them.
+    let sample = rule.pattern().map_or(Some("/"), Pattern::sample);
+    let likely = sample.is_some_and(|path| patterns.iter().any(|pattern| pattern.matches(path.as_bytes())));
+    likely && covered(&patterns, rule.pattern()) == Covered::Yes
 }
 
 fn shadowed(ingress: &Ingress, rule: &Rule, first: &Rule) -> Finding {

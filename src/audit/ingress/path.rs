@@ -1,5 +1,6 @@
 //! What a rule's `path` matches: asked of one request, or of all at once.
 
+use std::cell::OnceCell;
 use std::collections::{HashSet, VecDeque};
 
 use regex_automata::dfa::{Automaton, StartKind, dense};
@@ -10,8 +11,10 @@ use regex_automata::{Anchored, MatchKind};
 
 use super::go_regexp::rewritten;
 
-/// Largest automaton; patterns in use need a hundredth.
-const LARGEST: usize = 1 << 21;
+/// Largest pattern that is taken, in bytes; Go takes some that are larger.
+const LARGEST: usize = 1 << 24;
+/// Largest table that is made to compare patterns, in bytes; those in use need some thousand.
+const LARGEST_TABLE: usize = 1 << 18;
 /// Combined states that are looked at before it is given up.
 const MOST_STATES: usize = 4_000;
 /// What paths are made of, the likeliest first. Each character beyond ASCII stands for all of its length.
@@ -25,8 +28,10 @@ type Table = dense::DFA<Vec<u32>>;
 pub(super) struct Pattern {
     text: String,
     machine: PikeVM,
+    rewritten: String,
     /// `None`: too large to compare with others.
-    table: Option<Table>,
+    table: OnceCell<Option<Table>>,
+    sample: OnceCell<Option<String>>,
 }
 
 /// Whether some patterns together match every path that another one does.
@@ -45,17 +50,29 @@ impl Pattern {
     pub(super) fn compile(text: &str) -> Result<Self, String> {
         let pattern = rewritten(text)?;
         let too_large = |_| format!("error parsing regexp: expression too large: `{text}`");
-        let limits = thompson::Config::new().utf8(false).nfa_size_limit(Some(LARGEST));
-        let syntax = syntax::Config::new().utf8(false);
         let machine =
-            PikeVM::builder().syntax(syntax).thompson(limits.clone()).build(&pattern).map_err(too_large)?;
-        let sizes = dense::Config::new()
-            .match_kind(MatchKind::All)
-            .start_kind(StartKind::Unanchored)
-            .dfa_size_limit(Some(LARGEST))
-            .determinize_size_limit(Some(LARGEST));
-        let table = dense::Builder::new().configure(sizes).syntax(syntax).thompson(limits).build(&pattern);
-        Ok(Self { text: text.to_owned(), machine, table: table.ok() })
+            PikeVM::builder().syntax(syntax()).thompson(limits()).build(&pattern).map_err(too_large)?;
+        Ok(Self {
+            text: text.to_owned(),
+            rewritten: pattern,
+            machine,
+            table: OnceCell::new(),
+            sample: OnceCell::new(),
+        })
+    }
+
+    fn table(&self) -> Option<&Table> {
+        let build = || {
+            let sizes = dense::Config::new()
+                .match_kind(MatchKind::All)
+                .start_kind(StartKind::Unanchored)
+                .dfa_size_limit(Some(LARGEST_TABLE))
+                .determinize_size_limit(Some(LARGEST_TABLE));
+            let mut builder = dense::Builder::new();
+            builder.configure(sizes).syntax(syntax()).thompson(limits().nfa_size_limit(Some(LARGEST_TABLE)));
+            builder.build(&self.rewritten).ok()
+        };
+        self.table.get_or_init(build).as_ref()
     }
 
     /// As it was written.
@@ -74,11 +91,12 @@ impl Pattern {
     }
 
     /// The shortest path that it matches, if there is any.
-    pub(super) fn sample(&self) -> Option<String> {
-        match covered(&[], Some(self)) {
+    pub(super) fn sample(&self) -> Option<&str> {
+        let look = || match covered(&[], Some(self)) {
             Covered::Not(path) => Some(path),
             Covered::Yes | Covered::Unknown => None,
-        }
+        };
+        self.sample.get_or_init(look).as_deref()
     }
 
     /// No path that a request can have, since each begins with a slash.
@@ -89,14 +107,24 @@ impl Pattern {
 
 /// Whether `outer` together match every path that `inner` does (without: every path there is).
 pub(super) fn covered(outer: &[&Pattern], inner: Option<&Pattern>) -> Covered {
-    let tables: Option<Vec<&Table>> = outer.iter().map(|pattern| pattern.table.as_ref()).collect();
+    let tables: Option<Vec<&Table>> = outer.iter().map(|pattern| pattern.table()).collect();
     let Some(tables) = tables else { return Covered::Unknown };
     let inner = match inner {
         None => None,
-        Some(Pattern { table: Some(table), .. }) => Some(table),
-        Some(Pattern { table: None, .. }) => return Covered::Unknown,
+        Some(pattern) => match pattern.table() {
+            Some(table) => Some(table),
+            None => return Covered::Unknown,
+        },
     };
     walk(&tables, inner).unwrap_or(Covered::Unknown)
+}
+
+fn limits() -> thompson::Config {
+    thompson::Config::new().utf8(false).nfa_size_limit(Some(LARGEST))
+}
+
+fn syntax() -> syntax::Config {
+    syntax::Config::new().utf8(false)
 }
 
 /// How far one pattern has come.

@@ -11,7 +11,7 @@ use super::count;
 use super::origins::{self, Runs};
 use super::rules::{self, Of, Rules, load};
 use crate::audit::Severity;
-use crate::audit::ingress::{Expected, Origin, Routed, Rule, Sight, State};
+use crate::audit::ingress::{Expected, MOST_COMPARED, Origin, Routed, Rule, Sight, State};
 use crate::cli::report::{Form, Report, Section, step};
 use crate::cli::{Exit, say};
 
@@ -89,7 +89,13 @@ async fn look(arguments: &Arguments, given: Option<Vec<Expected>>) -> Result<Rep
 fn report(mut rules: Rules, expected: &[Expected], sights: &[(Origin, Sight)]) -> Report {
     let refused = rules.findings.iter().any(|finding| finding.severity == Severity::Error);
     let (routed, findings) = rules.ingress.compare(expected);
-    rules.findings.extend(rules.ingress.findings());
+    match rules.ingress.findings() {
+        Some(findings) => rules.findings.extend(findings),
+        None => rules.blind.push(format!(
+            "More than {MOST_COMPARED} rules are not compared with one another, so those that no request meets were not looked \
+             for."
+        )),
+    }
     rules.findings.extend(findings);
     rules.findings.extend(rules.ingress.origin_findings(sights));
     let mut report = Report::new("audit ingress", rules.subject);

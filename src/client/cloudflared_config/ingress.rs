@@ -207,6 +207,12 @@ fn refused(path: &Path, text: &str, error: &serde_saphyr::Error) -> ConfigError 
     let place = error.location();
     let line = place.map_or(0, |place| place.line());
     let mut message = first_line(&error.to_string());
+    if let Some(end) = message.find(" at line ") {
+        message.truncate(end);
+    }
+    if message.starts_with("budget breached") {
+        message = "it holds more than any configuration does; write it out without aliases".into();
+    }
     let form = match key_of(text, line).as_deref() {
         Some("ingress") => Some("a list of rules, each beginning with a dash: - service: http_status:404"),
         Some("hostname") => Some("text: hostname: app.example.com"),
@@ -218,7 +224,9 @@ fn refused(path: &Path, text: &str, error: &serde_saphyr::Error) -> ConfigError 
     };
     if let Some(star) = star(text, line) {
         message = format!("{message}; a value that begins with a star needs quotes: {star}");
-    } else if let Some(form) = form {
+    } else if let Some(form) = form
+        && !message.contains("; write ")
+    {
         message = format!("{message}; write {form}");
     }
     ConfigError::Yaml { path: path.into(), line, column: place.map_or(0, |place| place.column()), message }
