@@ -384,6 +384,7 @@ impl World {
             }
             ["name", word] => self.names[0] = answer(word),
             ["ready", "silent"] => self.ready = Ready::Silent,
+            ["ready", "refused"] => self.ready = Ready::Refused,
             ["ready", n] => self.ready = Ready::Connections(n.parse().unwrap()),
             ["tcp", word] => self.tcp = reach(word),
             ["quic", word] => self.quic = reach(word),

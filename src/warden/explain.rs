@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::cause::Cause;
 use super::diagnosis::{Verdict, stale_addresses};
-use super::evidence::{Answer, Elsewhere, Reach, Ready, Transport};
+use super::evidence::{Active, Answer, Elsewhere, Reach, Ready, Transport};
 use super::facts::{Doubt, Facts, Shaken};
 use super::route::Fault;
 
@@ -161,7 +161,14 @@ fn doubtful(doubt: Doubt, f: &Facts<'_>) -> String {
 
 fn unit(f: &Facts<'_>) -> String {
     let Some(unit) = f.unit else { return String::new() };
-    let state = format!("{:?}", unit.active).to_lowercase();
+    let state = match unit.active {
+        Active::Active => "active",
+        Active::Activating => "activating",
+        Active::Deactivating => "deactivating",
+        Active::Inactive => "inactive",
+        Active::Failed => "failed",
+        Active::Other => "other",
+    };
     format!("unit {state} ({}, result {}) for {}", unit.sub, unit.result, span(f.now.since(unit.since)))
 }
 

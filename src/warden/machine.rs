@@ -442,10 +442,10 @@ fn judge(tunnel: &mut Tunnel, around: &Around<'_>, now: Now, out: &mut Vec<Comma
     let deadline = wanted.map(|(remedy, _)| remedy.deadline(limits.0, limits.1));
     let before = facts.unit.and_then(|unit| unit.invocation);
     // Putting it into words costs more than the judgement; in calm it is read seldom.
-    let calm = verdict.health == Health::Healthy;
+    let calm = verdict.health == Health::Healthy && matches!(tunnel.phase, Phase::Watching);
     let speaks = verdict != tunnel.verdict
         || (if calm { EXPLAIN_CALM } else { EXPLAIN_EVERY }) <= now.since(tunnel.explained_at)
-        || !matches!(tunnel.phase, Phase::Watching)
+        || matches!(tunnel.phase, Phase::LastLook { looked: true, .. })
         || holds.iter().any(|held| !tunnel.held_told.contains(&held.hold));
     if speaks {
         let explanation = explain(verdict, &facts);

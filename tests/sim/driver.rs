@@ -270,7 +270,7 @@ impl Run<'_> {
             self.see_all();
             self.tell(Event::Looked { unit: UNIT.into() });
         }
-        let (fast, edge) = if self.hurry { (5.0, 5.0) } else { (15.0, 60.0) };
+        let (fast, edge) = if self.hurry { (5.0, 5.0) } else { (self.world.probed_every, 60.0) };
         let jitter = 0.95 + 0.1 * ((now * 1e6) as u64 % 101) as f64 / 101.0;
         if self.name_at <= now {
             self.name_at = now + fast * jitter;

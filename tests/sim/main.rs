@@ -3,7 +3,7 @@
 //!
 //! `cargo test -p tunnelwarden-sim -- --incidents 100000` plays so many; without an option some. `--soak` plays a million, `--seed N` tells one step by step, and with `--events FILE` writes it as a
 //! test for `tests/events`, `--policies` prints the comparison, `--curves` what
-//! other defaults would do, `--speed` what an event costs, `--knock-outs` what each rule and rail is there for.
+//! other defaults would do, `--speed` what an event and a tunnel cost, `--knock-outs` what each rule and rail is there for.
 #![expect(
     clippy::disallowed_methods,
     clippy::print_stdout,
@@ -48,7 +48,7 @@ fn seeded(seed: u64) -> (World, Incident, Faults) {
 }
 
 /// Every so many seeds is a host with several tunnels.
-const HOSTS_EVERY: u64 = 64;
+const HOSTS_EVERY: u64 = 256;
 
 /// What was played, and how it went.
 fn one(seed: u64, policy: &Policy, talk: bool) -> (String, Course) {
@@ -173,6 +173,7 @@ fn main() -> ExitCode {
     }
     if has("--speed") {
         speed::measure();
+        speed::memory();
         return ExitCode::SUCCESS;
     }
     if has("--knock-outs") {

@@ -101,11 +101,15 @@ pub(crate) fn curves(incidents: u64) {
     });
     let grace = [20, 60, 120]
         .map(|n| (format!("start_grace {n} s"), Policy { start_grace: secs(n), ..Policy::shipped() }));
+    let numbers = patience.into_iter().chain(sustained).chain(both).chain(grace);
+    let numbers = numbers.map(|(name, policy)| (name, policy, 15));
+    let periods = [5, 10, 15, 30].map(|n| (format!("probe.period {n} s"), Policy::shipped(), n));
     head();
-    for (name, policy) in patience.into_iter().chain(sustained).chain(both).chain(grace) {
+    for (name, policy, period) in numbers.chain(periods) {
         let mut row = Row::default();
         for seed in 0..incidents {
-            let (world, incident, _) = seeded(seed);
+            let (mut world, incident, _) = seeded(seed);
+            world.probed_every = f64::from(period);
             if incident.name == WEARING {
                 continue;
             }
@@ -199,6 +203,7 @@ fn watch(rival: Rival, mut world: World, incident: &Incident) -> (f64, u32, u32,
                         && world.could_come_up()
                         && world.unit.job.is_none()
                         && !world.operator_stopped
+                        && !(world.beside_ill_replica() && 0 < world.held)
                 }
             };
             fails = if failed { fails + 1 } else { 0 };

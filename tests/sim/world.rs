@@ -84,6 +84,8 @@ enum After {
 pub(crate) struct World {
     pub(crate) rng: Rng,
     pub(crate) now: f64,
+    /// The period of the probes of public names in calm, in seconds.
+    pub(crate) probed_every: f64,
     pub(crate) quic: bool,
     pub(crate) endless: bool,
     pub(crate) restarts: bool,
@@ -177,6 +179,7 @@ impl World {
         Self {
             rng,
             now: 0.0,
+            probed_every: 15.0,
             quic,
             endless,
             restarts: true,
