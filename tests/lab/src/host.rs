@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Child;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -11,6 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::furnish::{PUBLIC_ZONE, christen, furnish, install_service, zone_file};
+use crate::record::{Onlooker, Story};
 use crate::shell::{output, run, start};
 
 /// What every lab is made from.
@@ -28,6 +30,8 @@ pub struct Parts {
     pub cloudflared: Option<PathBuf>,
     /// Where labs are built.
     pub scratch: PathBuf,
+    /// Somebody looks on, for a recording.
+    pub record: bool,
 }
 
 /// Everything that differs between labs.
@@ -92,11 +96,48 @@ pub struct Lab {
     pid1: String,
     edge: Option<Child>,
     dns: Option<Child>,
+    /// What was done to it.
+    pub story: Arc<Story>,
+    onlooker: Option<Onlooker>,
+}
+
+/// The way into a running lab.
+#[derive(Clone)]
+pub struct Inside {
+    /// PID of its PID 1; `None` where this machine is the lab.
+    pid1: Option<String>,
+}
+
+impl Inside {
+    /// Runs a shell line, whatever comes of it.
+    pub fn try_sh(&self, line: &str) -> Result<std::process::Output> {
+        let Some(pid1) = &self.pid1 else {
+            let args: Vec<_> = ENV[1..].iter().chain(&["sh", "-c", line]).copied().collect();
+            return output(ENV[0], &args);
+        };
+        let mut args = vec!["-a", "-t", pid1, "setpriv"];
+        let bounding = format!("--bounding-set={KEPT}");
+        let inherited = format!("--inh-caps={KEPT}");
+        args.extend([bounding.as_str(), inherited.as_str()]);
+        args.extend(ENV);
+        args.extend(["sh", "-c", line]);
+        output("nsenter", &args)
+    }
 }
 
 static COUNT: AtomicU32 = AtomicU32::new(0);
 pub const PREFIX: &str = "twlab";
 const ENV: [&str; 5] = ["env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LC_ALL=C.UTF-8"];
+/// How lines begin that do something to what is recorded.
+const DEEDS: [&str; 7] = [
+    "systemctl start",
+    "systemctl stop",
+    "systemctl restart",
+    "systemctl kill",
+    "systemctl reload",
+    "kill ",
+    "rm ",
+];
 /// Kept from what runs inside: it could set the host's clock or load modules.
 const KEPT: &str = "-sys_time,-sys_module,-sys_rawio,-sys_boot";
 
@@ -120,7 +161,18 @@ impl Lab {
         furnish(parts, wishes, &dir, &root)?;
         let nspawn = Some(boot(&name, &dir, &root)?);
         let (parts, pid1) = (parts.clone(), String::new());
-        let mut lab = Self { name, dir, root, parts, nspawn, pid1, edge: None, dns: None };
+        let mut lab = Self {
+            name,
+            dir,
+            root,
+            parts,
+            nspawn,
+            pid1,
+            edge: None,
+            dns: None,
+            story: Arc::default(),
+            onlooker: None,
+        };
         lab.pid1 = lab.wait_for_boot()?;
         lab.sh("update-ca-certificates")?;
         lab.bring_up(wishes)?;
@@ -131,7 +183,18 @@ impl Lab {
     pub fn start_here(parts: &Parts, wishes: &Wishes) -> Result<Self> {
         let (name, dir, root) = (next_name(), parts.scratch.clone(), parts.tree.clone());
         let (parts, pid1) = (parts.clone(), "1".to_owned());
-        let mut lab = Self { name, dir, root, parts, nspawn: None, pid1, edge: None, dns: None };
+        let mut lab = Self {
+            name,
+            dir,
+            root,
+            parts,
+            nspawn: None,
+            pid1,
+            edge: None,
+            dns: None,
+            story: Arc::default(),
+            onlooker: None,
+        };
         lab.bring_up(wishes)?;
         Ok(lab)
     }
@@ -142,6 +205,10 @@ impl Lab {
         self.start_far_side(wishes.names)?;
         self.sh("systemctl daemon-reload; systemctl enable -q --now origin.service")?;
         self.sh(&install_service(wishes.command))?;
+        if self.parts.record {
+            let name = wishes.names.first().copied().unwrap_or_default();
+            self.onlooker = Some(Onlooker::start(self.inside(), Arc::clone(&self.story), name));
+        }
         // One that cannot come up is what some scenarios are about.
         self.sh("systemctl enable -q cloudflared.service; systemctl start --no-block cloudflared.service")?;
         if wishes.warden {
@@ -192,6 +259,9 @@ impl Lab {
 
     /// Runs a shell line inside; its stdout.
     pub fn sh(&self, line: &str) -> Result<String> {
+        if DEEDS.iter().any(|deed| line.starts_with(deed)) {
+            self.story.tell(line);
+        }
         let output = self.try_sh(line)?;
         let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         ensure!(
@@ -206,21 +276,27 @@ impl Lab {
 
     /// Runs a shell line inside, whatever comes of it.
     pub fn try_sh(&self, line: &str) -> Result<std::process::Output> {
-        if self.nspawn.is_none() {
-            let args: Vec<_> = ENV[1..].iter().chain(&["sh", "-c", line]).copied().collect();
-            return output(ENV[0], &args);
-        }
-        let mut args = vec!["-a", "-t", &self.pid1, "setpriv"];
-        let bounding = format!("--bounding-set={KEPT}");
-        let inherited = format!("--inh-caps={KEPT}");
-        args.extend([bounding.as_str(), inherited.as_str()]);
-        args.extend(ENV);
-        args.extend(["sh", "-c", line]);
-        output("nsenter", &args)
+        self.inside().try_sh(line)
+    }
+
+    fn inside(&self) -> Inside {
+        Inside { pid1: self.nspawn.as_ref().map(|_| self.pid1.clone()) }
+    }
+
+    /// Ends a recording, and writes it into a folder.
+    ///
+    /// # Errors
+    /// Nothing was recorded, or it cannot be written.
+    pub fn keep_recording(&mut self, scenario: &str, to: &Path) -> Result<()> {
+        let onlooker = self.onlooker.take().context("nothing was recorded")?;
+        onlooker.write(self, scenario, to)
     }
 
     /// One command to the edge; its JSON.
     pub fn edge(&self, command: &str) -> Result<serde_json::Value> {
+        if command != "status" {
+            self.story.tell(&format!("edge {command}"));
+        }
         let socket = self.dir.join("edge.sock");
         let program = self.parts.bin.join("edge");
         let mut args = vec!["ctl".to_owned(), "--control".into(), socket.to_string_lossy().into_owned()];
@@ -232,6 +308,7 @@ impl Lab {
 
     /// Runs a line of nft in the far side, where what comes from the lab can be dropped without its notice.
     pub fn far_nft(&self, line: &str) -> Result<()> {
+        self.story.tell(&format!("nft {line}"));
         let tree = self.parts.tree.to_string_lossy();
         let mut args = vec!["netns", "exec", &self.name, "chroot", &tree, "nft"];
         args.extend(line.split(' '));
@@ -243,6 +320,13 @@ impl Lab {
         self.far_nft("add table inet lab")?;
         self.far_nft("add chain inet lab incoming { type filter hook input priority 0 ; }")?;
         self.far_nft(&format!("add rule inet lab incoming {protocol} dport 7844 drop"))
+    }
+
+    /// Drops tcp or udp of port 7844 both ways from now on.
+    pub fn lose(&self, protocol: &str) -> Result<()> {
+        self.block(protocol)?;
+        self.far_nft("add chain inet lab outgoing { type filter hook output priority 0 ; }")?;
+        self.far_nft(&format!("add rule inet lab outgoing {protocol} sport 7844 drop"))
     }
 
     /// Drops nothing any more.
@@ -260,6 +344,7 @@ impl Lab {
 
     /// Takes the lab's link down or up; with it comes its route.
     pub fn link(&self, up: bool) -> Result<()> {
+        self.story.tell(if up { "link up" } else { "link down" });
         self.sh(if up {
             "ip link set eth0 up; ip route replace default via 10.99.0.1"
         } else {

@@ -31,7 +31,15 @@ pub fn parts() -> Result<Parts> {
     let home = PathBuf::from(HOME);
     ensure!(home.exists(), "this machine was not made for the lab, and would be changed for ever");
     let deb = "/root/tunnelwarden.deb".into();
-    Ok(Parts { tree: "/".into(), deb, rpm: None, bin: home.clone(), cloudflared: None, scratch: home })
+    Ok(Parts {
+        tree: "/".into(),
+        deb,
+        rpm: None,
+        bin: home.clone(),
+        cloudflared: None,
+        scratch: home,
+        record: false,
+    })
 }
 
 /// A wildcard is served and not asked: one scenario has names under it.

@@ -6,16 +6,19 @@
 
 mod bad_input;
 pub mod bench;
+pub mod compare;
 pub mod connector;
 pub mod edge;
 mod names;
 pub mod pki;
+pub mod record;
 mod records;
 pub mod wire;
 
 mod furnish;
 pub mod host;
 pub mod inside;
+mod lessons;
 pub mod scenarios;
 pub mod shell;
 mod surfaces;

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::bad_input::{bad_input, disk_full};
 use crate::host::{Lab, Parts, SECRET, TOKEN, TOKEN_RUN, Wishes, wait};
+use crate::lessons;
 use crate::names::{dns_elsewhere, dns_grey, dns_missing, dns_split_horizon, edge_direct};
 use crate::records::{api_misrouted, api_phantom, api_unreadable, tunnel_deleted};
 use crate::surfaces::{alerts, orders, rpm};
@@ -95,6 +96,15 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "edge-direct", play: edge_direct, long: false },
     Scenario { name: "api-misrouted", play: api_misrouted, long: true },
     Scenario { name: "api-phantom", play: api_phantom, long: true },
+    Scenario { name: "phantom-unnoticed", play: lessons::phantom_unnoticed, long: true },
+    Scenario { name: "forgotten", play: lessons::forgotten, long: false },
+    Scenario { name: "loss-http2", play: lessons::loss_http2, long: true },
+    Scenario { name: "loss-quic", play: lessons::loss_quic, long: false },
+    Scenario { name: "asleep-3min", play: lessons::asleep_3min, long: true },
+    Scenario { name: "asleep-5min", play: lessons::asleep_5min, long: true },
+    Scenario { name: "fallback-patient", play: lessons::fallback_patient, long: true },
+    Scenario { name: "stop-asleep", play: lessons::stop_asleep, long: false },
+    Scenario { name: "refused-quic", play: lessons::refused_quic, long: false },
 ];
 
 pub(crate) const UNIT: &str = "cloudflared.service";
@@ -178,9 +188,9 @@ pub(crate) fn one_cure(lab: &Lab, remedy: &str, why: &str) -> Result<()> {
     wait("the incident is closed", seconds(30), || Ok(!lab.events(CLOSED)?.is_empty()))
 }
 
-/// The same; or, where the real cloudflared drew a short sleep, no remedy and an incident that ended by itself.
-pub(crate) fn one_cure_or_alone(stage: &Stage<'_>, lab: &Lab, remedy: &str, why: &str) -> Result<()> {
-    if stage.is_real() {
+/// The same; or, where a short sleep may be drawn, no remedy and an incident that ended by itself.
+pub(crate) fn one_cure_or_alone(lab: &Lab, may: bool, remedy: &str, why: &str) -> Result<()> {
+    if may {
         wait("a remedy or the end", seconds(90), || {
             Ok(!lab.events(ORDERED)?.is_empty() || !lab.events(CLOSED)?.is_empty())
         })?;
@@ -233,7 +243,7 @@ fn asleep(stage: &Stage<'_>) -> Result<()> {
     sleep(seconds(20));
     no_remedy(&lab)?;
     lab.edge("accept")?;
-    one_cure_or_alone(stage, &lab, "SwiftRestart", "ConnectorAsleep")
+    one_cure_or_alone(&lab, stage.is_real(), "SwiftRestart", "ConnectorAsleep")
 }
 
 fn frozen(stage: &Stage<'_>) -> Result<()> {

@@ -5,7 +5,11 @@ mod support;
 use std::{io::Write, net::TcpStream, os::unix::net::UnixDatagram, time::Duration};
 
 use support::{Far, HOST, Near, eventually, file, free_port, origin, run};
-use tokio::time::{Instant, sleep};
+use tokio::{
+    io::AsyncWriteExt,
+    time::{Instant, sleep},
+};
+use tunnelwarden_lab::connector::dial::Link;
 
 async fn serves_and_stops(protocol: &str) {
     let far = Far::start(&[]).await;
@@ -250,6 +254,32 @@ async fn a_dead_origin_is_a_502_and_not_the_tunnels_fault() {
 }
 
 #[tokio::test]
+async fn bodies_pass_both_ways_on_either_transport() {
+    let far = Far::start(&[]).await;
+    let origin = support::echo();
+    let body: Vec<u8> = (0..3_000_000_u32).map(|byte| (byte % 251) as u8).collect();
+    for protocol in ["http2", "quic"] {
+        let near = Near::start_connected(&far, protocol, origin, &[]).await;
+        let (status, echoed) = far.post(body.clone()).await;
+        assert!(status == 200 && echoed == body, "{protocol}: {status}, {} bytes", echoed.len());
+        drop(near);
+        eventually("it has gone", || async { far.routed().await == 0 }).await;
+    }
+}
+
+#[tokio::test]
+async fn a_late_answer_is_waited_for() {
+    let far = Far::start(&[]).await;
+    far.order("late 2").await;
+    let begin = Instant::now();
+    for protocol in ["http2", "quic"] {
+        let _near = Near::start_connected(&far, protocol, origin(), &[]).await;
+    }
+    assert!(Duration::from_secs(4) <= begin.elapsed(), "{:?}", begin.elapsed());
+    assert_eq!(far.order("late never").await["ok"], false);
+}
+
+#[tokio::test]
 async fn pages_in_every_form() {
     let far = Far::start(&[]).await;
     let kind = |accept: &'static str| {
@@ -288,9 +318,28 @@ async fn garbage_on_the_tunnel_port_disturbs_nobody() {
     let dialer = tunnelwarden_lab::connector::dial::Dialer::new(Some(&ca)).unwrap();
     drop(dialer.dial_tcp(far.tunnel, tunnelwarden_lab::wire::SNI_PROBE).await.unwrap());
     drop(dialer.dial_quic(far.tunnel, tunnelwarden_lab::wire::SNI_PROBE).await.unwrap());
-    let link = dialer.dial_tcp(far.tunnel, tunnelwarden_lab::wire::SNI_H2).await.unwrap();
-    let tunnelwarden_lab::connector::dial::Link::Http2(mut stream) = link else { panic!("not TCP") };
-    tokio::io::AsyncWriteExt::write_all(&mut stream, b"\xff\xff\xff\xff garbage").await.unwrap();
+    let settings = b"\0\0\0\x04\0\0\0\0\0";
+    let garbage = [
+        b"\xff\xff\xff\xff garbage".to_vec(),
+        // Half a frame, and a list of headers longer than any.
+        settings[..5].to_vec(),
+        [&settings[..], b"\xff\xff\xff\x01\x04\0\0\0\x01"].concat(),
+        [&settings[..], b"\0\x40\0\x01\0\0\0\0\x01", &[b'x'; 1 << 14]].concat(),
+    ];
+    for bytes in garbage {
+        let link = dialer.dial_tcp(far.tunnel, tunnelwarden_lab::wire::SNI_H2).await.unwrap();
+        let Link::Http2(mut stream) = link else { panic!("not TCP") };
+        stream.write_all(&bytes).await.unwrap();
+        // The edge may have hung up already.
+        let _ = stream.shutdown().await;
+        let link = dialer.dial_quic(far.tunnel, tunnelwarden_lab::wire::SNI_QUIC).await.unwrap();
+        let Link::Quic(connection, _endpoint) = link else { panic!("not QUIC") };
+        let (mut writer, _reader) = connection.open_bi().await.unwrap();
+        writer.write_all(&bytes).await.unwrap();
+        let _ = writer.finish();
+        let closed = tokio::time::timeout(Duration::from_secs(5), connection.closed()).await;
+        assert!(closed.is_ok(), "the edge keeps a connection that speaks garbage");
+    }
     sleep(Duration::from_millis(300)).await;
     assert_eq!((near.ready(), far.routed().await), (Some((200, 4)), 4));
 }

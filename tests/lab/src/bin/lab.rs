@@ -1,4 +1,4 @@
-//! The lab's runner: `lab run [--jobs N] [FILTER…]`, `lab vm`, `lab list`, `lab try [--once]`, `lab clean`, and `lab origin ADDRESS`,
+//! The lab's runner: `lab run [--jobs N] [FILTER…]`, `lab record NAME --to FOLDER`, `lab vm`, `lab list`, `lab try [--once]`, `lab clean`, and `lab origin ADDRESS`,
 //! the service behind the tunnel.
 #![expect(clippy::disallowed_methods, reason = "the lab runs in real time")]
 
@@ -16,7 +16,7 @@ use tunnelwarden_lab::bench::{self, Readers};
 use tunnelwarden_lab::host::{PREFIX, Parts};
 use tunnelwarden_lab::scenarios::{ALL, Scenario, Stage};
 use tunnelwarden_lab::shell::{output, run};
-use tunnelwarden_lab::{inside, timeline, vm};
+use tunnelwarden_lab::{compare, inside, timeline, vm};
 
 #[derive(Parser)]
 struct Cli {
@@ -39,6 +39,25 @@ enum Verb {
         #[arg(long)]
         long: bool,
         filters: Vec<String>,
+    },
+    /// Play one scenario, and keep it as a folder that the judge's test reads.
+    Record {
+        #[command(flatten)]
+        given: Given,
+        /// The scenario's whole name.
+        scenario: String,
+        /// The folder to write.
+        #[arg(long)]
+        to: PathBuf,
+    },
+    /// Print two recordings of one scenario side by side.
+    Compare {
+        /// The stand-in's.
+        #[arg(long)]
+        standin: PathBuf,
+        /// The real one's.
+        #[arg(long)]
+        real: PathBuf,
     },
     /// Play in a VM what a container cannot; the tree has a kernel.
     Vm {
@@ -114,7 +133,7 @@ impl Given {
             println!("lab: with the real cloudflared, {}", version_of(cloudflared)?);
         }
         let (tree, deb, scratch) = (real(&self.tree)?, real(&self.deb)?, real(&self.scratch)?);
-        Ok(Parts { tree, deb, rpm, bin, cloudflared, scratch })
+        Ok(Parts { tree, deb, rpm, bin, cloudflared, scratch, record: false })
     }
 }
 
@@ -134,6 +153,13 @@ fn main() -> ExitCode {
         Verb::Run { given, jobs, keep, long, filters } => {
             given.parts().map(|parts| play_all(&parts, jobs, &keep, long, &filters))
         }
+        Verb::Record { given, scenario, to } => {
+            given.parts().and_then(|parts| record(Parts { record: true, ..parts }, &scenario, &to))
+        }
+        Verb::Compare { standin, real } => compare::tell(&standin, &real).map(|text| {
+            print!("{text}");
+            true
+        }),
         Verb::Vm { given, keep, filters } => {
             given.parts().and_then(|parts| vm::play(&parts, &keep, &filters))
         }
@@ -202,6 +228,19 @@ fn play(parts: &Parts, scenario: &Scenario, keep: &Path) -> bool {
         }
     }
     passed
+}
+
+/// True if the scenario passed; it is kept either way.
+fn record(parts: Parts, scenario: &str, to: &Path) -> Result<bool> {
+    let known = ALL.iter().find(|known| known.name == scenario);
+    let scenario = known.with_context(|| format!("no scenario {scenario}; `lab list` names them"))?;
+    ensure!(!to.exists(), "{} is there already", to.display());
+    let stage = Stage { parts: &parts, lab: None.into() };
+    let passed = tell(&stage, scenario);
+    let mut lab = stage.lab.borrow_mut();
+    lab.as_mut().context("the scenario booted no lab")?.keep_recording(scenario.name, to)?;
+    println!("lab: recorded in {}", to.display());
+    Ok(passed)
 }
 
 /// Plays it, and says how it went.

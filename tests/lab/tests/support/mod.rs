@@ -66,18 +66,28 @@ impl Far {
     }
 
     pub async fn response(&self, path: &str, accept: &str) -> reqwest::Response {
+        let url = format!("https://{HOST}:{}{path}", self.public.port());
+        self.client().get(url).header("accept", accept).send().await.unwrap()
+    }
+
+    /// Status and body of what comes back for a body.
+    pub async fn post(&self, body: Vec<u8>) -> (u16, Vec<u8>) {
+        let url = format!("https://{HOST}:{}/", self.public.port());
+        let response = self.client().post(url).body(body).send().await.unwrap();
+        (response.status().as_u16(), response.bytes().await.unwrap().to_vec())
+    }
+
+    fn client(&self) -> reqwest::Client {
         // Another test of this process may have been first.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let ca = reqwest::Certificate::from_pem(&fs::read(self.path("pki/ca.pem")).unwrap()).unwrap();
-        let client = reqwest::Client::builder()
+        reqwest::Client::builder()
             .tls_certs_only([ca])
             .resolve(HOST, self.public)
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
             .build()
-            .unwrap();
-        let url = format!("https://{HOST}:{}{path}", self.public.port());
-        client.get(url).header("accept", accept).send().await.unwrap()
+            .unwrap()
     }
 
     /// Whether a visitor gets this status now.
@@ -214,6 +224,33 @@ pub fn origin() -> SocketAddr {
             let _ = stream.read(&mut request);
             let _ =
                 stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\nconnection: close\r\n\r\nhello");
+        }
+    });
+    address
+}
+
+/// An origin that sends back what it is sent.
+pub fn echo() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(mut stream) = stream else { continue };
+            let mut head = Vec::new();
+            let mut byte = [0];
+            while !head.ends_with(b"\r\n\r\n") && stream.read_exact(&mut byte).is_ok() {
+                head.push(byte[0]);
+            }
+            let head = String::from_utf8_lossy(&head).to_ascii_lowercase();
+            let length = head.split("content-length: ").nth(1).and_then(|rest| rest.split('\r').next());
+            let mut body = vec![0; length.map_or(0, |length| length.parse().unwrap())];
+            let _ = stream.read_exact(&mut body);
+            let _ = write!(
+                stream,
+                "HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+                body.len()
+            );
+            let _ = stream.write_all(&body);
         }
     });
     address
