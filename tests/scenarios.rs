@@ -424,12 +424,12 @@ impl World {
                 self.tell(Event::Paused(Pause { until, reason: "by uid 0: work".into() }));
             }
             ["operator", "resumes"] => self.tell(Event::Resumed { by: "uid 0".into() }),
-            ["operator", "asks", "to", "restart"] => {
-                let now = self.now();
-                let refusal = self.warden.refusal(UNIT, now);
+            ["operator", verb @ ("asks" | "forces"), ..] => {
+                let (unit, reason, by) = (UNIT.into(), "new binary".into(), "uid 0".into());
+                let request = Request { unit, reason, by, force: *verb == "forces" };
+                let refusal = self.warden.refusal(&request, self.now());
                 self.refused = refusal.iter().map(|held| held.hold.name()).collect();
-                let reason = "new binary".into();
-                self.tell(Event::Requested(Request { unit: UNIT.into(), reason, by: "uid 0".into() }));
+                self.tell(Event::Requested(request));
             }
             ["journal", "blind"] => self.journal = Err(Blind::Forbidden),
             ["journal", "readable"] => self.journal = Ok(()),

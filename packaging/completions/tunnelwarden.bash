@@ -28,6 +28,9 @@ _tunnelwarden() {
             tunnelwarden,config)
                 cmd="tunnelwarden__subcmd__config"
                 ;;
+            tunnelwarden,diagnose)
+                cmd="tunnelwarden__subcmd__diagnose"
+                ;;
             tunnelwarden,explain)
                 cmd="tunnelwarden__subcmd__explain"
                 ;;
@@ -49,26 +52,17 @@ _tunnelwarden() {
             tunnelwarden,resume)
                 cmd="tunnelwarden__subcmd__resume"
                 ;;
-            tunnelwarden,route)
-                cmd="tunnelwarden__subcmd__route"
-                ;;
             tunnelwarden,run)
                 cmd="tunnelwarden__subcmd__run"
                 ;;
             tunnelwarden,status)
                 cmd="tunnelwarden__subcmd__status"
                 ;;
-            tunnelwarden__subcmd__audit,help)
-                cmd="tunnelwarden__subcmd__audit__subcmd__help"
+            tunnelwarden,tunnel)
+                cmd="tunnelwarden__subcmd__tunnel"
                 ;;
-            tunnelwarden__subcmd__audit,ingress)
-                cmd="tunnelwarden__subcmd__audit__subcmd__ingress"
-                ;;
-            tunnelwarden__subcmd__audit__subcmd__help,help)
-                cmd="tunnelwarden__subcmd__audit__subcmd__help__subcmd__help"
-                ;;
-            tunnelwarden__subcmd__audit__subcmd__help,ingress)
-                cmd="tunnelwarden__subcmd__audit__subcmd__help__subcmd__ingress"
+            tunnelwarden,verify)
+                cmd="tunnelwarden__subcmd__verify"
                 ;;
             tunnelwarden__subcmd__config,check)
                 cmd="tunnelwarden__subcmd__config__subcmd__check"
@@ -106,6 +100,9 @@ _tunnelwarden() {
             tunnelwarden__subcmd__help,config)
                 cmd="tunnelwarden__subcmd__help__subcmd__config"
                 ;;
+            tunnelwarden__subcmd__help,diagnose)
+                cmd="tunnelwarden__subcmd__help__subcmd__diagnose"
+                ;;
             tunnelwarden__subcmd__help,explain)
                 cmd="tunnelwarden__subcmd__help__subcmd__explain"
                 ;;
@@ -127,17 +124,17 @@ _tunnelwarden() {
             tunnelwarden__subcmd__help,resume)
                 cmd="tunnelwarden__subcmd__help__subcmd__resume"
                 ;;
-            tunnelwarden__subcmd__help,route)
-                cmd="tunnelwarden__subcmd__help__subcmd__route"
-                ;;
             tunnelwarden__subcmd__help,run)
                 cmd="tunnelwarden__subcmd__help__subcmd__run"
                 ;;
             tunnelwarden__subcmd__help,status)
                 cmd="tunnelwarden__subcmd__help__subcmd__status"
                 ;;
-            tunnelwarden__subcmd__help__subcmd__audit,ingress)
-                cmd="tunnelwarden__subcmd__help__subcmd__audit__subcmd__ingress"
+            tunnelwarden__subcmd__help,tunnel)
+                cmd="tunnelwarden__subcmd__help__subcmd__tunnel"
+                ;;
+            tunnelwarden__subcmd__help,verify)
+                cmd="tunnelwarden__subcmd__help__subcmd__verify"
                 ;;
             tunnelwarden__subcmd__help__subcmd__config,check)
                 cmd="tunnelwarden__subcmd__help__subcmd__config__subcmd__check"
@@ -155,7 +152,7 @@ _tunnelwarden() {
 
     case "${cmd}" in
         tunnelwarden)
-            opts="-h -V --help --version run status explain incidents pause resume restart causes replay audit route config completions help"
+            opts="-h -V --help --version run status explain incidents pause resume restart causes replay diagnose tunnel verify audit config completions help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -169,80 +166,12 @@ _tunnelwarden() {
             return 0
             ;;
         tunnelwarden__subcmd__audit)
-            opts="-h --help ingress help"
+            opts="-h --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        tunnelwarden__subcmd__audit__subcmd__help)
-            opts="ingress help"
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        tunnelwarden__subcmd__audit__subcmd__help__subcmd__help)
-            opts=""
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        tunnelwarden__subcmd__audit__subcmd__help__subcmd__ingress)
-            opts=""
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        tunnelwarden__subcmd__audit__subcmd__ingress)
-            opts="-h --expect --tunnel --offline --root --json --markdown --help"
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                --expect)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --tunnel)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --root)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -416,6 +345,20 @@ _tunnelwarden() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        tunnelwarden__subcmd__diagnose)
+            opts="-h --json --markdown --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         tunnelwarden__subcmd__explain)
             opts="-h --json --address --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
@@ -435,7 +378,7 @@ _tunnelwarden() {
             return 0
             ;;
         tunnelwarden__subcmd__help)
-            opts="run status explain incidents pause resume restart causes replay audit route config completions help"
+            opts="run status explain incidents pause resume restart causes replay diagnose tunnel verify audit config completions help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -449,22 +392,8 @@ _tunnelwarden() {
             return 0
             ;;
         tunnelwarden__subcmd__help__subcmd__audit)
-            opts="ingress"
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        tunnelwarden__subcmd__help__subcmd__audit__subcmd__ingress)
             opts=""
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -549,6 +478,20 @@ _tunnelwarden() {
         tunnelwarden__subcmd__help__subcmd__config__subcmd__show)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        tunnelwarden__subcmd__help__subcmd__diagnose)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -658,20 +601,6 @@ _tunnelwarden() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        tunnelwarden__subcmd__help__subcmd__route)
-            opts=""
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
         tunnelwarden__subcmd__help__subcmd__run)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
@@ -687,6 +616,34 @@ _tunnelwarden() {
             return 0
             ;;
         tunnelwarden__subcmd__help__subcmd__status)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        tunnelwarden__subcmd__help__subcmd__tunnel)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        tunnelwarden__subcmd__help__subcmd__verify)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -767,7 +724,7 @@ _tunnelwarden() {
             return 0
             ;;
         tunnelwarden__subcmd__restart)
-            opts="-h --reason --help"
+            opts="-h --reason --force --follow --json --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -791,32 +748,6 @@ _tunnelwarden() {
                 return 0
             fi
             case "${prev}" in
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        tunnelwarden__subcmd__route)
-            opts="-h --config --tunnel --root --json --markdown --help"
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                --config)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --tunnel)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --root)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -849,6 +780,38 @@ _tunnelwarden() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        tunnelwarden__subcmd__tunnel)
+            opts="-h --account --json --markdown --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --account)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        tunnelwarden__subcmd__verify)
+            opts="-h --ask-token --json --markdown --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
                 *)
                     COMPREPLY=()
                     ;;

@@ -83,8 +83,8 @@ impl Public {
         }
     }
 
-    /// What is wrong with it, if anything is.
-    pub fn finding(&self, hostname: &str) -> Option<Finding> {
+    /// What is wrong with it, if anything is. `edge_answers`: whoever answers there is Cloudflare's edge all the same.
+    pub fn finding(&self, hostname: &str, edge_answers: bool) -> Option<Finding> {
         match self {
             Self::Proxied => None,
             Self::Bare(target) => Some(finding(
@@ -93,6 +93,15 @@ impl Public {
                 format!("{hostname} answers with the CNAME {target}."),
                 "The record is not proxied (grey cloud), so that visitors are sent to a name that serves nobody.".into(),
                 "Switch the record to proxied (orange cloud) in the dashboard under DNS › Records.".into(),
+            )),
+            Self::Elsewhere(address) if edge_answers => Some(finding(
+                Severity::Note,
+                "name-leads-elsewhere",
+                format!("{hostname} resolves to {address}, which is not one of Cloudflare's published addresses."),
+                "Cloudflare's edge answers there: addresses of your own, or this host's resolver says another thing than the \
+                 world's (/etc/hosts, split DNS)."
+                    .into(),
+                String::new(),
             )),
             Self::Elsewhere(address) => Some(finding(
                 Severity::Warning,
@@ -226,8 +235,11 @@ mod tests {
         assert_eq!(one(&["104.16.0.1", "192.0.2.1"], &[]), Public::Elsewhere(ip("192.0.2.1")));
         let bare = format!("{TUNNEL}.CFargotunnel.com");
         assert_eq!(one(&["fd10:aec2:5dae::"], &[&bare]), Public::Bare(bare.clone()));
-        assert_eq!(Public::Bare(bare).finding("a.test").unwrap().rule, "record-not-proxied");
-        assert_eq!(Public::Proxied.finding("a.test"), None);
+        assert_eq!(Public::Bare(bare).finding("a.test", true).unwrap().rule, "record-not-proxied");
+        assert_eq!(Public::Proxied.finding("a.test", false), None);
+        let elsewhere = Public::Elsewhere(ip("192.0.2.1"));
+        let severity = |edge_answers| elsewhere.finding("a.test", edge_answers).unwrap().severity;
+        assert_eq!((severity(false), severity(true)), (Severity::Warning, Severity::Note));
     }
 
     fn of(kind: &str, content: &str, proxied: bool) -> Record {

@@ -20,6 +20,8 @@ trait Warden1 {
     fn resume(&self) -> zbus::Result<()>;
     #[zbus(allow_interactive_auth)]
     fn restart(&self, tunnel: &str, reason: &str) -> zbus::Result<String>;
+    #[zbus(allow_interactive_auth)]
+    fn force_restart(&self, tunnel: &str, reason: &str) -> zbus::Result<String>;
 }
 
 /// The daemon answers in milliseconds; a person whom polkit asks takes longer.
@@ -37,6 +39,8 @@ pub(super) enum Call<'a> {
     Restart {
         tunnel: &'a str,
         reason: &'a str,
+        /// Past cooldown and budget.
+        force: bool,
     },
 }
 
@@ -49,9 +53,15 @@ pub(super) struct Refused {
 
 /// Asks the daemon.
 pub(super) fn call(call: &Call<'_>) -> Result<String, Refused> {
-    let blind = |why: String| Refused { exit: Exit::Blind, why };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| blind(format!("cannot start: {error}")))?;
+    let runtime =
+        runtime.map_err(|error| Refused { exit: Exit::Blind, why: format!("cannot start: {error}") })?;
+    runtime.block_on(ask(call))
+}
+
+/// The same for who has a runtime already.
+pub(super) async fn ask(call: &Call<'_>) -> Result<String, Refused> {
+    let blind = |why: String| Refused { exit: Exit::Blind, why };
     let asking = async {
         let bus = Connection::system().await?;
         let warden = Warden1Proxy::new(&bus).await?;
@@ -59,10 +69,11 @@ pub(super) fn call(call: &Call<'_>) -> Result<String, Refused> {
             Call::Status => warden.status().await,
             Call::Pause { until, reason } => warden.pause(*until, reason).await.map(|()| String::new()),
             Call::Resume => warden.resume().await.map(|()| String::new()),
-            Call::Restart { tunnel, reason } => warden.restart(tunnel, reason).await,
+            Call::Restart { tunnel, reason, force: false } => warden.restart(tunnel, reason).await,
+            Call::Restart { tunnel, reason, force: true } => warden.force_restart(tunnel, reason).await,
         }
     };
-    match runtime.block_on(async { tokio::time::timeout(LIMIT, asking).await }) {
+    match tokio::time::timeout(LIMIT, asking).await {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(error)) => Err(refused(&error)),
         Err(_) => Err(blind("the daemon does not answer".into())),
@@ -71,8 +82,12 @@ pub(super) fn call(call: &Call<'_>) -> Result<String, Refused> {
 
 /// The daemon's picture of the moment.
 pub(super) fn status() -> Result<Status, Refused> {
-    let json = call(&Call::Status)?;
-    serde_json::from_str(&json).map_err(|error| Refused {
+    read(&call(&Call::Status)?)
+}
+
+/// Reads what the daemon answered to [`Call::Status`].
+pub(super) fn read(json: &str) -> Result<Status, Refused> {
+    serde_json::from_str(json).map_err(|error| Refused {
         exit: Exit::Blind,
         why: format!("the daemon's answer cannot be read: {error}"),
     })

@@ -11,6 +11,8 @@ mod causes;
 mod completions;
 mod config;
 mod daemon;
+mod diagnose;
+mod follow;
 mod incidents;
 mod order;
 mod replay;
@@ -69,6 +71,8 @@ enum Verb {
     Causes(causes::Arguments),
     /// Judge a recorded incident, or this host's own past, and say what would have been done.
     Replay(replay::Arguments),
+    /// Look at everything once, say what is wrong with its proof, whether a restart can help, and what to do.
+    Diagnose(diagnose::Arguments),
     /// Show what Cloudflare's records say of a tunnel: status, connectors, which of them is this host.
     Tunnel(tunnel::Arguments),
     /// Look at public names as visitors do: DNS, HTTP/2, status, cache, certificate; and at their records.
@@ -107,6 +111,7 @@ pub fn main() -> ExitCode {
         Verb::Restart(arguments) => order::restart(&arguments),
         Verb::Causes(arguments) => causes::main(&arguments),
         Verb::Replay(arguments) => replay::main(&arguments),
+        Verb::Diagnose(arguments) => diagnose::main(&arguments),
         Verb::Tunnel(arguments) => tunnel::main(&arguments),
         Verb::Verify(arguments) => verify::main(&arguments),
         Verb::Audit(verb) => audit::main(&verb),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::daemon::{self, Call};
-use super::{Exit, out, say};
+use super::{Exit, follow, out, say};
 use crate::clock;
 
 #[derive(Debug, clap::Args)]
@@ -23,6 +23,15 @@ pub(super) struct Restart {
     /// Why, in one line; it goes into the journal and the incident.
     #[arg(long, value_name = "TEXT")]
     reason: String,
+    /// Past cooldown and budget; everything else still holds, and the restart is paid for all the same.
+    #[arg(long)]
+    force: bool,
+    /// Show the unit's journal, its last 200 lines first, until it is known whether the restart cured.
+    #[arg(long)]
+    follow: bool,
+    /// With --follow: one JSON object a line, the outcome last.
+    #[arg(long, requires = "follow")]
+    json: bool,
 }
 
 /// `tunnelwarden pause`.
@@ -58,7 +67,9 @@ pub(super) fn restart(arguments: &Restart) -> Exit {
             Err(exit) => return exit,
         },
     };
-    match daemon::call(&Call::Restart { tunnel: &tunnel, reason: &arguments.reason }) {
+    let Restart { reason, force, follow, json, .. } = arguments;
+    match daemon::call(&Call::Restart { tunnel: &tunnel, reason, force: *force }) {
+        Ok(incident) if *follow => follow::main(&tunnel, &incident, *json),
         Ok(incident) => {
             out(&format!("Restart of {tunnel} ordered, incident {incident}.\n"));
             say("How it goes on: tunnelwarden explain, tunnelwarden incidents");

@@ -22,8 +22,8 @@ use look::Place;
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// What to look at: https://app.example.com/health, or a name alone [default: all names of this host's tunnels].
-    #[arg(value_name = "URL", value_parser = url)]
-    urls: Vec<Url>,
+    #[arg(value_name = "URL")]
+    urls: Vec<String>,
     /// Ask for an API token without echo, to look at the DNS records themselves.
     #[arg(long)]
     ask_token: bool,
@@ -33,23 +33,32 @@ pub(super) struct Arguments {
 
 /// `tunnelwarden verify [URL…]`.
 pub(super) fn main(arguments: &Arguments) -> Exit {
+    // Not clap's to check: it would repeat what may hold a password.
+    let mut urls = Vec::new();
+    for text in &arguments.urls {
+        match url(text) {
+            Ok(url) => urls.push(url),
+            Err(why) if text.contains('@') => return usage(&why),
+            Err(why) => return usage(&format!("{text}: {why}")),
+        }
+    }
     let settings = match access::settings() {
         Ok(settings) => settings,
         Err(exit) => return exit,
     };
-    match access::run(report(arguments, &settings)) {
+    match access::run(report(arguments, &urls, &settings)) {
         Ok(Ok(report)) => report.print(arguments.form),
         Ok(Err(exit)) | Err(exit) => exit,
     }
 }
 
-async fn report(arguments: &Arguments, settings: &Settings) -> Result<Report, Exit> {
+async fn report(arguments: &Arguments, urls: &[Url], settings: &Settings) -> Result<Report, Exit> {
     step("looking for the tunnels of this host");
     let (here, host) = match survey::tunnels(settings).await {
         Ok(here) => (here, None),
         Err(error) => (Vec::new(), Some(error.to_string())),
     };
-    let places = places(&arguments.urls, &here);
+    let places = places(urls, &here);
     if places.is_empty() {
         say(
             "Which names? tunnelwarden verify https://app.example.com/ looks at one. This host's own are not known:",
@@ -75,7 +84,7 @@ async fn report(arguments: &Arguments, settings: &Settings) -> Result<Report, Ex
         if places.len() == 1 { "one address".to_owned() } else { format!("{} addresses", places.len()) };
     step(&format!("looking at {many} as visitors do"));
     let seen = look::all(&client, &dns, places).await;
-    let mut report = Report::new("verify", subject(&arguments.urls, &here));
+    let mut report = Report::new("verify", subject(urls, &here));
     report.findings.extend(given.findings);
     let records = match given.credentials {
         Some(credentials) => {
@@ -108,6 +117,11 @@ fn places(urls: &[Url], here: &[Here]) -> Vec<Place> {
         Place::new(url.clone(), tunnel.and_then(|here| here.id.clone()))
     };
     urls.iter().map(of).collect()
+}
+
+fn usage(why: &str) -> Exit {
+    say(why);
+    Exit::Usage
 }
 
 /// An address as a person writes it.

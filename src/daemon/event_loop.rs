@@ -72,16 +72,11 @@ pub(super) async fn turn(
                     Event::Woke
                 }
                 Some(Signal::Known { unit, id, version }) => {
-                    for tunnel in about.tunnels.iter_mut().filter(|tunnel| tunnel.unit == unit) {
-                        tunnel.id = tunnel.id.take().or(id.clone());
-                        tunnel.version = version.clone().or(tunnel.version.take());
-                    }
+                    about.learn(&unit, id, version);
                     Event::Woke
                 }
                 Some(Signal::Api { unit, trouble }) => {
-                    for tunnel in about.tunnels.iter_mut().filter(|tunnel| tunnel.unit == unit) {
-                        tunnel.api.clone_from(&trouble);
-                    }
+                    about.read_api(&unit, trouble.as_deref());
                     continue;
                 }
                 Some(Signal::Anew(settings)) => return Ended::Anew(settings),
@@ -169,15 +164,16 @@ fn take_order(
             (Some(Event::Paused(pause)), Ok(None))
         }
         Order::Resume { by } => (Some(Event::Resumed { by }), Ok(None)),
-        Order::Restart { tunnel, reason, by } => {
+        Order::Restart { tunnel, reason, by, force } => {
             let Some(unit) = unit_of(warden, about, &tunnel) else {
                 return (None, Err(Refusal::UnknownTunnel(tunnel)));
             };
-            let refusal = warden.refusal(&unit, now);
+            let request = Request { unit: unit.clone(), reason, by, force };
+            let refusal = warden.refusal(&request, now);
             if !refusal.is_empty() {
                 return (None, Err(Refusal::Held(refusal.iter().map(|held| held_line(held, now)).collect())));
             }
-            (Some(Event::Requested(Request { unit: unit.clone(), reason, by })), Ok(Some(unit)))
+            (Some(Event::Requested(request)), Ok(Some(unit)))
         }
     }
 }

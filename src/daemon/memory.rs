@@ -68,15 +68,7 @@ impl Keeper {
         });
         match memory {
             store::Memory::Fresh => Memory { lost: unresolved, ..Memory::default() },
-            store::Memory::Kept(state) => {
-                let histories =
-                    state.tunnel.iter().map(|(unit, tunnel)| (unit.clone(), self.history(tunnel, now)));
-                let paused = state.paused_until_wall.map(|wall| Pause {
-                    until: now.boot + millis(wall).saturating_sub(now.wall),
-                    reason: state.paused_reason.clone().unwrap_or_default(),
-                });
-                Memory { histories: histories.collect(), lost: unresolved, paused }
-            }
+            store::Memory::Kept(state) => Memory { lost: unresolved, ..self.remembered(&state, now) },
             store::Memory::Lost { reason, kept_aside } => {
                 let aside = kept_aside.map_or(String::new(), |aside| {
                     format!("; kept as {}: remove it to accept the loss and reload", aside.display())
@@ -84,6 +76,25 @@ impl Keeper {
                 Memory { lost: Some(format!("{reason}{aside}")), ..Memory::default() }
             }
         }
+    }
+
+    /// The same for somebody who only looks and may not be allowed to; nothing is written.
+    ///
+    /// # Errors
+    /// Why it cannot be read.
+    pub(super) fn peek(&self, now: Now) -> Result<Memory, String> {
+        let state = State::peek(&self.places.state, &self.places.fallback)?;
+        Ok(state.map(|state| self.remembered(&state, now)).unwrap_or_default())
+    }
+
+    fn remembered(&self, state: &State, now: Now) -> Memory {
+        let histories =
+            state.tunnel.iter().map(|(unit, tunnel)| (unit.clone(), self.history(tunnel, now))).collect();
+        let paused = state.paused_until_wall.map(|wall| Pause {
+            until: now.boot + millis(wall).saturating_sub(now.wall),
+            reason: state.paused_reason.clone().unwrap_or_default(),
+        });
+        Memory { histories, lost: None, paused }
     }
 
     /// True if a loss was accepted: the broken file is gone.
@@ -340,6 +351,16 @@ mod tests {
         assert!(keeper.read(now).lost.is_some());
         keeper.write(&Histories::new(), None, now).unwrap();
         assert!(keeper.read(now).lost.is_some(), "still lost at the next start");
+        let before = std::fs::read_dir(folder.path()).unwrap().count();
+        assert!(keeper.peek(now).is_ok(), "what is there now can be read");
+        std::fs::write(folder.path().join("state.toml"), "version = 1\nboot").unwrap();
+        assert!(keeper.peek(now).unwrap_err().contains("state.toml"));
+        assert_eq!(
+            std::fs::read_dir(folder.path()).unwrap().count(),
+            before,
+            "somebody who looks changes nothing"
+        );
+        keeper.write(&Histories::new(), None, now).unwrap();
         std::fs::remove_file(folder.path().join("state.toml.broken-1")).unwrap();
         assert!(keeper.loss_accepted());
         assert!(keeper.read(now).lost.is_none());

@@ -7,6 +7,7 @@ mod executor;
 mod memory;
 mod names;
 mod observers;
+pub(crate) mod once;
 mod probes;
 mod records;
 mod routes;
@@ -27,7 +28,7 @@ use crate::clock;
 use crate::config::{Loaded, Mode, Settings};
 use crate::report::dbus::{self, Picture};
 use crate::report::journal::{self as told, Weight};
-use crate::report::metrics::Metrics;
+use crate::report::metrics::{Metrics, name_of};
 use crate::report::notify;
 use crate::report::snapshot::{About, AboutTunnel};
 use crate::warden::machine::{Event, Warden};
@@ -113,8 +114,15 @@ async fn live(settings: Settings, first: bool) -> anyhow::Result<Ended> {
     let mut executor =
         Executor::new(events.clone(), hands, keeper, Arc::clone(&metrics), host, about.clone(), to_bus);
     let units: Vec<_> = found.iter().map(|tunnel| tunnel.unit.clone()).collect();
-    let mut journal =
-        senses.journal(&units, executor.keeper.cursor(), executor.keeper.cursor_path(), &metrics, &about)?;
+    let (counted, called) = (Arc::clone(&metrics), about.clone());
+    let count = move |unit: &str, meaning| counted.journal_line(name_of(&called, unit), meaning);
+    let cursor_path = executor.keeper.cursor_path();
+    let keep = move |cursor: &str| {
+        if let Err(error) = crate::store::write_cursor(&cursor_path, cursor) {
+            tracing::warn!("cannot keep the place in the journal: {error}");
+        }
+    };
+    let mut journal = senses.journal(&units, executor.keeper.cursor(), Box::new(count), Box::new(keep))?;
     for tunnel in &found {
         for unread in &tunnel.unread {
             tracing::warn!(unit_name = %tunnel.unit, "not readable for us: {unread}");

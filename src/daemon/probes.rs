@@ -1,7 +1,6 @@
 //! The probes of this host and of each tunnel: one task each, on the frame of `sense::polling`.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
@@ -17,6 +16,7 @@ use super::names::NameProbes;
 use super::observers::{self, Observers};
 use super::records::Archive;
 use super::routes::{RouteProbe, follow_ranges};
+use super::survey::HISTORY;
 use crate::client::blackbox::Blackbox;
 use crate::client::cloudflare_api::{AddressRanges, Credentials};
 use crate::client::dns::Dns;
@@ -26,11 +26,10 @@ use crate::client::journal::{JournalHandle, Options, follow};
 use crate::client::systemd::Systemd;
 use crate::client::tls::Tls;
 use crate::config::{Resolve, Settings};
-use crate::report::metrics::{Metrics, name_of};
-use crate::report::snapshot::About;
+use crate::report::metrics::Metrics;
 use crate::sense::dns::{Routes, Zones};
 use crate::sense::host::HostSense;
-use crate::sense::journal::{Listeners, Told, listen};
+use crate::sense::journal::{Count, Listeners, Told, listen};
 use crate::sense::polling::{Pace, Periods, poll};
 use crate::sense::tunnel::Mine;
 use crate::sense::{edge, effective, files, public, ready, unit};
@@ -127,16 +126,15 @@ impl Senses {
         })
     }
 
-    /// Follows the journal of `units`.
+    /// Follows the journal of `units`, from `cursor` or from some lines ago; what is heard is counted, and the place kept.
     pub(super) fn journal(
         &self,
         units: &[String],
         cursor: Option<String>,
-        cursor_path: PathBuf,
-        metrics: &Arc<Metrics>,
-        about: &About,
+        count: Count,
+        keep: Box<dyn Fn(&str) + Send + Sync>,
     ) -> anyhow::Result<JournalSense> {
-        let options = Options { units: units.to_vec(), cursor, history: 200, directory: None };
+        let options = Options { units: units.to_vec(), cursor, history: HISTORY, directory: None };
         let (handle, journal) = follow(options).context("cannot start the journal's thread")?;
         let mut told = BTreeMap::new();
         let mut tell = BTreeMap::new();
@@ -145,18 +143,8 @@ impl Senses {
             tell.insert(unit.clone(), tx);
             told.insert(unit.clone(), rx);
         }
-        let (metrics, about) = (Arc::clone(metrics), about.clone());
-        let listeners = Listeners {
-            events: self.events.clone(),
-            told: tell,
-            units: units.to_vec(),
-            count: Box::new(move |unit, meaning| metrics.journal_line(name_of(&about, unit), meaning)),
-            keep: Box::new(move |cursor| {
-                if let Err(error) = crate::store::write_cursor(&cursor_path, cursor) {
-                    tracing::warn!("cannot keep the place in the journal: {error}");
-                }
-            }),
-        };
+        let listeners =
+            Listeners { events: self.events.clone(), told: tell, units: units.to_vec(), count, keep };
         tokio::spawn(listen(journal, listeners));
         Ok(JournalSense { _handle: handle, told })
     }

@@ -41,6 +41,8 @@ pub enum Order {
         tunnel: String,
         reason: String,
         by: String,
+        /// Past cooldown and budget.
+        force: bool,
     },
 }
 

@@ -16,6 +16,7 @@ use zbus::object_server::{InterfaceRef, SignalEmitter};
 use zbus::{Connection, DBusError, Variant, connection, interface, proxy};
 
 use super::ask::{Ask, Order, Refusal, ask};
+use super::diagnosis::Diagnosis;
 use super::metrics::name_of;
 use super::snapshot::{About, Status};
 use crate::clock;
@@ -173,6 +174,14 @@ impl Warden1 {
         Ok(found.explain(clock::now().wall))
     }
 
+    #[zbus(out_args("diagnosis"))]
+    async fn diagnose(&self, tunnel: &str) -> Result<String, Error> {
+        let status = self.read().await?;
+        let found = status.tunnels.iter().find(|known| known.name == tunnel || known.unit == tunnel);
+        let found = found.ok_or_else(|| unknown(tunnel))?;
+        serde_json::to_string(&Diagnosis::of(found.clone())).map_err(|error| Error::Stuck(error.to_string()))
+    }
+
     async fn pause(
         &self,
         until: u64,
@@ -204,7 +213,21 @@ impl Warden1 {
     ) -> Result<String, Error> {
         let reason = checked(reason)?;
         let tunnel = tunnel.to_owned();
-        let order = |by| Order::Restart { tunnel, reason, by };
+        let order = |by| Order::Restart { tunnel, reason, by, force: false };
+        self.order("org.tunnelwarden.restart", order, &header, bus).await
+    }
+
+    #[zbus(out_args("incident"))]
+    async fn force_restart(
+        &self,
+        tunnel: &str,
+        reason: &str,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] bus: &Connection,
+    ) -> Result<String, Error> {
+        let reason = checked(reason)?;
+        let tunnel = tunnel.to_owned();
+        let order = |by| Order::Restart { tunnel, reason, by, force: true };
         self.order("org.tunnelwarden.restart", order, &header, bus).await
     }
 

@@ -5,6 +5,7 @@ pub mod snapshot;
 pub mod ask;
 
 pub mod dbus;
+pub mod diagnosis;
 pub mod http;
 pub mod journal;
 pub mod metrics;

@@ -160,6 +160,21 @@ pub struct AboutTunnel {
 }
 
 impl About {
+    /// What a process said of itself.
+    pub fn learn(&mut self, unit: &str, id: Option<String>, version: Option<String>) {
+        for tunnel in self.tunnels.iter_mut().filter(|tunnel| tunnel.unit == unit) {
+            tunnel.id = tunnel.id.take().or_else(|| id.clone());
+            tunnel.version = version.clone().or_else(|| tunnel.version.take());
+        }
+    }
+
+    /// Why Cloudflare's API cannot be read; `None` once it can.
+    pub fn read_api(&mut self, unit: &str, trouble: Option<&str>) {
+        for tunnel in self.tunnels.iter_mut().filter(|tunnel| tunnel.unit == unit) {
+            tunnel.api = trouble.map(str::to_owned);
+        }
+    }
+
     /// Keeps what was learnt since: what processes said of themselves, and whether the API can be read.
     #[must_use]
     pub fn after(mut self, before: Self) -> Self {

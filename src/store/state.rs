@@ -166,6 +166,28 @@ impl State {
         }
     }
 
+    /// What is remembered, for somebody who only looks: nothing is copied, and a file that cannot be read or believed is no
+    /// memory.
+    ///
+    /// # Errors
+    /// Why not, with the file's name.
+    pub fn peek(path: &Path, fallback: &Path) -> Result<Option<Self>, String> {
+        let one = |path: &Path| match read_bounded(path, LONGEST) {
+            Ok(bytes) => {
+                parse(&bytes).map(Some).map_err(|broken| format!("{}: {}", path.display(), broken.says))
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(format!("{}: {error}", path.display())),
+        };
+        let other = one(&fallback.join(path.file_name().unwrap_or_default()));
+        match (one(path)?, other) {
+            (Some(kept), Ok(Some(other))) if other.is_older_than(&kept) => Ok(Some(kept)),
+            (_, Ok(Some(other))) => Ok(Some(other)),
+            // The folder under /run is the daemon's alone, and seldom holds anything.
+            (kept, Ok(None) | Err(_)) => Ok(kept),
+        }
+    }
+
     /// Replaces the file at `path`, durably when this returns.
     pub fn write(&self, path: &Path) -> Result<(), StoreError> {
         atomic::replace(path, &self.encoded(path)?)

@@ -257,8 +257,8 @@ impl Warden {
     }
 
     /// Why a restart that a person asks for would not be ordered now; nothing means that it would.
-    pub fn refusal(&self, unit: &str, now: Now) -> Vec<Held> {
-        let Some(tunnel) = self.tunnels.get(unit) else { return Vec::new() };
+    pub fn refusal(&self, request: &Request, now: Now) -> Vec<Held> {
+        let Some(tunnel) = self.tunnels.get(&request.unit) else { return Vec::new() };
         let host_charges = self.host_charges();
         let facts = tunnel.facts(now, &self.policy, &self.host, &self.edge_track, self.shaken);
         let case = Case {
@@ -272,7 +272,7 @@ impl Warden {
             paused: self.paused.as_ref(),
             look_again: None,
         };
-        let rails = objections(&case).into_iter().filter(|held| operator::binds(held.hold));
+        let rails = objections(&case).into_iter().filter(|held| operator::binds(held.hold, request.force));
         operator::busy(tunnel).into_iter().chain(rails).collect()
     }
 
@@ -285,7 +285,7 @@ impl Warden {
     }
 
     fn request(&mut self, request: &Request, now: Now, out: &mut Vec<Command>) {
-        if !self.refusal(&request.unit, now).is_empty() {
+        if !self.refusal(request, now).is_empty() {
             return;
         }
         let Self { policy, tunnels, host, edge_track, shaken, .. } = self;

@@ -33,6 +33,9 @@ pub struct Request {
     pub reason: String,
     /// Who asked, as the bus knows them.
     pub by: String,
+    /// Past cooldown and budget; what guards the unit and the host still binds, and it is paid for all the same.
+    #[serde(default)]
+    pub force: bool,
 }
 
 /// The remedy that "restart" means for a unit in this state.
@@ -45,9 +48,11 @@ pub(super) fn remedy_for(facts: &Facts<'_>) -> Remedy {
 }
 
 /// Which holds also bind a person. The others guard against acting on a wrong or hasty conclusion, and here nobody
-/// concludes: somebody knows.
-pub(super) fn binds(hold: Hold) -> bool {
+/// concludes: somebody knows. With force the numbers that hold us back from doing too much do not bind either; whether a new
+/// process would come up is no matter of numbers.
+pub(super) fn binds(hold: Hold, force: bool) -> bool {
     match hold {
+        Hold::Cooldown | Hold::BudgetSpent => !force,
         Hold::MemoryLost
         | Hold::ObserveOnly
         | Hold::OperatorIntent
@@ -57,8 +62,6 @@ pub(super) fn binds(hold: Hold) -> bool {
         | Hold::CredentialsLatched
         | Hold::StartWouldFail
         | Hold::UnitLimitNear
-        | Hold::Cooldown
-        | Hold::BudgetSpent
         | Hold::FleetSlot => true,
         Hold::Paused
         | Hold::OutsideWindow
@@ -85,7 +88,8 @@ pub(super) fn busy(tunnel: &Tunnel) -> Option<Held> {
 
 /// Writes down who asked, and why; opens an incident for it if none is open.
 pub(super) fn note_request(tunnel: &mut Tunnel, request: &Request, now: Now, out: &mut Vec<Command>) {
-    let text = format!("A restart was asked for by {}: {}", request.by, request.reason);
+    let force = if request.force { ", past cooldown and budget" } else { "" };
+    let text = format!("A restart was asked for by {}{force}: {}", request.by, request.reason);
     open_for(tunnel, Cause::PlannedRestart, &text, now, out);
     if let Some(incident) = &mut tunnel.history.incident {
         incident.note(now.wall, "requested", text.clone());

@@ -204,12 +204,13 @@ impl Run<'_> {
         if self.back_at != NEVER {
             return;
         }
+        let (unit, reason, by) = (UNIT.into(), "new binary".into(), "uid 0".into());
+        let request = Request { unit, reason, by, force: false };
         let refused: Vec<_> =
-            self.warden.refusal(UNIT, self.now()).iter().map(|held| held.hold.name()).collect();
+            self.warden.refusal(&request, self.now()).iter().map(|held| held.hold.name()).collect();
         self.say(&format!("a person asks for a restart; objections: {refused:?}"));
         let before = self.course.acts.len();
         self.asking = true;
-        let request = Request { unit: UNIT.into(), reason: "new binary".into(), by: "uid 0".into() };
         self.tell(Event::Requested(request));
         self.asking = false;
         if refused.is_empty() != (before < self.course.acts.len()) {

@@ -124,7 +124,15 @@ impl Seat {
     fn answer(&mut self) -> Finding {
         let (answer, status, code) = self.world.answer();
         let latency = Duration::from_millis(20);
-        let sight = NameSight { answer, status, code, latency, colo: None, detail: String::new(), exchange: Default::default() };
+        let sight = NameSight {
+            answer,
+            status,
+            code,
+            latency,
+            colo: None,
+            detail: String::new(),
+            exchange: Default::default(),
+        };
         Finding::Name { hostname: self.name.clone(), sight }
     }
 

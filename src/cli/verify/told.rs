@@ -1,5 +1,6 @@
 //! What was seen of public names, put into a report.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -55,7 +56,9 @@ pub(super) fn write(report: &mut Report, seen: &[Seen], records: Option<&Records
         }
         let name = one.place.hostname();
         match &one.dns {
-            Ok(found) => report.findings.extend(Public::of(&found.addresses, &found.aliases).finding(name)),
+            Ok(found) => report.findings.extend(
+                Public::of(&found.addresses, &found.aliases).finding(name, one.sight.marks.ray.is_some()),
+            ),
             Err(DnsFailure::NxDomain | DnsFailure::NoRecords) => report.findings.push(dns::missing(name)),
             Err(failure) => report.blind.push(format!("DNS of {name}: {failure}.")),
         }
@@ -220,7 +223,15 @@ fn about_records(records: Option<&Records>) -> Vec<(String, String)> {
                 "read by API".into(),
                 if names.is_empty() { "none".into() } else { names.join(", ") },
             ));
-            facts.extend(unread.iter().map(|(name, why)| (format!("not of {name}"), format!("{why}."))));
+            let mut reasons: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+            for (name, why) in unread {
+                reasons.entry(why).or_default().push(name);
+            }
+            facts.extend(
+                reasons
+                    .iter()
+                    .map(|(why, names)| ("not read".into(), format!("{}: {why}.", names.join(", ")))),
+            );
         }
     }
     facts

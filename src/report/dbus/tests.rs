@@ -65,12 +65,15 @@ async fn nobody_unknown_orders_anything() {
     for error in [
         call(&client, "Pause", &(until, "work")).await.unwrap_err(),
         call(&client, "Restart", &("cloudflared.service", "work")).await.unwrap_err(),
+        call(&client, "ForceRestart", &("cloudflared.service", "work")).await.unwrap_err(),
         call(&client, "Resume", &()).await.unwrap_err(),
     ] {
         assert!(error.to_string().contains("NotAuthorized"), "{error}");
     }
     let two_lines = call(&client, "Restart", &("cloudflared.service", "a\nb")).await.unwrap_err();
     assert!(two_lines.to_string().contains("InvalidArgument"), "{two_lines}");
+    let stranger = call(&client, "Diagnose", &"cloudflared.service").await.unwrap_err();
+    assert!(stranger.to_string().contains("no tunnel is called"), "{stranger}");
     let nobody = call(&client, "Explain", &"cloudflared.service").await.unwrap_err();
     assert!(nobody.to_string().contains("no tunnel is called"), "{nobody}");
 }

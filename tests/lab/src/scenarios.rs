@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
 use crate::bad_input::{bad_input, disk_full};
+use crate::commands::{commands, followed};
 use crate::host::{Lab, Parts, SECRET, TOKEN, TOKEN_RUN, Wishes, wait};
 use crate::lessons;
 use crate::names::{dns_elsewhere, dns_grey, dns_missing, dns_split_horizon, edge_direct};
@@ -82,6 +83,8 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "daemon", play: daemon, long: false },
     Scenario { name: "disk-full", play: disk_full, long: false },
     Scenario { name: "orders", play: orders, long: false },
+    Scenario { name: "commands", play: commands, long: false },
+    Scenario { name: "followed", play: followed, long: false },
     Scenario { name: "alerts", play: alerts, long: false },
     Scenario { name: "rpm", play: rpm, long: false },
     Scenario { name: "journald", play: journald, long: false },

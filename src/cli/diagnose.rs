@@ -1,0 +1,58 @@
+//! `diagnose`: everything once, and the judge's word on it.
+
+mod told;
+
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use super::access::{self, Prompt};
+use super::daemon::{self, Call};
+use super::report::{Form, Report, step};
+use super::{Exit, say};
+use crate::config::Settings;
+use crate::daemon::once;
+
+const SERVICE_LIMIT: Duration = Duration::from_secs(2);
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// Only this tunnel: its configured name, its unit or its id [default: all of this host].
+    tunnel: Option<String>,
+    #[command(flatten)]
+    form: Form,
+}
+
+/// `tunnelwarden diagnose [TUNNEL]`.
+pub(super) fn main(arguments: &Arguments) -> Exit {
+    let settings = match access::settings() {
+        Ok(settings) => settings,
+        Err(exit) => return exit,
+    };
+    match access::run(report(arguments, &settings)) {
+        Ok(Ok(report)) => report.print(arguments.form),
+        Ok(Err(exit)) | Err(exit) => exit,
+    }
+}
+
+async fn report(arguments: &Arguments, settings: &Settings) -> Result<Report, Exit> {
+    let given = access::credentials(&settings.api, Prompt::Never);
+    // Where the service runs it has watched for longer, and some causes take longer than one look.
+    let service = timeout(SERVICE_LIMIT, daemon::ask(&Call::Status));
+    let (found, service) =
+        tokio::join!(once::look(settings, arguments.tunnel.as_deref(), given.credentials, step), service);
+    let service = service.ok().and_then(Result::ok).and_then(|json| daemon::read(&json).ok());
+    let diagnosed = found.map_err(|error| {
+        say(&format!("{error:#}"));
+        Exit::Blind
+    })?;
+    let names: Vec<_> = diagnosed.status.tunnels.iter().map(|tunnel| tunnel.name.as_str()).collect();
+    let mut report =
+        Report::new("diagnose", if names.is_empty() { "this host".into() } else { names.join(", ") });
+    report.findings.extend(given.findings);
+    told::write(&mut report, diagnosed, service.as_ref());
+    Ok(report)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,192 @@
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::*;
+use crate::client::dns::{Addresses, DnsFailure};
+use crate::daemon::once::Diagnosed;
+use crate::report::snapshot::{About, AboutTunnel, Status};
+use crate::warden::evidence::{
+    Active, Answer, Blind, Control, EdgeSight, Exchange, Finding, HostFinding, HostSight, Invocation, Link,
+    Load, NameSight, Reach, Ready, ReadySight, Transport, UnitSight,
+};
+use crate::warden::machine::{Event, Memory, Warden};
+use crate::warden::policy::Policy;
+use crate::warden::time::Now;
+
+const UNIT: &str = "cloudflared.service";
+/// 2026-11-28T12:00:00Z
+const NOW: Now = Now { boot: Duration::from_secs(5000), wall: Duration::from_secs(1_795_867_200) };
+
+fn unit(active: Active) -> UnitSight {
+    let up = active == Active::Active;
+    UnitSight {
+        load: Load::Loaded,
+        disabled: false,
+        active,
+        sub: if up { "running" } else { "failed" }.into(),
+        result: if up { "success" } else { "exit-code" }.into(),
+        exit_status: None,
+        main_pid: if up { 4242 } else { 0 },
+        invocation: Some(Invocation(7)),
+        n_restarts: 0,
+        job: None,
+        frozen: false,
+        since: NOW.boot - Duration::from_secs(3600),
+        started: Some(NOW.boot - Duration::from_secs(3600)),
+        was_active: true,
+        start_limit: Some(Duration::from_secs(15)),
+        stop_limit: Some(Duration::from_secs(90)),
+        start_rate: Some((5, Duration::from_secs(10))),
+    }
+}
+
+fn edge(reach: Reach) -> HostFinding {
+    let links = ["region1.v2.argotunnel.com", "region2.v2.argotunnel.com"].into_iter().flat_map(|region| {
+        [Transport::Quic, Transport::Http2].map(|transport| Link { region: region.into(), transport, reach })
+    });
+    HostFinding::Edge(Ok(EdgeSight {
+        resolved: true,
+        links: links.collect(),
+        addresses: Vec::new(),
+        clock_suspect: false,
+    }))
+}
+
+/// A host on which these things are seen twice.
+fn diagnosed(findings: &[Finding], reach: Reach, answer: Answer) -> Diagnosed {
+    let mut warden = Warden::new(Policy::shipped(), Memory::default());
+    let names = ["api.example.com", "app.example.com"];
+    let mut tell = |event, at| drop(warden.handle(event, at));
+    tell(Event::Tunnel { unit: UNIT.into(), names: names.map(str::to_owned).to_vec() }, NOW);
+    for round in 0..2 {
+        let now = Now {
+            boot: NOW.boot + Duration::from_secs(4 * round),
+            wall: NOW.wall + Duration::from_secs(4 * round),
+        };
+        let host = HostSight { route: true, ..HostSight::default() };
+        for finding in [HostFinding::Control(Ok(Control::Answered)), edge(reach), HostFinding::Host(Ok(host))]
+        {
+            tell(Event::HostObserved(finding), now);
+        }
+        let name = |hostname: &str| Finding::Name {
+            hostname: hostname.into(),
+            sight: NameSight {
+                answer,
+                status: Some(if answer == Answer::Served { 200 } else { 530 }),
+                code: (answer == Answer::TunnelError).then_some(1033),
+                latency: Duration::from_millis(38),
+                colo: Some("AMS".into()),
+                detail: String::new(),
+                exchange: Exchange::default(),
+            },
+        };
+        for finding in findings.iter().cloned().chain(names.map(name)) {
+            tell(Event::Observed { unit: UNIT.into(), finding }, now);
+        }
+    }
+    let about = AboutTunnel {
+        unit: UNIT.into(),
+        name: UNIT.into(),
+        version: Some("2026.8.2".into()),
+        ..AboutTunnel::default()
+    };
+    let end = Now { boot: NOW.boot + Duration::from_secs(4), wall: NOW.wall + Duration::from_secs(4) };
+    let status = Status::new(&warden, &About { started: NOW.wall, tunnels: vec![about] }, end);
+    let cloudflares = Addresses { addresses: vec!["104.16.0.1".parse().unwrap()], ..Addresses::default() };
+    Diagnosed {
+        status,
+        lines: [(
+            UNIT.to_owned(),
+            BTreeMap::from([("registered", 4), ("noise", 20), ("lost_connection", 2), ("unknown", 3)]),
+        )]
+        .into(),
+        dns: [
+            ("api.example.com".to_owned(), Ok(cloudflares)),
+            ("app.example.com".to_owned(), Err(DnsFailure::TimedOut)),
+        ]
+        .into(),
+        way_out: Some(Control::Answered),
+        unremembered: Some("/var/lib/tunnelwarden/state.toml: Permission denied (os error 13)".into()),
+        took: Duration::from_millis(4200),
+    }
+}
+
+fn ready(connections: u8) -> Finding {
+    Finding::Ready(Ok(ReadySight {
+        ready: Ready::Connections(connections),
+        connector: Some("1a2b3c4d-0000-4000-8000-000000000001".into()),
+        port_of_this_life: true,
+        counters: None,
+    }))
+}
+
+fn report_of(diagnosed: Diagnosed) -> Report {
+    let mut report = Report::new("diagnose", UNIT);
+    told::write(&mut report, diagnosed, None);
+    report
+}
+
+#[test]
+fn a_healthy_host() {
+    let seen = [Finding::Unit(Ok(unit(Active::Active))), Finding::Journal(Ok(())), ready(4)];
+    let report = report_of(diagnosed(&seen, Reach::Reachable, Answer::Served));
+    assert_eq!(report.exit(), Exit::Fine);
+    report.golden("diagnose-healthy");
+}
+
+#[test]
+fn a_blocked_edge_is_named_and_a_restart_is_advised_against() {
+    let seen = [Finding::Unit(Ok(unit(Active::Active))), Finding::Journal(Ok(())), ready(0)];
+    let report = report_of(diagnosed(&seen, Reach::TimedOut, Answer::TunnelError));
+    assert_eq!(report.exit(), Exit::Wrong);
+    assert!(report.verdict.contains("EdgeBlocked. No, a restart cannot mend this."), "{}", report.verdict);
+    report.golden("diagnose-edge-blocked");
+}
+
+#[test]
+fn a_failed_unit_can_be_helped_and_what_would_hold_that_is_said() {
+    let seen = [
+        Finding::Unit(Ok(unit(Active::Failed))),
+        Finding::Journal(Ok(())),
+        Finding::Ready(Err(Blind::NotFound)),
+    ];
+    let report = report_of(diagnosed(&seen, Reach::Reachable, Answer::TunnelError));
+    assert_eq!(report.exit(), Exit::Wrong);
+    report.golden("diagnose-unit-failed");
+}
+
+#[test]
+fn who_may_not_read_the_journal_is_told_and_nothing_is_concluded_that_needs_it() {
+    let seen = [Finding::Unit(Ok(unit(Active::Active))), Finding::Journal(Err(Blind::Forbidden)), ready(4)];
+    let healthy = report_of(diagnosed(&seen, Reach::Reachable, Answer::Served));
+    assert_eq!(healthy.exit(), Exit::Fine, "what visitors get is witness enough");
+    assert!(format!("{:?}", healthy.sections).contains("join the group systemd-journal"));
+    let unseen = [Finding::Unit(Err(Blind::Unreachable)), Finding::Journal(Err(Blind::Forbidden)), ready(4)];
+    let unknown = report_of(diagnosed(&unseen, Reach::Reachable, Answer::TunnelError));
+    assert_eq!(unknown.exit(), Exit::Blind);
+    assert!(unknown.verdict.contains("Unknown"), "{}", unknown.verdict);
+}
+
+/// Some causes take longer than one look; who has watched for longer is believed.
+#[test]
+fn what_one_look_cannot_tell_the_service_may() {
+    let seen = [Finding::Unit(Ok(unit(Active::Active))), Finding::Journal(Ok(())), ready(4)];
+    let alone = report_of(diagnosed(&seen, Reach::Reachable, Answer::TunnelError));
+    assert_eq!(alone.exit(), Exit::Blind, "{}", alone.verdict);
+    assert!(format!("{:?}", alone.sections).contains("whether Cloudflare lists this host's connector"));
+    let mut service = diagnosed(&seen, Reach::Reachable, Answer::TunnelError).status;
+    service.tunnels[0].verdict = "Down".into();
+    service.tunnels[0].cause = Some("ConnectorPhantom".into());
+    service.tunnels[0].explanation =
+        "cloudflared believes it is connected and the edge knows nothing of it.".into();
+    service.tunnels[0].advice = "It is restarted within the rails.".into();
+    let mut report = Report::new("diagnose", UNIT);
+    told::write(&mut report, diagnosed(&seen, Reach::Reachable, Answer::TunnelError), Some(&service));
+    assert_eq!(report.exit(), Exit::Wrong);
+    assert!(
+        report.verdict.contains("Down, ConnectorPhantom. Yes, a restart can help."),
+        "{}",
+        report.verdict
+    );
+    report.golden("diagnose-service");
+}
