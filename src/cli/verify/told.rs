@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::look::Seen;
 use super::records::Records;
+use crate::audit::Severity;
 use crate::audit::dns::{self, Public};
 use crate::cli::report::{Report, Section};
 use crate::client::answer::{Answer, BlindReason};
@@ -74,7 +75,8 @@ pub(super) fn write(report: &mut Report, seen: &[Seen], records: Option<&Records
         report.sections.push(Section::Facts { title: "Answers".into(), facts: remarks });
     }
     report.sections.push(Section::Facts { title: "Records".into(), facts: about_records(records) });
-    report.verdict = verdict(seen.len(), &wrong, unproven, unseen, !report.findings.is_empty());
+    let grave = report.findings.iter().any(|finding| finding.severity != Severity::Note);
+    report.verdict = verdict(seen.len(), &wrong, unproven, unseen, grave);
     report.data = json!({ "names": seen.iter().map(|one| as_json(one, records)).collect::<Vec<_>>() });
 }
 
@@ -158,7 +160,7 @@ fn verdict(all: usize, wrong: &[String], unproven: usize, unseen: usize, found: 
     let fine = all - wrong.len() - unseen;
     match (wrong, unseen) {
         ([], 0) if found => format!(
-            "Every address answers ({all} of {all}), and not every finding is fine: see above.{unproven}"
+            "Every address answers ({all} of {all}), and something was found besides: see above.{unproven}"
         ),
         ([], 0) => format!("Every address answers ({all} of {all}).{unproven}"),
         ([], unseen) => {
