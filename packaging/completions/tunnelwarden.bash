@@ -52,6 +52,9 @@ _tunnelwarden() {
             tunnelwarden,resume)
                 cmd="tunnelwarden__subcmd__resume"
                 ;;
+            tunnelwarden,route)
+                cmd="tunnelwarden__subcmd__route"
+                ;;
             tunnelwarden,run)
                 cmd="tunnelwarden__subcmd__run"
                 ;;
@@ -63,6 +66,36 @@ _tunnelwarden() {
                 ;;
             tunnelwarden,verify)
                 cmd="tunnelwarden__subcmd__verify"
+                ;;
+            tunnelwarden__subcmd__audit,credentials)
+                cmd="tunnelwarden__subcmd__audit__subcmd__credentials"
+                ;;
+            tunnelwarden__subcmd__audit,help)
+                cmd="tunnelwarden__subcmd__audit__subcmd__help"
+                ;;
+            tunnelwarden__subcmd__audit,ingress)
+                cmd="tunnelwarden__subcmd__audit__subcmd__ingress"
+                ;;
+            tunnelwarden__subcmd__audit,unit)
+                cmd="tunnelwarden__subcmd__audit__subcmd__unit"
+                ;;
+            tunnelwarden__subcmd__audit,workflow)
+                cmd="tunnelwarden__subcmd__audit__subcmd__workflow"
+                ;;
+            tunnelwarden__subcmd__audit__subcmd__help,credentials)
+                cmd="tunnelwarden__subcmd__audit__subcmd__help__subcmd__credentials"
+                ;;
+            tunnelwarden__subcmd__audit__subcmd__help,help)
+                cmd="tunnelwarden__subcmd__audit__subcmd__help__subcmd__help"
+                ;;
+            tunnelwarden__subcmd__audit__subcmd__help,ingress)
+                cmd="tunnelwarden__subcmd__audit__subcmd__help__subcmd__ingress"
+                ;;
+            tunnelwarden__subcmd__audit__subcmd__help,unit)
+                cmd="tunnelwarden__subcmd__audit__subcmd__help__subcmd__unit"
+                ;;
+            tunnelwarden__subcmd__audit__subcmd__help,workflow)
+                cmd="tunnelwarden__subcmd__audit__subcmd__help__subcmd__workflow"
                 ;;
             tunnelwarden__subcmd__config,check)
                 cmd="tunnelwarden__subcmd__config__subcmd__check"
@@ -124,6 +157,9 @@ _tunnelwarden() {
             tunnelwarden__subcmd__help,resume)
                 cmd="tunnelwarden__subcmd__help__subcmd__resume"
                 ;;
+            tunnelwarden__subcmd__help,route)
+                cmd="tunnelwarden__subcmd__help__subcmd__route"
+                ;;
             tunnelwarden__subcmd__help,run)
                 cmd="tunnelwarden__subcmd__help__subcmd__run"
                 ;;
@@ -135,6 +171,18 @@ _tunnelwarden() {
                 ;;
             tunnelwarden__subcmd__help,verify)
                 cmd="tunnelwarden__subcmd__help__subcmd__verify"
+                ;;
+            tunnelwarden__subcmd__help__subcmd__audit,credentials)
+                cmd="tunnelwarden__subcmd__help__subcmd__audit__subcmd__credentials"
+                ;;
+            tunnelwarden__subcmd__help__subcmd__audit,ingress)
+                cmd="tunnelwarden__subcmd__help__subcmd__audit__subcmd__ingress"
+                ;;
+            tunnelwarden__subcmd__help__subcmd__audit,unit)
+                cmd="tunnelwarden__subcmd__help__subcmd__audit__subcmd__unit"
+                ;;
+            tunnelwarden__subcmd__help__subcmd__audit,workflow)
+                cmd="tunnelwarden__subcmd__help__subcmd__audit__subcmd__workflow"
                 ;;
             tunnelwarden__subcmd__help__subcmd__config,check)
                 cmd="tunnelwarden__subcmd__help__subcmd__config__subcmd__check"
@@ -152,7 +200,7 @@ _tunnelwarden() {
 
     case "${cmd}" in
         tunnelwarden)
-            opts="-h -V --help --version run status explain incidents pause resume restart causes replay diagnose tunnel verify audit config completions help"
+            opts="-h -V --help --version run status explain incidents pause resume restart causes replay diagnose tunnel verify audit route config completions help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -166,8 +214,176 @@ _tunnelwarden() {
             return 0
             ;;
         tunnelwarden__subcmd__audit)
-            opts="-h --help"
+            opts="-h --help credentials unit workflow ingress help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        tunnelwarden__subcmd__audit__subcmd__credentials)
+            opts="-h --cloudflared-version --systemd-version --json --markdown --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --cloudflared-version)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --systemd-version)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        tunnelwarden__subcmd__audit__subcmd__help)
+            opts="credentials unit workflow ingress help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        tunnelwarden__subcmd__audit__subcmd__help__subcmd__credentials)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        tunnelwarden__subcmd__audit__subcmd__help__subcmd__help)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        tunnelwarden__subcmd__audit__subcmd__help__subcmd__ingress)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        tunnelwarden__subcmd__audit__subcmd__help__subcmd__unit)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        tunnelwarden__subcmd__audit__subcmd__help__subcmd__workflow)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        tunnelwarden__subcmd__audit__subcmd__ingress)
+            opts="-h --expect --tunnel --offline --root --json --markdown --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --expect)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --tunnel)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --root)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        tunnelwarden__subcmd__audit__subcmd__unit)
+            opts="-h --cloudflared-version --systemd-version --json --markdown --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --cloudflared-version)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --systemd-version)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        tunnelwarden__subcmd__audit__subcmd__workflow)
+            opts="-h --json --markdown --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -378,7 +594,7 @@ _tunnelwarden() {
             return 0
             ;;
         tunnelwarden__subcmd__help)
-            opts="run status explain incidents pause resume restart causes replay diagnose tunnel verify audit config completions help"
+            opts="run status explain incidents pause resume restart causes replay diagnose tunnel verify audit route config completions help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -392,8 +608,64 @@ _tunnelwarden() {
             return 0
             ;;
         tunnelwarden__subcmd__help__subcmd__audit)
-            opts=""
+            opts="credentials unit workflow ingress"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        tunnelwarden__subcmd__help__subcmd__audit__subcmd__credentials)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        tunnelwarden__subcmd__help__subcmd__audit__subcmd__ingress)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        tunnelwarden__subcmd__help__subcmd__audit__subcmd__unit)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        tunnelwarden__subcmd__help__subcmd__audit__subcmd__workflow)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -601,6 +873,20 @@ _tunnelwarden() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        tunnelwarden__subcmd__help__subcmd__route)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         tunnelwarden__subcmd__help__subcmd__run)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
@@ -748,6 +1034,32 @@ _tunnelwarden() {
                 return 0
             fi
             case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        tunnelwarden__subcmd__route)
+            opts="-h --config --tunnel --root --json --markdown --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --tunnel)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --root)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
