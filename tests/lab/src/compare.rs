@@ -16,8 +16,7 @@ const WIDTH: usize = 68;
 pub fn tell(standin: &Path, real: &Path) -> Result<String> {
     let mut text = String::new();
     let _ = writeln!(text, "  {:WIDTH$}  the real one", "the stand-in");
-    let told: [(&str, fn(&Path) -> Result<Vec<Line>>); 2] =
-        [("what the host saw", seen), ("what it wrote", wrote)];
+    let told: [(&str, Read); 2] = [("what the host saw", seen), ("what it wrote", wrote)];
     for (what, read) in told {
         let (left, right) = (read(standin)?, read(real)?);
         let _ = writeln!(text, "-- {what}");
@@ -29,6 +28,9 @@ pub fn tell(standin: &Path, real: &Path) -> Result<String> {
     }
     Ok(text)
 }
+
+/// Reads one part of a recording.
+type Read = fn(&Path) -> Result<Vec<Line>>;
 
 /// A line of one side.
 struct Line {

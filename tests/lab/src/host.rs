@@ -207,6 +207,7 @@ impl Lab {
         self.sh(&install_service(wishes.command))?;
         if self.parts.record {
             let name = wishes.names.first().copied().unwrap_or_default();
+            self.write("/etc/tunnelwarden/conf.d/record.toml", "mode = \"observe\"\n")?;
             self.onlooker = Some(Onlooker::start(self.inside(), Arc::clone(&self.story), name));
         }
         // One that cannot come up is what some scenarios are about.

@@ -1,5 +1,5 @@
 //! A scenario, kept as a folder in the form of `tests/recordings`: the journal of the unit, what an observer on the host saw, what
-//! was done, and what was concluded.
+//! was done, and what was concluded. tunnelwarden only watches meanwhile: an outage that it mends at once is no case for a judge.
 #![expect(clippy::disallowed_methods, reason = "the lab runs in real time")]
 
 use std::fmt::Write as _;
@@ -14,9 +14,9 @@ use anyhow::{Context as _, Result};
 use jiff::Timestamp;
 
 use crate::host::{Inside, Lab};
-use crate::scenarios::ORDERED;
+use crate::scenarios::HELD;
 
-/// A row at least this often; a judge needs two looks at a phantom that is mended within a quarter of a minute.
+/// A row at least this often.
 const ROW_EVERY: Duration = Duration::from_secs(5);
 /// Causes that did not last this long are not demanded of a judge that looks at other moments.
 const LASTING: Duration = Duration::from_secs(5);
@@ -155,18 +155,15 @@ impl Onlooker {
         text
     }
 
-    /// What tunnelwarden concluded. A judge that reads the rows may be later than one that asked by itself, and finds the world
-    /// mended by then: so an act is allowed, and not demanded.
+    /// What tunnelwarden concluded and would have done.
     fn truth(&self, lab: &Lab, seen: &Seen) -> Result<String> {
-        let ordered = lab.events(ORDERED).unwrap_or_default();
-        let first = ordered.first().and_then(|event| event["__REALTIME_TIMESTAMP"].as_str()?.parse().ok());
-        let first = first.map(Timestamp::from_microsecond).transpose()?;
-        // With the first order the recording's own hand takes over.
-        let before: Vec<_> =
-            seen.causes.iter().filter(|(at, _)| first.is_none_or(|first| *at < first)).collect();
+        let held = lab.events(HELD).unwrap_or_default();
+        let wanted = held.iter().find(|event| event["TUNNELWARDEN_HOLD"] == "ObserveOnly");
+        let wanted = wanted.and_then(|event| event["__REALTIME_TIMESTAMP"].as_str()?.parse().ok());
+        let wanted = wanted.map(Timestamp::from_microsecond).transpose()?;
         let mut causes: Vec<String> = Vec::new();
-        for (number, (at, cause)) in before.iter().enumerate() {
-            let next = before.get(number + 1).map(|(next, _)| *next);
+        for (number, (at, cause)) in seen.causes.iter().enumerate() {
+            let next = seen.causes.get(number + 1).map(|(next, _)| *next);
             let lasted =
                 next.is_none_or(|next| LASTING.as_secs_f64() <= next.duration_since(*at).as_secs_f64());
             let entry = format!("[{cause:?}]");
@@ -178,13 +175,13 @@ impl Onlooker {
             "# What tunnelwarden concluded while this was recorded. Look whether it was right before you trust it.\n\
              causes = [{}]\nacts_min = 0\nacts_max = {}\n",
             causes.join(", "),
-            ordered.len()
+            u8::from(wanted.is_some())
         );
-        if let Some(first) = first {
-            let moved = lab.story.last_before(first).map_or(0.0, |at| self.seconds(at).max(0.0));
+        if let Some(wanted) = wanted {
+            let moved = lab.story.last_before(wanted).map_or(0.0, |at| self.seconds(at).max(0.0));
             let _ = writeln!(
                 text,
-                "acts_not_before_s = {moved:.1}  # the last thing done before the first order"
+                "acts_not_before_s = {moved:.1}  # the last thing done before it wanted to act"
             );
         }
         let protocol =
