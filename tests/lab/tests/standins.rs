@@ -268,6 +268,18 @@ async fn bodies_pass_both_ways_on_either_transport() {
 }
 
 #[tokio::test]
+async fn a_duplicate_is_told_on_http2_and_tried_again() {
+    let far = Far::start(&[]).await;
+    far.order("reject EDUPCONN").await;
+    let near = Near::start(&far, "http2", origin(), &[]);
+    let told = "ERR Unable to establish connection. error=\"already connected to this server, trying another address\" connIndex=0";
+    eventually("it is told", || async { near.log().contains(told) }).await;
+    assert!(near.local("/metrics").contains("register_fail{error=\"dup_edge_conn\""));
+    far.order("unreject").await;
+    eventually("it is served", || far.shows(200)).await;
+}
+
+#[tokio::test]
 async fn a_late_answer_is_waited_for() {
     let far = Far::start(&[]).await;
     far.order("late 2").await;

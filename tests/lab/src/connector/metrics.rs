@@ -127,11 +127,16 @@ fn exposition(state: &State) -> String {
     family("cloudflared_tunnel_request_errors", "counter", "", unsigned(&counters.request_errors));
     family("cloudflared_tunnel_total_requests", "counter", "", unsigned(&counters.total_requests));
     let (success, fail) = (unsigned(&counters.register_success), unsigned(&counters.register_fail));
-    if fail > 0 {
-        let labels = r#"{error="server_error",rpcName="registerConnection"}"#;
-        family("cloudflared_tunnel_tunnel_register_fail", "counter", labels, fail);
+    let duplicate = unsigned(&counters.register_duplicate);
+    for (kind, count) in [("server_error", fail), ("dup_edge_conn", duplicate)] {
+        if count > 0 {
+            let labels = format!(r#"{{error="{kind}",rpcName="registerConnection"}}"#);
+            family("cloudflared_tunnel_tunnel_register_fail", "counter", &labels, count);
+        }
+    }
+    if fail + duplicate > 0 {
         let labels = r#"{handler="registration",method="register_connection"}"#;
-        family("cloudflared_rpc_client_failures", "counter", labels, fail);
+        family("cloudflared_rpc_client_failures", "counter", labels, fail + duplicate);
     }
     if success > 0 {
         let labels = r#"{rpcName="registerConnection"}"#;

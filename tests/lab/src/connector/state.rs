@@ -44,6 +44,7 @@ pub struct Counters {
     pub ha_connections: AtomicI64,
     pub register_success: AtomicU64,
     pub register_fail: AtomicU64,
+    pub register_duplicate: AtomicU64,
     pub total_requests: AtomicU64,
     pub request_errors: AtomicU64,
     pub config_pushes: AtomicU64,

@@ -18,7 +18,7 @@ use super::{
     log::Level,
     settings::Protocol,
     state::{Attempt, CONNECTIONS, State},
-    tunnel::{End, Tunnel},
+    tunnel::{DUPLICATE, End, Tunnel},
 };
 
 /// Address changes before the fallback: the ninth failed dial.
@@ -213,6 +213,9 @@ impl Supervisor {
             line.rotations += 1;
             line.address += 2;
         }
+        if end == End::Refused(DUPLICATE.into()) && line.protocol == Protocol::Http2 {
+            line.address += 2;
+        }
         let announced = go_seconds(line.backoff.announced());
         self.state.log.info(&format!("Retrying connection in up to {announced}"), tunnel.fields());
         let exhausted = line.backoff.retries >= self.plan.retries;
@@ -260,7 +263,7 @@ impl Supervisor {
 fn retried_fast(protocol: Protocol, end: &End) -> bool {
     match (protocol, end) {
         (_, End::Dial(_)) | (Protocol::Quic, End::Refused(_) | End::Lost(_)) => true,
-        (Protocol::Http2, End::Refused(text)) => text.contains("Unauthorized"),
+        (Protocol::Http2, End::Refused(text)) => text.contains("Unauthorized") || text == DUPLICATE,
         (Protocol::Http2, End::Lost(_)) | (_, End::Stopped) => false,
     }
 }

@@ -36,6 +36,9 @@ pub const CURVES: &str = "Tunnel connection curve preferences: [X25519MLKEM768 C
 const CONTROL: &str = "control stream encountered a failure while serving";
 const ACCEPT: &str = "accept stream listener encountered a failure while serving";
 const CLOSED: &str = "connection with edge closed";
+/// The edge's word for a connection of this index that it still has, and cloudflared's for it.
+const EDUPCONN: &str = "EDUPCONN";
+pub const DUPLICATE: &str = "already connected to this server, trying another address";
 
 /// How an attempt ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -237,7 +240,12 @@ impl Tunnel {
     }
 
     fn refused(&self, text: String) -> End {
-        self.state.counters.register_fail.fetch_add(1, Ordering::Relaxed);
+        let counters = &self.state.counters;
+        if text == EDUPCONN {
+            counters.register_duplicate.fetch_add(1, Ordering::Relaxed);
+            return End::Refused(DUPLICATE.into());
+        }
+        counters.register_fail.fetch_add(1, Ordering::Relaxed);
         End::Refused(text)
     }
 
@@ -259,6 +267,9 @@ impl Tunnel {
                     self.fields(),
                 );
                 state.connection_error("Serve tunnel error", Some(error), self.fields());
+            }
+            End::Refused(error) if error == DUPLICATE => {
+                state.connection_error("Unable to establish connection.", Some(error), self.fields());
             }
             End::Refused(error) => {
                 state.log.error("Register tunnel error from server side", error, self.fields());
