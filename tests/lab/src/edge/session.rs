@@ -114,6 +114,10 @@ impl Session {
                     if !live.linger(self.hub.lateness()).await || answer.is_closed() {
                         return None;
                     }
+                    // It was under way when the edge began to refuse.
+                    if *self.hub.door().borrow() == Door::Refusing {
+                        return None;
+                    }
                     let Err(refusal) = self.hub.judge(&registration) else {
                         return Some((registration, answer));
                     };
