@@ -55,7 +55,7 @@ pub(crate) fn memory() {
         let at = Duration::from_secs_f64(BOOT + f64::from(round) * 5.0);
         let now = Now { boot: at, wall: Duration::from_secs(1_800_000_000) + at };
         // Another cause again and again, so that each is a line of the timeline.
-        let answer = if round / STANDS % 2 == 0 { Answer::TunnelError } else { Answer::EdgeError };
+        let answer = if (round / STANDS).is_multiple_of(2) { Answer::TunnelError } else { Answer::EdgeError };
         for event in round_of(round, MANY, answer) {
             drop(warden.handle(event, now));
         }
