@@ -561,6 +561,7 @@ impl World {
         let holds: Vec<_> = tunnel.holds.iter().map(|held| held.hold.name()).collect();
         let found = match words {
             ["cause", wanted] if cause == *wanted => return Ok(()),
+            ["health", wanted] if tunnel.verdict.health.name() == *wanted => return Ok(()),
             ["hold", wanted] if holds.contains(wanted) => return Ok(()),
             ["no", "hold", wanted] if !holds.contains(wanted) => return Ok(()),
             ["unknown"] if cause == "Unknown" => return Ok(()),
