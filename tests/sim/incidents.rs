@@ -354,7 +354,7 @@ impl Faults {
             return faults;
         }
         match rng.below(8) {
-            6 => faults.lost = rng.between(0.02, 0.5),
+            6 => faults.lost = rng.between(0.02, 0.3),
             7 => faults.full = Some(FullDisk::of(rng)),
             4 => faults.asked_at = Some(rng.between(60.0, 400.0)),
             5 => faults.paused_at = Some(rng.between(60.0, 200.0)),
