@@ -271,10 +271,9 @@ impl Run<'_> {
             self.see_all();
             self.tell(Event::Looked { unit: UNIT.into() });
         }
-        let (fast, edge) = if self.hurry { (5.0, 5.0) } else { (self.world.probed_every, 60.0) };
         let jitter = 0.95 + 0.1 * ((now * 1e6) as u64 % 101) as f64 / 101.0;
         if self.name_at <= now {
-            self.name_at = now + fast * jitter;
+            self.name_at = now + if self.hurry { 5.0 } else { self.world.probed_every } * jitter;
             self.see_name();
         }
         if self.ready_at <= now {
@@ -283,7 +282,8 @@ impl Run<'_> {
             self.see_ready();
         }
         if self.edge_at <= now {
-            self.edge_at = now + edge * jitter;
+            // What was seen a moment ago may have changed the pace.
+            self.edge_at = now + if self.hurry { 5.0 } else { 60.0 } * jitter;
             self.see_edge();
         }
         if self.wake_at <= now {
