@@ -34,9 +34,8 @@ pub(super) fn follow_incident(
         }
         (true, _, Some(cause)) => {
             let resolved = cause == Cause::OperatorStopped;
-            // Names that lead elsewhere are trouble, however well the others are served.
-            let astray = cause == Cause::Misrouted;
-            let over = tunnel.proven(now) && matches!(tunnel.phase, Phase::Watching) && !astray;
+            // A connection that is missing, or a name that leads elsewhere, is trouble however well the rest is served.
+            let over = tunnel.proven(now) && matches!(tunnel.phase, Phase::Watching) && !cause.is_incident();
             if resolved || over {
                 close_incident(tunnel, resolved, now, out);
                 return true;
