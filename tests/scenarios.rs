@@ -449,6 +449,7 @@ impl World {
                 };
                 self.observed(Finding::Setup(self.setup));
             }
+            ["unit", "may", "start", "for", "ever"] => self.unit.start_limit = None,
             ["unit", "may", "start", "for", span] => self.unit.start_limit = Some(seconds(span)),
             ["start", "limit", n] => self.unit.start_rate = Some((n.parse().unwrap(), seconds("1h"))),
             ["certificates", "refused"] => self.dates = true,
@@ -493,6 +494,13 @@ impl World {
             }
             ["unit", "restarted"] => self.new_life(),
             ["job", "start"] => self.unit.job = Some(Job::Start),
+            ["job", "stop"] => self.unit.job = Some(Job::Stop),
+            ["unit", "starting"] => {
+                self.unit.active = Active::Activating;
+                self.unit.sub = "start".into();
+                self.unit.job = Some(Job::Start);
+                self.unit.since = self.boot();
+            }
             ["job", "none"] => self.unit.job = None,
             ["credentials", "gone"] => {
                 self.files.unusable = Some("/etc/cloudflared/x.json does not exist".into())
@@ -534,6 +542,14 @@ impl World {
                 let policy = Policy { start_stopped: true, ..self.policy() };
                 self.tell(Event::Policy(Box::new(policy)));
             }
+            ["policy", "rounds", n] => {
+                let policy = Policy { rounds: n.parse().unwrap(), ..self.policy() };
+                self.tell(Event::Policy(Box::new(policy)));
+            }
+            ["policy", "per_day", n] => {
+                let policy = Policy { per_day: n.parse().unwrap(), ..self.policy() };
+                self.tell(Event::Policy(Box::new(policy)));
+            }
             ["mode", "observe"] => {
                 let policy = Policy { observe_only: true, ..self.policy() };
                 self.tell(Event::Policy(Box::new(policy)));
@@ -563,6 +579,15 @@ impl World {
             ["cause", wanted] if cause == *wanted => return Ok(()),
             ["health", wanted] if tunnel.verdict.health.name() == *wanted => return Ok(()),
             ["hold", wanted] if holds.contains(wanted) => return Ok(()),
+            ["hold", wanted, "until", span]
+                if tunnel.holds.iter().any(|held| {
+                    let until = held.until.map(|until| until.saturating_sub(self.base));
+                    held.hold.name() == *wanted
+                        && until.is_some_and(|until| until.abs_diff(seconds(span)) < STEP * 6)
+                }) =>
+            {
+                return Ok(());
+            }
             ["no", "hold", wanted] if !holds.contains(wanted) => return Ok(()),
             ["unknown"] if cause == "Unknown" => return Ok(()),
             ["says", wanted @ ..] if tunnel.explanation.contains(&wanted.join(" ")) => return Ok(()),
