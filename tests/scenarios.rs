@@ -691,7 +691,16 @@ fn every_rule_and_every_rail_is_missed_when_it_is_gone() {
     let rails = Hold::ALL.into_iter().filter(|hold| !LATER.contains(hold)).map(KnockOut::Rail);
     let unmissed: Vec<_> = rules
         .chain(rails)
-        .filter(|gone| stories.iter().all(|story| play(story, Some(*gone)).is_ok()))
+        .filter(|gone| {
+            let name = match gone {
+                KnockOut::Rule(cause) => cause.name(),
+                KnockOut::Rail(hold) => hold.name(),
+            };
+            // Those that name it first: one that fails is enough.
+            let (likely, others): (Vec<_>, Vec<_>) =
+                stories.iter().partition(|story| std::fs::read_to_string(story).unwrap().contains(name));
+            likely.iter().chain(&others).all(|story| play(story, Some(*gone)).is_ok())
+        })
         .collect();
     assert!(unmissed.is_empty(), "nobody misses {unmissed:?}");
 }
