@@ -274,17 +274,22 @@ fn play_inside(filters: &[String]) -> Result<bool> {
 
 fn clean(scratch: &Path) -> Result<()> {
     let netns = run("ip", &["netns", "list"]).unwrap_or_default();
-    for name in
-        netns.lines().filter_map(|line| line.split(' ').next()).filter(|name| name.starts_with(PREFIX))
-    {
+    for name in netns.lines().filter_map(|line| line.split(' ').next()).filter(|name| abandoned(name)) {
         let _ = output("ip", &["netns", "del", name]);
     }
     let Ok(entries) = std::fs::read_dir(scratch) else { return Ok(()) };
-    for entry in entries.flatten().filter(|entry| entry.file_name().to_string_lossy().starts_with(PREFIX)) {
+    for entry in entries.flatten().filter(|entry| abandoned(&entry.file_name().to_string_lossy())) {
         let _ = output("umount", &["-l", &entry.path().join("root").to_string_lossy()]);
         let _ = std::fs::remove_dir_all(entry.path());
     }
     Ok(())
+}
+
+/// The name of a lab whose process is gone; labs of others that are being played stay.
+fn abandoned(name: &str) -> bool {
+    let Some(rest) = name.strip_prefix(PREFIX) else { return false };
+    let pid: String = rest.chars().take_while(char::is_ascii_digit).collect();
+    !Path::new("/proc").join(pid).join("stat").exists()
 }
 
 /// One thread is enough for a service that only says hello.
