@@ -219,6 +219,10 @@ fn one(text: &mut String, tunnel: &TunnelStatus) -> std::fmt::Result {
             row(text, "blind", &format!("{}: {why}", sense.sense))?;
         }
     }
+    for finding in tunnel.findings.iter().filter(|finding| finding.severity != "note") {
+        let place = finding.file.as_deref().map(|file| format!(" ({file})")).unwrap_or_default();
+        row(text, &finding.severity, &format!("audit of {}: {}{place}", finding.audit, finding.what))?;
+    }
     for unread in &tunnel.unread {
         row(text, "unread", unread)?;
     }

@@ -12,6 +12,7 @@ pub mod cloudflared_log;
 pub mod dns;
 pub mod edge;
 pub mod file_access;
+pub mod file_changes;
 pub mod github_workflow;
 pub mod host;
 pub mod http;

@@ -12,7 +12,7 @@ use crate::config::Settings;
 use crate::report::ask::{Ask, Health, Order, Refusal};
 use crate::report::dbus::Picture;
 use crate::report::notify;
-use crate::report::snapshot::{About, Status};
+use crate::report::snapshot::{About, FindingStatus, Status};
 use crate::warden::evidence::Sense;
 use crate::warden::machine::{Event, Warden};
 use crate::warden::operator::{Pause, Request};
@@ -34,6 +34,11 @@ pub(super) enum Signal {
     Api {
         unit: String,
         trouble: Option<String>,
+    },
+    /// What the audits have to say of a unit.
+    Audited {
+        unit: String,
+        findings: Vec<FindingStatus>,
     },
     /// Everything has to begin anew, under these settings.
     Anew(Box<Settings>),
@@ -78,6 +83,10 @@ pub(super) async fn turn(
                 Some(Signal::Api { unit, trouble }) => {
                     about.read_api(&unit, trouble.as_deref());
                     continue;
+                }
+                Some(Signal::Audited { unit, findings }) => {
+                    about.audited(&unit, findings);
+                    Event::Woke
                 }
                 Some(Signal::Anew(settings)) => return Ended::Anew(settings),
                 Some(Signal::Stop) | None => return Ended::Stop,

@@ -1,5 +1,6 @@
 //! Wiring: settings → clients → probes → warden → loop. Start and stop order is here and nowhere else.
 
+mod audits;
 pub(crate) mod credentials;
 pub(crate) mod discover;
 mod event_loop;
@@ -21,6 +22,7 @@ use anyhow::Context as _;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
 
 use crate::act::Hands;
 use crate::client::systemd::{Permission, Systemd};
@@ -33,6 +35,7 @@ use crate::report::notify;
 use crate::report::snapshot::{About, AboutTunnel};
 use crate::warden::machine::{Event, Warden};
 use crate::warden::policy::Policy;
+use audits::Audits;
 use discover::Found;
 use event_loop::{Ended, Signal};
 use executor::Executor;
@@ -123,6 +126,8 @@ async fn live(settings: Settings, first: bool) -> anyhow::Result<Ended> {
         }
     };
     let mut journal = senses.journal(&units, executor.keeper.cursor(), Box::new(count), Box::new(keep))?;
+    // Dropping it ends them.
+    let mut auditing = JoinSet::new();
     for tunnel in &found {
         for unread in &tunnel.unread {
             tracing::warn!(unit_name = %tunnel.unit, "not readable for us: {unread}");
@@ -135,6 +140,9 @@ async fn live(settings: Settings, first: bool) -> anyhow::Result<Ended> {
         }
         let told = journal.told.remove(&tunnel.unit).unwrap_or_else(|| watch::channel(Default::default()).1);
         executor.rein(tunnel.unit.clone(), senses.tunnel(tunnel, told));
+        let expected = audits::expected(&settings, &tunnel.unit);
+        let (systemd, metrics) = (Arc::clone(&systemd), Arc::clone(&metrics));
+        auditing.spawn(Audits::new(tunnel, expected, systemd, signals.clone(), metrics).run());
     }
     let (units_tx, units_rx) = watch::channel(units);
     let (changed, changed_rx) = mpsc::channel(1);
@@ -182,6 +190,7 @@ fn about(found: &[Found], warning: Option<&str>) -> About {
         version: None,
         unread: tunnel.unread.iter().cloned().chain(warning.map(str::to_owned)).collect(),
         api: None,
+        findings: Vec::new(),
     });
     About { started: clock::now().wall, tunnels: tunnels.collect() }
 }

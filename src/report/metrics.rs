@@ -82,6 +82,7 @@ pub struct Metrics {
     memory_lost: IntGauge,
     api_requests: IntCounterVec,
     api_token_expiry: GaugeVec,
+    audit_findings: IntGaugeVec,
 }
 
 fn ok<T>(made: Result<T, prometheus::Error>) -> T {
@@ -255,6 +256,11 @@ impl Metrics {
                 "When the token for Cloudflare's API ends; absent without a token, or with one that does not.",
                 &[],
             ),
+            audit_findings: gauges(
+                "tunnelwarden_audit_findings",
+                "What the audits found.",
+                &["tunnel", "audit", "severity"],
+            ),
         };
         for asked in Asked::ALL {
             for outcome in Outcome::ALL {
@@ -263,6 +269,12 @@ impl Metrics {
         }
         metrics.register();
         metrics
+    }
+
+    /// So many findings of a severity has an audit of this tunnel.
+    pub fn audited(&self, tunnel: &str, audit: &str, severity: &str, findings: usize) {
+        let findings = i64::try_from(findings).unwrap_or(i64::MAX);
+        self.audit_findings.with_label_values(&[tunnel, audit, severity]).set(findings);
     }
 
     fn register(&self) {
@@ -302,11 +314,12 @@ impl Metrics {
             memory_lost,
             api_requests,
             api_token_expiry,
+            audit_findings,
         } = self; // New field? Register it here.
         let build = gauges("tunnelwarden_build_info", "1, with what is running.", &["version", "revision"]);
         let revision = option_env!("TUNNELWARDEN_REVISION").unwrap_or("unknown");
         build.with_label_values(&[env!("CARGO_PKG_VERSION"), revision]).set(1);
-        let collectors: [Box<dyn Collector>; 35] = [
+        let collectors: [Box<dyn Collector>; 36] = [
             Box::new(build),
             Box::new(mode.clone()),
             Box::new(powerless.clone()),
@@ -342,6 +355,7 @@ impl Metrics {
             Box::new(memory_lost.clone()),
             Box::new(api_requests.clone()),
             Box::new(api_token_expiry.clone()),
+            Box::new(audit_findings.clone()),
         ];
         for collector in collectors {
             ok(registry.register(collector));

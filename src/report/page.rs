@@ -50,6 +50,11 @@ fn one(page: &mut String, tunnel: &TunnelStatus) {
             format_args!("<p>Held by {}{}: {}</p>", escape(&hold.hold), escape(&until), escape(&hold.reason)),
         );
     }
+    for finding in &tunnel.findings {
+        let (severity, audit, what) =
+            (escape(&finding.severity), escape(&finding.audit), escape(&finding.what));
+        push(page, format_args!("<p>Audit of {audit}, {severity}: {what}</p>"));
+    }
     for unread in &tunnel.unread {
         push(page, format_args!("<p>Not readable: {}</p>", escape(unread)));
     }

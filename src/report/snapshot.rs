@@ -49,6 +49,21 @@ pub struct TunnelStatus {
     /// What could not be read, each with what to do.
     #[serde(default)]
     pub unread: Vec<String>,
+    /// What the audits have to say.
+    #[serde(default)]
+    pub findings: Vec<FindingStatus>,
+}
+
+/// A finding of an audit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FindingStatus {
+    pub audit: String,
+    pub severity: String,
+    pub rule: String,
+    pub file: Option<String>,
+    pub line: Option<u64>,
+    pub what: String,
+    pub fix: String,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -157,6 +172,7 @@ pub struct AboutTunnel {
     pub unread: Vec<String>,
     /// Why Cloudflare's API cannot be read, if it cannot.
     pub api: Option<String>,
+    pub findings: Vec<FindingStatus>,
 }
 
 impl About {
@@ -175,6 +191,13 @@ impl About {
         }
     }
 
+    /// What the audits have to say of a unit.
+    pub fn audited(&mut self, unit: &str, findings: Vec<FindingStatus>) {
+        for tunnel in self.tunnels.iter_mut().filter(|tunnel| tunnel.unit == unit) {
+            tunnel.findings.clone_from(&findings);
+        }
+    }
+
     /// Keeps what was learnt since: what processes said of themselves, and whether the API can be read.
     #[must_use]
     pub fn after(mut self, before: Self) -> Self {
@@ -182,6 +205,7 @@ impl About {
             for new in self.tunnels.iter_mut().filter(|new| new.unit == old.unit) {
                 new.id = new.id.take().or(old.id.clone());
                 new.version = new.version.take().or(old.version.clone());
+                new.findings.clone_from(&old.findings);
                 new.api.clone_from(&old.api);
             }
         }
@@ -287,6 +311,7 @@ fn one(warden: &Warden, tunnel: &Tunnel, about: &About, now: Now) -> TunnelStatu
         }),
         senses: senses(warden, tunnel, now),
         unread: known.unread.into_iter().chain(known.api).collect(),
+        findings: known.findings,
     }
 }
 

@@ -13,7 +13,7 @@ use crate::lessons;
 use crate::names::{dns_elsewhere, dns_grey, dns_missing, dns_split_horizon, edge_direct};
 use crate::records::{api_misrouted, api_phantom, api_unreadable, tunnel_deleted};
 use crate::surfaces::{alerts, orders, rpm};
-use crate::upheaval::{held_by_host, journald, reboot};
+use crate::upheaval::{audits, held_by_host, journald, reboot};
 
 /// One story.
 pub struct Scenario {
@@ -89,6 +89,7 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "rpm", play: rpm, long: false },
     Scenario { name: "journald", play: journald, long: false },
     Scenario { name: "reboot", play: reboot, long: false },
+    Scenario { name: "audits", play: audits, long: false },
     Scenario { name: "held-by-host", play: held_by_host, long: false },
     Scenario { name: "tunnel-deleted", play: tunnel_deleted, long: false },
     Scenario { name: "api-unreadable", play: api_unreadable, long: false },

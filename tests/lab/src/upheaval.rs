@@ -62,6 +62,37 @@ pub(crate) fn held_by_host(stage: &Stage<'_>) -> Result<()> {
     one_cure(&lab, "SwiftRestart", "ConnectorPhantom")
 }
 
+/// The audits see a rule that is taken out of config.yml within seconds, tell it everywhere, and touch nothing.
+pub(crate) fn audits(stage: &Stage<'_>) -> Result<()> {
+    let lab = stage.boot(&Wishes::default())?;
+    wait("healthy", seconds(60), || Ok(cause(&lab).unwrap_or_default() == "Healthy"))?;
+    let before = invocation(&lab)?;
+    let count = |audit: &str, severity: &str| {
+        lab.metric(&format!(
+            "tunnelwarden_audit_findings{{audit=\"{audit}\",severity=\"{severity}\",tunnel=\"cloudflared.service\"}}"
+        ))
+    };
+    // Of the unit that cloudflared installs by itself: 15 s to start are less than its fallback takes.
+    wait("the unit is audited", seconds(60), || Ok(0.0 < count("unit", "warning")?))?;
+    ensure!(count("ingress", "error")? == 0.0, "{}", tunnel(&lab)?["findings"]);
+    lab.sh(
+        "cp /etc/cloudflared/config.yml /root/kept; sed -i '/http_status:404/d' /etc/cloudflared/config.yml",
+    )?;
+    wait("the missing rule is seen", seconds(20), || Ok(count("ingress", "error")? == 1.0))?;
+    wait("it is in the status", seconds(5), || {
+        Ok(tunnel(&lab)?["findings"].to_string().contains("missing-catch-all"))
+    })?;
+    ensure!(lab.sh("tunnelwarden status || true")?.contains("audit of ingress"), "status does not show it");
+    ensure!(
+        lab.sh("journalctl -u tunnelwarden")?.contains("audit of ingress"),
+        "the journal does not say it"
+    );
+    lab.sh("cp /root/kept /etc/cloudflared/config.yml")?;
+    wait("it is mended", seconds(20), || Ok(count("ingress", "error")? == 0.0))?;
+    ensure!(invocation(&lab)? == before, "cloudflared was restarted");
+    no_remedy(&lab)
+}
+
 /// The power goes in the middle of an incident, right after a remedy: both are known afterwards.
 pub(crate) fn reboot(stage: &Stage<'_>) -> Result<()> {
     let lab = stage.boot(&Wishes::default())?;
