@@ -5,7 +5,7 @@ use std::thread::sleep;
 use anyhow::{Context as _, Result, ensure};
 
 use crate::host::{Wishes, wait};
-use crate::scenarios::{CLOSED, Stage, invocation, seconds, settle, wait_cause};
+use crate::scenarios::{CLOSED, Stage, invocation, seconds, settle, tunnel, wait_cause};
 
 /// The shipped alerts in a real Prometheus, passed to a real Alertmanager.
 pub(crate) fn alerts(stage: &Stage<'_>) -> Result<()> {
@@ -146,6 +146,10 @@ pub(crate) fn orders(stage: &Stage<'_>) -> Result<()> {
     lab.sh("systemctl restart tunnelwarden")?;
     let status = lab.sh("tunnelwarden status || true")?;
     ensure!(status.contains("paused until"), "forgot the pause: {status}");
+    // Where its port is was heard by the one before; the new one has to find it while it still answers.
+    wait("the new one has seen the connections", seconds(30), || {
+        Ok(tunnel(&lab)?["connector"]["connections"] == 4)
+    })?;
     lab.sh("kill -STOP $(systemctl show -P MainPID cloudflared)")?;
     wait("held by the pause", seconds(90), || Ok(lab.explain()?.contains("Held by Paused")))?;
     ensure!(lab.explain()?.contains("maintenance"), "{}", lab.explain()?);
