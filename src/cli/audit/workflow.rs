@@ -40,7 +40,7 @@ fn report(files: &[PathBuf]) -> Report {
                 for job in &jobs {
                     let about = if job.about_tunnel { "yes" } else { "no" };
                     let secret = if job.has_secret { "yes" } else { "no" };
-                    rows.push(vec![name.clone(), job.id.clone(), about.into(), secret.into()]);
+                    rows.push(vec![job.id.clone(), about.into(), secret.into(), name.clone()]);
                     sights.push(json!({
                         "file": name, "job": job.id, "line": job.line,
                         "about_tunnel": job.about_tunnel, "has_secret": job.has_secret,
@@ -52,9 +52,9 @@ fn report(files: &[PathBuf]) -> Report {
         }
     }
     report.data = json!({ "jobs": sights });
-    report.verdict = verdict(&report, rows.iter().any(|row| row[2] == "yes"));
+    report.verdict = verdict(&report, rows.iter().any(|row| row[1] == "yes"));
     if !rows.is_empty() {
-        let columns = vec!["file", "job", "about a tunnel", "has secrets"];
+        let columns = vec!["job", "about a tunnel", "has secrets", "file"];
         report.sections.push(Section::Table { title: String::new(), columns, rows });
     }
     report
