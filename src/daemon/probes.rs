@@ -235,6 +235,7 @@ impl Senses {
         let (tell, blind) = (send(), send());
         let pace_now = rx.clone();
         let (mut unit_seen, mut well, mut turn) = (None::<(Instant, Option<String>, bool)>, false, 0_u32);
+        let mut answered = None;
         tokio::spawn(poll(
             periods,
             rx.clone(),
@@ -257,7 +258,8 @@ impl Senses {
                 let counters = !calm || turn % COUNTERS_EACH == 0;
                 let told = told.borrow().clone();
                 let sight = if up {
-                    ready::look(&port, &told, life.as_deref(), counters, limit.min(READY_LIMIT)).await
+                    let limit = limit.min(READY_LIMIT);
+                    ready::look(&port, &mut answered, &told, life.as_deref(), counters, limit).await
                 } else {
                     Err(Blind::NotFound)
                 };

@@ -59,7 +59,8 @@ pub(crate) async fn tunnels(settings: &Settings) -> anyhow::Result<Vec<Here>> {
         let said = told.remove(&found.unit).unwrap_or_default();
         let life = unit::look(&systemd, &found.unit).await.ok().and_then(|unit| unit.invocation);
         let life = life.map(|life| life.to_string());
-        let sight = ready::look(&found.port, &said, life.as_deref(), false, READY_LIMIT).await.ok();
+        let sight =
+            ready::look(&found.port, &mut None, &said, life.as_deref(), false, READY_LIMIT).await.ok();
         let connections = sight.as_ref().and_then(|sight| match sight.ready {
             Ready::Connections(n) => Some(n),
             Ready::Refused | Ready::Silent => None,

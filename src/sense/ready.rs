@@ -19,18 +19,38 @@ pub struct Where {
     pub uid: u32,
 }
 
+/// Where a connector has answered, and in which life of its unit: there it is asked again, also when it answers no more.
+pub type Answered = Option<(String, SocketAddr)>;
+
 /// Looks once. `invocation` is the unit's present life as systemd names it; the counters cost a second question.
 pub async fn look(
     place: &Where,
+    answered: &mut Answered,
     told: &Told,
     invocation: Option<&str>,
     counters: bool,
     limit: Duration,
 ) -> Seen<ReadySight> {
+    let here = answered.as_ref().filter(|(life, _)| Some(life.as_str()) == invocation).map(|(_, addr)| *addr);
+    let (addr, sight) = find(place, here, told, invocation, counters, limit).await?;
+    if let (Some(life), Ready::Connections(_)) = (invocation, sight.ready) {
+        *answered = Some((life.to_owned(), addr));
+    }
+    Ok(sight)
+}
+
+async fn find(
+    place: &Where,
+    here: Option<SocketAddr>,
+    told: &Told,
+    invocation: Option<&str>,
+    counters: bool,
+    limit: Duration,
+) -> Seen<(SocketAddr, ReadySight)> {
     let of_this_life = told.invocation.is_some() && told.invocation.as_deref() == invocation;
-    let named = told.metrics.as_deref().filter(|_| of_this_life).and_then(address);
+    let named = told.metrics.as_deref().filter(|_| of_this_life).and_then(address).or(here);
     if let Some(addr) = named.or(place.configured) {
-        return ask(place, told, addr, named.is_some(), counters, limit).await;
+        return Ok((addr, ask(place, told, addr, named.is_some(), counters, limit).await?));
     }
     // The journal does not name it (lost, or not readable): the usual ports, matched by the connector's id.
     for port in cloudflared::PORTS {
@@ -40,7 +60,7 @@ pub async fn look(
         let known = told.connector.as_deref().filter(|_| of_this_life);
         let matches = known.is_none() || sight.connector.as_deref() == known;
         if matches && matches!(sight.ready, Ready::Connections(_)) {
-            return Ok(sight);
+            return Ok((addr, sight));
         }
     }
     Err(Blind::NotFound)
