@@ -3,51 +3,19 @@
 //! Cloudflare answers a proxied name with addresses of its own, so that the CNAME behind it is never seen from outside:
 //! `dig CNAME` answers nothing for a name that is right.
 
-use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use core::net::IpAddr;
+use std::sync::LazyLock;
 
 use super::{Audit, Finding, Severity};
-use crate::client::cloudflare_api::{AddressRange, Record};
+use crate::client::cloudflare_api::{AddressRanges, Record};
 
 /// What a tunnel's record points to, after the tunnel's id.
 pub const TARGET: &str = ".cfargotunnel.com";
 
-/// Cloudflare's proxies (<https://www.cloudflare.com/ips/>); changes are rare and announced.
-pub const RANGES: [AddressRange; 22] = [
-    v4([173, 245, 48, 0], 20),
-    v4([103, 21, 244, 0], 22),
-    v4([103, 22, 200, 0], 22),
-    v4([103, 31, 4, 0], 22),
-    v4([141, 101, 64, 0], 18),
-    v4([108, 162, 192, 0], 18),
-    v4([190, 93, 240, 0], 20),
-    v4([188, 114, 96, 0], 20),
-    v4([197, 234, 240, 0], 22),
-    v4([198, 41, 128, 0], 17),
-    v4([162, 158, 0, 0], 15),
-    v4([104, 16, 0, 0], 13),
-    v4([104, 24, 0, 0], 14),
-    v4([172, 64, 0, 0], 13),
-    v4([131, 0, 72, 0], 22),
-    v6(0x2400, 0xcb00, 32),
-    v6(0x2606, 0x4700, 32),
-    v6(0x2803, 0xf800, 32),
-    v6(0x2405, 0xb500, 32),
-    v6(0x2405, 0x8100, 32),
-    v6(0x2a06, 0x98c0, 29),
-    v6(0x2c0f, 0xf248, 32),
-];
-
-const fn v4([a, b, c, d]: [u8; 4], prefix: u8) -> AddressRange {
-    AddressRange { address: IpAddr::V4(Ipv4Addr::new(a, b, c, d)), prefix }
-}
-
-const fn v6(first: u16, second: u16, prefix: u8) -> AddressRange {
-    AddressRange { address: IpAddr::V6(Ipv6Addr::new(first, second, 0, 0, 0, 0, 0, 0)), prefix }
-}
-
-/// Whether this is an address of Cloudflare's proxies.
+/// Whether this is an address of Cloudflare's proxies, as they were published when this program was made.
 pub fn is_cloudflare(address: IpAddr) -> bool {
-    RANGES.iter().any(|range| range.contains(address))
+    static RANGES: LazyLock<AddressRanges> = LazyLock::new(AddressRanges::published);
+    RANGES.contains(address)
 }
 
 /// What the world is told of a name that resolves.
