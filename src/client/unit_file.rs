@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
+use super::systemd::UnitState;
+
 /// systemd itself takes no line longer than this, and no unit is near it.
 const FILE_LIMIT: u64 = 1024 * 1024;
 
@@ -112,6 +114,13 @@ pub fn parse(path: &Path, text: &str) -> Result<Vec<Setting>, UnitFileError> {
         });
     }
     Ok(settings)
+}
+
+/// What the files behind a unit say, as far as they may be read.
+pub fn of_unit(state: &UnitState) -> Vec<Setting> {
+    let files =
+        std::iter::once(&state.fragment_path).chain(&state.drop_in_paths).filter(|path| !path.is_empty());
+    files.filter_map(|path| read(Path::new(path)).ok()).flatten().collect()
 }
 
 /// A unit file with the drop-ins beside it (`NAME.service.d/*.conf`), in the order in which they count.

@@ -113,9 +113,7 @@ impl Audits {
         if state.load_state != "loaded" {
             return Vec::new();
         }
-        let files =
-            std::iter::once(&state.fragment_path).chain(&state.drop_in_paths).filter(|path| !path.is_empty());
-        let settings = files.filter_map(|path| unit_file::read(Path::new(path)).ok()).flatten().collect();
+        let settings = unit_file::of_unit(&state);
         let protocol = self
             .config
             .as_deref()
@@ -138,12 +136,17 @@ impl Audits {
 /// The checklist of our own configuration for this unit.
 pub(super) fn expected(settings: &Settings, unit: &str) -> Vec<Expected> {
     let tunnel = settings.tunnels.iter().find(|tunnel| tunnel.unit.as_str() == unit);
+    tunnel.map(checklist).unwrap_or_default()
+}
+
+/// The routes that a tunnel must have by our own configuration.
+pub(crate) fn checklist(tunnel: &config::Tunnel) -> Vec<Expected> {
     let of = |rule: &config::Expected| Expected {
         hostname: rule.hostname.clone(),
         path: rule.path.clone(),
         service: rule.service.clone(),
     };
-    tunnel.map(|tunnel| tunnel.expected.iter().map(of).collect()).unwrap_or_default()
+    tunnel.expected.iter().map(of).collect()
 }
 
 /// What there is to say of the rules in a file. One that may not be read says nothing: that is told elsewhere.

@@ -36,6 +36,7 @@ use crate::report::snapshot::{About, AboutTunnel};
 use crate::warden::machine::{Event, Warden};
 use crate::warden::policy::Policy;
 use audits::Audits;
+pub(crate) use audits::checklist;
 use discover::Found;
 use event_loop::{Ended, Signal};
 use executor::Executor;

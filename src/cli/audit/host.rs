@@ -8,6 +8,7 @@ use crate::client::cloudflared_binary::{self, Version};
 use crate::client::cloudflared_config::{self, FileConfig};
 use crate::client::systemd::Systemd;
 use crate::client::unit_file;
+use crate::daemon::discover::usual_config;
 
 /// Which units, and what is known better than this host can tell.
 #[derive(Debug, clap::Args)]
@@ -137,9 +138,7 @@ async fn one(
         return Err(format!("There is no unit {name}."));
     }
     // For the places alone: what counts is what systemd says.
-    let files =
-        std::iter::once(&state.fragment_path).chain(&state.drop_in_paths).filter(|path| !path.is_empty());
-    let settings = files.filter_map(|path| unit_file::read(Path::new(path)).ok()).flatten().collect();
+    let settings = unit_file::of_unit(&state);
     let mut service = Service {
         name: name.to_owned(),
         settings,
@@ -156,7 +155,7 @@ async fn one(
     }
     let launch = service.launch();
     let by_token = launch.token.is_some() || launch.token_file.is_some();
-    let path = launch.config.clone().or_else(|| usual_config().filter(|_| !by_token));
+    let path = launch.config.clone().or_else(|| usual_config(by_token));
     let config = path.and_then(|path| config(path, blind));
     Ok((service, config))
 }
@@ -183,11 +182,4 @@ fn chain(error: &dyn std::error::Error) -> String {
 /// As `systemctl` completes it.
 fn full_name(name: &str) -> String {
     if name.contains('.') { name.to_owned() } else { format!("{name}.service") }
-}
-
-fn usual_config() -> Option<PathBuf> {
-    ["/etc/cloudflared/config.yml", "/etc/cloudflared/config.yaml", "/usr/local/etc/cloudflared/config.yml"]
-        .into_iter()
-        .map(PathBuf::from)
-        .find(|path| path.exists())
 }

@@ -12,6 +12,7 @@ use crate::client::cloudflared::{self, EffectiveConfig};
 use crate::client::cloudflared_config::{self, ConfigError, IngressFile, Written, WrittenRule};
 use crate::client::systemd::Systemd;
 use crate::config::{self, Settings};
+use crate::daemon::checklist;
 use crate::daemon::discover::{self, Found};
 
 /// Whose rules.
@@ -68,7 +69,7 @@ pub(in crate::cli) async fn load(of: Of<'_>) -> Result<Rules, Exit> {
         Exit::Blind
     })?;
     let mut rules = of_file(&read, path);
-    rules.expected = tunnel.map(expected).unwrap_or_default();
+    rules.expected = tunnel.map(checklist).unwrap_or_default();
     Ok(rules)
 }
 
@@ -123,7 +124,7 @@ async fn of_tunnel(settings: &Settings, name: Option<&str>) -> Result<Rules, Exi
     let file = seat.config.as_deref().map(|path| (path, cloudflared_config::read_ingress(path)));
     let mut rules = effective(seat, running, file)?;
     rules.facts.insert(0, ("unit".to_owned(), seat.unit.clone()));
-    rules.expected = configured.map(expected).unwrap_or_default();
+    rules.expected = configured.map(checklist).unwrap_or_default();
     Ok(rules)
 }
 
@@ -337,15 +338,6 @@ fn stale(path: &Path) -> Finding {
         why: "It reads the file at its start and never again.".into(),
         fix: "Restart it when the file is right:\ntunnelwarden restart --reason \"new ingress rules\"".into(),
     }
-}
-
-fn expected(tunnel: &config::Tunnel) -> Vec<Expected> {
-    let of = |rule: &config::Expected| Expected {
-        hostname: rule.hostname.clone(),
-        path: rule.path.clone(),
-        service: rule.service.clone(),
-    };
-    tunnel.expected.iter().map(of).collect()
 }
 
 /// The error with its cause and what to do.
