@@ -6,23 +6,22 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::cause::Cause;
-use super::course::follow_incident;
-use super::diagnosis::{Health, Verdict, diagnose, listed_lost};
-use super::evidence::{Answer, Finding, HostEvidence, HostFinding};
-use super::explain::{explain, span};
+use super::diagnosis::Health;
+use super::evidence::{Finding, HostEvidence, HostFinding};
+use super::explain::span;
 use super::facts::{Facts, Shaken};
 use super::history::{Histories, History};
 use super::incident::Incident;
-use super::note::{Happening, HostHappening, Note};
+use super::judgement::{Around, judge};
+use super::note::{HostHappening, Note};
 use super::operator::{self, Pause, Request};
-use super::order::{VERIFY_FOR, order_remedy, remedy_done, verified};
+use super::order::{VERIFY_FOR, order_remedy, remedy_done};
 use super::policy::Policy;
 use super::rails::{Case, Held, objections};
-use super::remedy::{Ending, Outcome, Remedy};
-use super::telling::{tell, tell_blindness, tell_holds};
+use super::remedy::{Outcome, Remedy};
 use super::time::Now;
 use super::track::EdgeTrack;
-use super::tunnel::{Looked, Phase, Tunnel, UNKNOWN_PAUSES};
+use super::tunnel::{Phase, Tunnel};
 
 /// Everything that can happen.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -124,19 +123,10 @@ pub struct Memory {
     pub paused: Option<Pause>,
 }
 
-const LOOK_LIMIT: Duration = Duration::from_secs(2);
-const LOOK_MARGIN: Duration = Duration::from_millis(1500);
-const LOOK_PAUSE: Duration = Duration::from_secs(5);
-/// Spreads the acts of hosts that see the same outage.
-const JITTER_MS: u64 = 1500;
-const VERIFY_MORE: Duration = Duration::from_secs(60);
 /// Woken this much later than asked for: what was seen before says nothing about now.
 const STOOD_STILL: Duration = Duration::from_secs(10);
 /// Slewing moves a clock by less than this between two wake-ups.
 const CLOCK_JUMP: Duration = Duration::from_secs(5);
-/// The ages in an explanation are at most this old; longer in calm, where nobody asks.
-const EXPLAIN_EVERY: Duration = Duration::from_secs(1);
-const EXPLAIN_CALM: Duration = Duration::from_secs(5);
 const CALM_WAKEUP: Duration = Duration::from_secs(10);
 const TROUBLE_WAKEUP: Duration = Duration::from_secs(1);
 
@@ -392,238 +382,6 @@ enum Concerned {
     All,
 }
 
-/// What a judgement needs besides the tunnel.
-struct Around<'a> {
-    policy: &'a Policy,
-    host: &'a HostEvidence,
-    edge_track: &'a EdgeTrack,
-    host_charges: &'a [Duration],
-    memory_lost: Option<&'a str>,
-    paused: Option<&'a Pause>,
-    shaken: Option<Shaken>,
-}
-
-fn judge(tunnel: &mut Tunnel, around: &Around<'_>, now: Now, out: &mut Vec<Command>) {
-    let Around { policy, host, edge_track, shaken, .. } = *around;
-    let facts = tunnel.facts(now, policy, host, edge_track, shaken);
-    let unrouted = facts.answering(Answer::TunnelError) > 0;
-    let looked = Looked {
-        through: facts.through(),
-        conclusive: facts.conclusive().next().is_some(),
-        unrouted,
-        // Only that explains a 1033 which may linger when a record is mended.
-        astray: facts.led_astray() && unrouted,
-    };
-    let connections = facts.connections;
-    let mut dirty = tunnel.follow(now, looked, connections);
-
-    let facts = tunnel.facts(now, policy, host, edge_track, shaken);
-    let verdict = diagnose(&facts);
-    // Every name that leads here is served: what is wrong with the others is not the connector's.
-    let carries = verdict.cause == Some(Cause::PartlyConnected)
-        || (verdict.cause == Some(Cause::Misrouted) && facts.all(Answer::Served));
-    let case = verdict.cause.and_then(|cause| {
-        let remedy = chosen(cause, &facts)?;
-        Some(Case {
-            unit: &tunnel.unit,
-            facts: &facts,
-            cause,
-            remedy,
-            history: &tunnel.history,
-            host_charges: around.host_charges,
-            memory_lost: around.memory_lost,
-            paused: around.paused,
-            look_again: tunnel.look_again,
-        })
-    });
-    let holds = case.as_ref().map(objections).unwrap_or_default();
-    let wanted = case.map(|case| (case.remedy, case.cause));
-    let limits = facts.unit.map(|unit| (unit.stop_limit, unit.start_limit)).unwrap_or_default();
-    let deadline = wanted.map(|(remedy, _)| remedy.deadline(limits.0, limits.1));
-    let before = facts.unit.and_then(|unit| unit.invocation);
-    // Putting it into words costs more than the judgement; in calm it is read seldom.
-    let calm = verdict.health == Health::Healthy && matches!(tunnel.phase, Phase::Watching);
-    let speaks = verdict != tunnel.verdict
-        || (if calm { EXPLAIN_CALM } else { EXPLAIN_EVERY }) <= now.since(tunnel.explained_at)
-        || matches!(tunnel.phase, Phase::LastLook { looked: true, .. })
-        || holds.iter().any(|held| !tunnel.held_told.contains(&held.hold));
-    if speaks {
-        let explanation = explain(verdict, &facts);
-        tunnel.explanation = explanation;
-        tunnel.explained_at = now.boot;
-    }
-
-    set_verdict(tunnel, verdict, now, out);
-    dirty |= verdict.cause == Some(Cause::CredentialsRejected) && tunnel.latch(now);
-    tunnel.holds = holds;
-    dirty |= follow_health(tunnel, policy, carries, now);
-    let order = follow_phase(tunnel, wanted, now, out);
-    dirty |= follow_incident(tunnel, policy, order.is_some(), now, out);
-    tell_holds(tunnel, wanted, now, out);
-    tell_blindness(tunnel, now, out);
-    let hurry = wants_hurry(tunnel, now);
-    if hurry != tunnel.hurried {
-        tunnel.hurried = hurry;
-        out.push(Command::Hurry { unit: tunnel.unit.clone(), hurry });
-    }
-    if let (Some((remedy, cause)), Some(deadline)) = (order, deadline) {
-        order_remedy(tunnel, policy, (remedy, cause), deadline, before, now, out);
-    } else if dirty {
-        out.push(Command::Persist);
-    }
-}
-
-/// The remedy for a cause under these facts: swift only where nothing live can be harmed.
-fn chosen(cause: Cause, facts: &Facts<'_>) -> Option<Remedy> {
-    let remedy = cause.remedy()?;
-    let unproven_life = facts.life().is_none_or(|life| !life.through);
-    let swift = if cause == Cause::ConnectorPhantom {
-        // Whoever is served elsewhere gets the grace period.
-        let harmless = facts.private_network == Some(false) && !unproven_life;
-        listed_lost(facts) || (harmless && !facts.served_elsewhere())
-    } else {
-        remedy == Remedy::SwiftRestart
-    };
-    match (remedy, swift && facts.policy.swift) {
-        (Remedy::Restart | Remedy::SwiftRestart, true) => Some(Remedy::SwiftRestart),
-        (Remedy::Restart | Remedy::SwiftRestart, false) => Some(Remedy::Restart),
-        (Remedy::Start | Remedy::ResetAndStart, _) => Some(remedy),
-    }
-}
-
 fn open_cause(history: &History) -> Cause {
     history.incident.as_ref().map_or(Cause::Reconnecting, |incident| incident.cause)
-}
-
-fn set_verdict(tunnel: &mut Tunnel, verdict: Verdict, now: Now, out: &mut Vec<Command>) {
-    if tunnel.verdict == verdict {
-        return;
-    }
-    tunnel.verdict = verdict;
-    tunnel.since = now.boot;
-    let text = tunnel.explanation.clone();
-    let Some(incident) = tunnel.history.incident.as_mut().filter(|incident| incident.open()) else { return };
-    let Some(cause) = verdict.cause else {
-        incident.note(now.wall, "unknown", text);
-        return;
-    };
-    incident.note(now.wall, cause.name(), text.clone());
-    // A restart that we ordered is no news about the cause.
-    let at_it = matches!(tunnel.phase, Phase::Acting { .. } | Phase::Verifying { .. });
-    let our_doing = at_it && (cause == Cause::UnitRestarting || incident.cause == Cause::PlannedRestart);
-    if cause.is_incident() && cause != incident.cause && !our_doing {
-        incident.cause = cause;
-        tell(tunnel, Happening::CauseChanged { cause }, text, out);
-    }
-}
-
-/// Since when it is good, or in trouble. True if what must survive us has changed.
-fn follow_health(tunnel: &mut Tunnel, policy: &Policy, carries: bool, now: Now) -> bool {
-    let Verdict { health, cause } = tunnel.verdict;
-    match health {
-        Health::Healthy => {
-            tunnel.good_since.get_or_insert(now.boot);
-            tunnel.trouble_since = None;
-            tunnel.unknown_since = None;
-        }
-        Health::Unknown => {
-            let since = *tunnel.unknown_since.get_or_insert(now.boot);
-            tunnel.good_since = None;
-            tunnel.history.healthy_since = None;
-            if UNKNOWN_PAUSES < now.since(since) {
-                tunnel.trouble_since = None;
-            }
-        }
-        Health::Degraded | Health::Down => {
-            tunnel.unknown_since = None;
-            if carries {
-                tunnel.good_since.get_or_insert(now.boot);
-            } else {
-                tunnel.good_since = None;
-            }
-            tunnel.history.healthy_since = None;
-            if cause.is_some_and(Cause::is_incident) {
-                tunnel.trouble_since.get_or_insert(now.boot);
-            } else {
-                tunnel.trouble_since = None;
-            }
-        }
-    }
-    if tunnel.proven(now) && tunnel.history.healthy_since.is_none() {
-        tunnel.history.healthy_since = tunnel.good_since;
-    }
-    tunnel.history.forget_after_health(now, policy)
-}
-
-/// Moves the phase on; `Some` means: order this now.
-fn follow_phase(
-    tunnel: &mut Tunnel,
-    wanted: Option<(Remedy, Cause)>,
-    now: Now,
-    out: &mut Vec<Command>,
-) -> Option<(Remedy, Cause)> {
-    match tunnel.phase.clone() {
-        Phase::Watching => {
-            let (remedy, cause) = wanted.filter(|_| tunnel.holds.is_empty())?;
-            let jitter = Duration::from_millis(u64::from(now.boot.subsec_micros()) % JITTER_MS);
-            let look_at = if remedy == Remedy::ResetAndStart { now.boot } else { now.boot + jitter };
-            let give_up = look_at + LOOK_LIMIT + LOOK_MARGIN;
-            tunnel.phase = Phase::LastLook { remedy, cause, look_at, asked: false, looked: false, give_up };
-            ask(tunnel, now, out);
-            None
-        }
-        Phase::LastLook { asked: false, .. } => {
-            ask(tunnel, now, out);
-            None
-        }
-        Phase::LastLook { remedy, looked, give_up, .. } => {
-            let agreed = wanted.filter(|(wanted, _)| tunnel.holds.is_empty() && *wanted == remedy);
-            if looked && agreed.is_some() {
-                return agreed;
-            }
-            if looked || give_up <= now.boot {
-                tunnel.phase = Phase::Watching;
-                tunnel.look_again = Some(now.boot + LOOK_PAUSE);
-            }
-            None
-        }
-        Phase::Acting { give_up, .. } => {
-            if give_up <= now.boot {
-                remedy_done(tunnel, Outcome::Pending, now, out);
-            }
-            None
-        }
-        Phase::Verifying { remedy, since, give_up, .. } => {
-            let proven = tunnel.proven(now)
-                && tunnel.good_since.is_some_and(|good| since <= good + Duration::from_secs(1));
-            let more = tunnel.good_since.is_some() && now.boot < give_up + VERIFY_MORE;
-            if proven {
-                verified(tunnel, remedy, Ending::Cured, now, out);
-            } else if give_up <= now.boot && !more {
-                verified(tunnel, remedy, Ending::NotCured, now, out);
-            }
-            None
-        }
-    }
-}
-
-fn ask(tunnel: &mut Tunnel, now: Now, out: &mut Vec<Command>) {
-    let unit = tunnel.unit.clone();
-    if let Phase::LastLook { look_at, asked, .. } = &mut tunnel.phase
-        && *look_at <= now.boot
-    {
-        *asked = true;
-        out.push(Command::Look { unit, limit: LOOK_LIMIT });
-    }
-}
-
-fn wants_hurry(tunnel: &Tunnel, now: Now) -> bool {
-    let at_rest = matches!(tunnel.verdict.cause, Some(Cause::OperatorStopped | Cause::UnitMissing));
-    let failing = tunnel.evidence.names.values().any(|name| {
-        name.latest.as_ref().is_some_and(|(_, s)| s.answer.conclusive() && s.answer != Answer::Served)
-    });
-    let open = tunnel.history.incident.as_ref().is_some_and(Incident::open);
-    let busy = !matches!(tunnel.phase, Phase::Watching);
-    let calm = tunnel.verdict.health == Health::Healthy && tunnel.proven(now);
-    busy || (!at_rest && (!calm || failing || open || tunnel.track.silent > 0))
 }

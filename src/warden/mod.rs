@@ -1,22 +1,28 @@
 //! The judge. Pure: it reads no clock, opens no file and awaits nothing, so that every decision can be
-//! replayed from a text file. Reading order: time, evidence, track, facts, cause, diagnosis, remedy, rails,
-//! policy, history, incident, tunnel, machine.
+//! replayed from a text file. Reading order: time, evidence (unit, journal, connector, edge, name, route), track, facts,
+//! cause, verdict, diagnosis, remedy, hold, rails, policy, history, incident, tunnel, judgement, order, machine.
 
 pub mod time;
 
+mod connector;
+mod edge;
 pub mod evidence;
+mod journal;
 mod name;
 pub mod route;
 pub mod track;
+mod unit;
 
 pub mod facts;
 
 pub mod cause;
 pub mod diagnosis;
 pub mod explain;
+mod verdict;
 
 pub mod remedy;
 
+mod hold;
 pub mod rails;
 
 pub mod policy;
@@ -25,6 +31,7 @@ pub mod history;
 pub mod incident;
 
 mod course;
+mod judgement;
 pub mod machine;
 pub mod note;
 pub mod operator;

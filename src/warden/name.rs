@@ -4,8 +4,77 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::evidence::Answer;
 use super::time::Now;
+
+/// What a look at a public name found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Answer {
+    /// The origin's own answer, through the tunnel.
+    Served,
+    /// Error 1033.
+    TunnelError,
+    /// Error 1016.
+    DnsError,
+    /// Another error that the edge made.
+    EdgeError,
+    /// The origin, or the connector for it, says it is down (502, 503, 504).
+    OriginError,
+    /// Cloudflare Access asks for a login: the edge works, the tunnel is not proven.
+    Access,
+    /// The probe itself was challenged, limited or banned.
+    Challenge,
+    /// Answered by a cache.
+    Cached,
+    /// Not what `[[tunnel.probe]]` says that the origin answers.
+    Unexpected,
+    /// The probe could not look.
+    Blind,
+}
+
+impl Answer {
+    /// All of them, in the order in which they are shown.
+    pub const ALL: [Self; 10] = [
+        Self::Served,
+        Self::TunnelError,
+        Self::DnsError,
+        Self::EdgeError,
+        Self::OriginError,
+        Self::Access,
+        Self::Challenge,
+        Self::Cached,
+        Self::Unexpected,
+        Self::Blind,
+    ];
+
+    /// The word in labels and JSON.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Served => "served",
+            Self::TunnelError => "tunnel_error",
+            Self::DnsError => "dns_error",
+            Self::EdgeError => "edge_error",
+            Self::OriginError => "origin_error",
+            Self::Access => "access",
+            Self::Challenge => "challenge",
+            Self::Cached => "cached",
+            Self::Unexpected => "unexpected",
+            Self::Blind => "blind",
+        }
+    }
+
+    /// It says something about the way of a visitor.
+    pub fn conclusive(self) -> bool {
+        match self {
+            Self::Served
+            | Self::TunnelError
+            | Self::DnsError
+            | Self::EdgeError
+            | Self::OriginError
+            | Self::Unexpected => true,
+            Self::Access | Self::Challenge | Self::Cached | Self::Blind => false,
+        }
+    }
+}
 
 /// A look at one public name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

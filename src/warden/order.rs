@@ -1,4 +1,4 @@
-//! A remedy's way: ordered, done, proven or not.
+//! A remedy's way: a last look, ordered, done, proven or not.
 
 use std::time::Duration;
 
@@ -14,6 +14,74 @@ use super::time::Now;
 use super::tunnel::{Phase, Tunnel};
 
 pub(super) const VERIFY_FOR: Duration = Duration::from_secs(120);
+const LOOK_LIMIT: Duration = Duration::from_secs(2);
+const LOOK_MARGIN: Duration = Duration::from_millis(1500);
+const LOOK_PAUSE: Duration = Duration::from_secs(5);
+/// Spreads the acts of hosts that see the same outage.
+const JITTER_MS: u64 = 1500;
+const VERIFY_MORE: Duration = Duration::from_secs(60);
+
+/// Moves the phase on; `Some` means: order this now.
+pub(super) fn follow_phase(
+    tunnel: &mut Tunnel,
+    wanted: Option<(Remedy, Cause)>,
+    now: Now,
+    out: &mut Vec<Command>,
+) -> Option<(Remedy, Cause)> {
+    match tunnel.phase.clone() {
+        Phase::Watching => {
+            let (remedy, cause) = wanted.filter(|_| tunnel.holds.is_empty())?;
+            let jitter = Duration::from_millis(u64::from(now.boot.subsec_micros()) % JITTER_MS);
+            let look_at = if remedy == Remedy::ResetAndStart { now.boot } else { now.boot + jitter };
+            let give_up = look_at + LOOK_LIMIT + LOOK_MARGIN;
+            tunnel.phase = Phase::LastLook { remedy, cause, look_at, asked: false, looked: false, give_up };
+            ask(tunnel, now, out);
+            None
+        }
+        Phase::LastLook { asked: false, .. } => {
+            ask(tunnel, now, out);
+            None
+        }
+        Phase::LastLook { remedy, looked, give_up, .. } => {
+            let agreed = wanted.filter(|(wanted, _)| tunnel.holds.is_empty() && *wanted == remedy);
+            if looked && agreed.is_some() {
+                return agreed;
+            }
+            if looked || give_up <= now.boot {
+                tunnel.phase = Phase::Watching;
+                tunnel.look_again = Some(now.boot + LOOK_PAUSE);
+            }
+            None
+        }
+        Phase::Acting { give_up, .. } => {
+            if give_up <= now.boot {
+                remedy_done(tunnel, Outcome::Pending, now, out);
+            }
+            None
+        }
+        Phase::Verifying { remedy, since, give_up, .. } => {
+            let proven = tunnel.proven(now)
+                && tunnel.good_since.is_some_and(|good| since <= good + Duration::from_secs(1));
+            let more = tunnel.good_since.is_some() && now.boot < give_up + VERIFY_MORE;
+            if proven {
+                verified(tunnel, remedy, Ending::Cured, now, out);
+            } else if give_up <= now.boot && !more {
+                verified(tunnel, remedy, Ending::NotCured, now, out);
+            }
+            None
+        }
+    }
+}
+
+fn ask(tunnel: &mut Tunnel, now: Now, out: &mut Vec<Command>) {
+    let unit = tunnel.unit.clone();
+    if let Phase::LastLook { look_at, asked, .. } = &mut tunnel.phase
+        && *look_at <= now.boot
+    {
+        *asked = true;
+        out.push(Command::Look { unit, limit: LOOK_LIMIT });
+    }
+}
 
 /// Charge, persist, then act.
 pub(super) fn order_remedy(
@@ -66,13 +134,7 @@ pub(super) fn remedy_done(tunnel: &mut Tunnel, outcome: Outcome, now: Now, out: 
     out.push(Command::Persist);
 }
 
-pub(super) fn verified(
-    tunnel: &mut Tunnel,
-    remedy: Remedy,
-    ending: Ending,
-    now: Now,
-    out: &mut Vec<Command>,
-) {
+fn verified(tunnel: &mut Tunnel, remedy: Remedy, ending: Ending, now: Now, out: &mut Vec<Command>) {
     let text = match ending {
         Ending::Cured => format!("{} cured it: {}", remedy.name(), tunnel.explanation),
         Ending::NotCured | Ending::Failed => {

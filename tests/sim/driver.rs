@@ -1,29 +1,26 @@
 //! tunnelwarden in a world: its senses at their pace, its orders carried out, every rule checked after each step.
 
+mod rules;
+mod senses;
+
 use std::time::Duration;
 
 use serde_json::json;
 use tunnelwarden::warden::diagnosis::Health;
-use tunnelwarden::warden::evidence::{
-    Answer, Blind, Control, Counters, EdgeSight, Exchange, FilesSight, Finding, HostFinding, HostSight, Line,
-    Link, LogLine, NameSight, Ready, ReadySight, Setup, Transport,
-};
+use tunnelwarden::warden::evidence::{Finding, HostFinding, HostSight, Setup, Transport};
 use tunnelwarden::warden::history::Histories;
 use tunnelwarden::warden::machine::{Command, Event, Memory, Warden};
 use tunnelwarden::warden::operator::{Pause, Request};
 use tunnelwarden::warden::policy::Policy;
-use tunnelwarden::warden::remedy::{Failure, Outcome, Remedy};
+use tunnelwarden::warden::remedy::Remedy;
 use tunnelwarden::warden::time::Now;
 use tunnelwarden::warden::tunnel::Phase;
 
 use crate::incidents::{Cure, Faults, Incident};
-use crate::world::{BOOT, NEVER, Turn, World, edge_address};
+use crate::world::{BOOT, NEVER, Turn, World};
 
 const UNIT: &str = "cloudflared.service";
 const NAME: &str = "app.example.com";
-
-/// The loop wakes at least once a second while anything is under way.
-const LATE: Duration = Duration::from_secs(2);
 
 /// After so much calm nothing more is to come.
 const CALM_FOR: f64 = 90.0;
@@ -250,136 +247,6 @@ impl Run<'_> {
         self.see_unit();
     }
 
-    fn eyes(&mut self, now: f64, changed: bool) {
-        for line in std::mem::take(&mut self.world.said) {
-            self.log(line);
-        }
-        if changed {
-            self.see_unit();
-        }
-        if self.world.job_done_at.take().is_some() && self.acting_until.take().is_some() {
-            self.see_unit();
-            self.tell(Event::RemedyDone { unit: UNIT.into(), outcome: Outcome::Done });
-        }
-        if self.refused_at <= now {
-            self.refused_at = NEVER;
-            let outcome = Outcome::Failed { kind: Failure::NotRemembered, detail: String::new() };
-            self.tell(Event::RemedyDone { unit: UNIT.into(), outcome });
-        }
-        if self.look_at <= now {
-            self.look_at = NEVER;
-            self.see_all();
-            self.tell(Event::Looked { unit: UNIT.into() });
-        }
-        let jitter = 0.95 + 0.1 * ((now * 1e6) as u64 % 101) as f64 / 101.0;
-        if self.name_at <= now {
-            self.name_at = now + if self.hurry { 5.0 } else { self.world.probed_every } * jitter;
-            self.see_name();
-        }
-        if self.ready_at <= now {
-            self.ready_at = now + 5.0 * jitter;
-            self.see_unit();
-            self.see_ready();
-        }
-        if self.edge_at <= now {
-            // What was seen a moment ago may have changed the pace.
-            self.edge_at = now + if self.hurry { 5.0 } else { 60.0 } * jitter;
-            self.see_edge();
-        }
-        if self.wake_at <= now {
-            self.tell(Event::Woke);
-        }
-    }
-
-    fn see_all(&mut self) {
-        self.see_unit();
-        self.see_edge();
-        self.see_ready();
-        self.see_name();
-    }
-
-    fn blind(&mut self) -> bool {
-        let part = self.faults.blind;
-        part != 0.0 && self.world.rng.chance(part)
-    }
-
-    fn see_unit(&mut self) {
-        let sight = self.world.unit.clone();
-        self.observed(Finding::Unit(Ok(sight)));
-    }
-
-    fn see_name(&mut self) {
-        let (answer, status, code) =
-            if self.blind() { (Answer::Blind, None, None) } else { self.world.answer() };
-        let latency = Duration::from_millis(20);
-        let (detail, exchange) = (String::new(), Exchange::default());
-        let sight = NameSight { answer, status, code, latency, colo: None, detail, exchange };
-        self.observed(Finding::Name { hostname: NAME.into(), sight });
-        for line in std::mem::take(&mut self.world.said) {
-            self.log(line);
-        }
-    }
-
-    fn see_ready(&mut self) {
-        if self.world.unit.main_pid == 0 {
-            return;
-        }
-        if self.blind() {
-            return self.observed(Finding::Ready(Err(Blind::TimedOut)));
-        }
-        let ready = self.world.ready();
-        let counters = matches!(ready, Ready::Connections(_)).then_some(Counters {
-            total_requests: self.world.requests,
-            register_fail: self.world.refused,
-            ..Counters::default()
-        });
-        let connector = self.world.unit.invocation.map(|life| life.to_string());
-        self.observed(Finding::Ready(Ok(ReadySight { ready, connector, port_of_this_life: true, counters })));
-    }
-
-    fn see_edge(&mut self) {
-        self.dials += 1;
-        let world = &self.world;
-        let control = if !world.link || !world.dns { Control::Failing } else { Control::Answered };
-        let link = |transport, way| Link { region: "region1".into(), transport, reach: world.reach(way) };
-        let links = vec![link(Transport::Http2, world.tcp), link(Transport::Quic, world.udp)];
-        let resolved = world.dns && world.link;
-        let addresses = if resolved { vec![edge_address(world.addresses)] } else { Vec::new() };
-        let sight = EdgeSight { resolved, links, addresses, clock_suspect: false };
-        let host = HostSight { route: world.link, upgrading: world.upgrading, ..HostSight::default() };
-        let changed = world.files_changed.map(|at| Duration::from_secs_f64(1.8e9 + at));
-        let blind = self.blind();
-        self.observed(Finding::Files(FilesSight { unusable: None, changed }));
-        self.sensed(Event::HostObserved(HostFinding::Host(Ok(host))));
-        self.sensed(Event::HostObserved(HostFinding::Control(if blind {
-            Err(Blind::TimedOut)
-        } else {
-            Ok(control)
-        })));
-        self.sensed(Event::HostObserved(HostFinding::Edge(if blind {
-            Err(Blind::TimedOut)
-        } else {
-            Ok(sight)
-        })));
-    }
-
-    fn log(&mut self, line: Line) {
-        let at = self.now().boot;
-        let invocation = self.world.unit.invocation;
-        self.observed(Finding::Log(LogLine { line, at, invocation }));
-    }
-
-    fn observed(&mut self, finding: Finding) {
-        self.sensed(Event::Observed { unit: UNIT.into(), finding });
-    }
-
-    /// What a sense has to say, if it arrives.
-    fn sensed(&mut self, event: Event) {
-        if self.faults.lost == 0.0 || !self.world.rng.chance(self.faults.lost) {
-            self.tell(event);
-        }
-    }
-
     fn persist(&mut self) {
         let now = self.world.now;
         let full = self.faults.full.filter(|full| full.from <= now && now < full.to);
@@ -466,92 +333,6 @@ impl Run<'_> {
             Remedy::Start | Remedy::ResetAndStart => self.world.start_order(),
         }
         self.see_unit();
-    }
-
-    fn check_act(&mut self, remedy: Remedy) {
-        let now = self.world.now;
-        if self.faults.memory_lost {
-            self.violate("acted although its memory was lost");
-        }
-        let kept = self.kept_elsewhere.as_ref().unwrap_or(&self.kept);
-        if !kept.values().any(|history| history.in_flight.is_some_and(|flight| flight.at == self.now().boot))
-        {
-            self.violate("acted before the charge was kept");
-        }
-        if self.acting_until.is_some() {
-            self.violate("two remedies at once");
-        }
-        let hour = self.course.acts.iter().filter(|(at, _, _)| now - at < 3_600.0).count();
-        if 3 <= hour {
-            self.violate("above the budget of an hour");
-        }
-        let pause = [0.0, 300.0, 600.0, 1_200.0][self.course.acts.len().min(3)];
-        if self.course.acts.last().is_some_and(|(at, _, _)| now < at + pause) {
-            self.violate("within the cooldown");
-        }
-        if self.asking {
-            return;
-        }
-        if self.warden.paused().is_some_and(|pause| self.now().boot < pause.until) {
-            self.violate("acted while paused");
-        }
-        if self.world.upgrading {
-            self.violate("acted during an upgrade");
-        }
-        if self.world.operator_stopped {
-            self.violate("acted against an operator");
-        }
-        if self.incident.hopeless_from + 30.0 <= now && now < self.incident.hopeless_until {
-            self.violate(&format!("{} for what no restart can mend", remedy.name()));
-        }
-        if self.world.comes_and_goes() && self.faults.none() && self.incident.cure == Cure::Never {
-            self.violate(&format!("{} for another connector's fault", remedy.name()));
-        }
-        if self.blocked_since + 15.0 <= now && 0 < self.dials && self.faults.none() {
-            self.violate("ordered a process that could not come up");
-        }
-        // Of its share beside an ill replica only the counters tell, if they arrive.
-        let told = self.faults.none() || !self.world.beside_ill_replica();
-        if told && self.world.carries() && self.world.held > 0 {
-            self.violate("ended live connections");
-        }
-        if self.incident.cure == Cure::Healthy {
-            self.violate("acted in a healthy world");
-        }
-    }
-
-    fn check_end(&mut self) {
-        let Cure::Within(bound) = self.incident.cure else { return self.check_phase() };
-        // An act that came within its bound, or nothing to cure any more.
-        let deadline = self.incident.curable_from + f64::from(bound);
-        let acted = self.course.acts.iter().any(|(at, _, could)| *could && *at <= deadline);
-        let alone = self.course.acts.is_empty() && self.world.served();
-        if self.faults.none() && !acted && !alone {
-            let held: Vec<_> = self
-                .warden
-                .tunnels()
-                .flat_map(|tunnel| tunnel.holds.iter().map(|held| held.hold.name()))
-                .collect();
-            let acts: Vec<_> = self.course.acts.iter().map(|(at, _, _)| *at).collect();
-            let verdict = self.verdict();
-            self.violate(&format!(
-                "not treated by {deadline:.1} s: acts {acts:?}, {verdict}, held by {held:?}"
-            ));
-        }
-        self.check_phase();
-    }
-
-    fn check_phase(&mut self) {
-        let now = self.now().boot;
-        let late = self.warden.tunnels().any(|tunnel| match tunnel.phase {
-            Phase::Watching => false,
-            Phase::LastLook { give_up, .. } | Phase::Acting { give_up, .. } => give_up + LATE < now,
-            // A cure that has begun to show may be watched for a minute more.
-            Phase::Verifying { give_up, .. } => give_up + LATE + Duration::from_secs(60) < now,
-        });
-        if late {
-            self.violate("a phase that does not end");
-        }
     }
 
     fn verdict(&self) -> String {

@@ -1,0 +1,58 @@
+//! A connector: what its own port says of it, its fixed set-up, and the files that the next one would read.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::edge::Transport;
+
+/// cloudflared's `/ready`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Ready {
+    /// It holds this many connections to the edge.
+    Connections(u8),
+    /// Nothing listens on the port that we know: look for it again.
+    Refused,
+    /// The port accepts and nothing comes back.
+    Silent,
+}
+
+/// One look at cloudflared's own port.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReadySight {
+    pub ready: Ready,
+    /// Of the running process, if it said so.
+    pub connector: Option<String>,
+    /// The port was named by this invocation's own journal, or matched to its process.
+    pub port_of_this_life: bool,
+    pub counters: Option<Counters>,
+}
+
+/// Counters of cloudflared's `/metrics`; they start at 0 with each process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counters {
+    pub total_requests: u64,
+    pub request_errors: u64,
+    pub register_success: u64,
+    pub register_fail: u64,
+}
+
+/// The files that the next process would read; only what `stat` and a world-readable config say.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FilesSight {
+    /// Why the next start would fail, in words that name the file.
+    pub unusable: Option<String>,
+    /// The newest change of a credentials, token or config file, Unix time.
+    pub changed: Option<Duration>,
+}
+
+/// Fixed things about the connector's set-up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Setup {
+    /// Transport forced by flag, environment or config; `None` is `auto`.
+    pub transport: Option<Transport>,
+    /// Private-network routing is on, so that connections may carry what no public probe sees.
+    pub private_network: Option<bool>,
+    /// It connects elsewhere than we dial: another region, or addresses set by hand.
+    pub other_edge: bool,
+}

@@ -1,0 +1,138 @@
+//! The journal: what one line means, and what the lines together taught.
+
+use core::net::IpAddr;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::edge::Transport;
+use super::unit::Invocation;
+
+/// The meaning of one journal line.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Line {
+    /// A connection is registered.
+    Registered(Option<Transport>),
+    /// A connection attempt began.
+    Attempt,
+    /// An attempt failed on the way.
+    DialFailed { transport: Option<Transport>, to: Option<IpAddr> },
+    /// A connection was lost.
+    Lost,
+    /// The edge refused a registration; `unauthorized` if it said so.
+    Refused { unauthorized: bool, text: String },
+    /// QUIC's generic words for a refused or unanswered registration.
+    RefusedUnnamed,
+    /// The transport it starts with.
+    InitialTransport(Transport),
+    /// It gave up QUIC for this life.
+    FellBack,
+    /// It will not start with this configuration.
+    ConfigInvalid(String),
+    /// It will not start with these credentials.
+    CredentialsUnusable(String),
+    /// A certificate was refused because of the local time.
+    ClockWrong(String),
+    /// The origin did not answer.
+    OriginDown,
+    /// No ingress rules.
+    NoIngress,
+    /// It is stopping because it was told to.
+    GracefulStop,
+    /// systemd: somebody asked to stop the unit.
+    StopJob,
+    /// systemd: the unit is starting, or has started.
+    StartJob,
+    /// systemd: the process ended, or the unit failed or was deactivated, without anybody's request.
+    EndedByItself,
+    /// Anything else.
+    Other,
+}
+
+/// A line with its place.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogLine {
+    pub line: Line,
+    /// When it was written (time since boot).
+    pub at: Duration,
+    pub invocation: Option<Invocation>,
+}
+
+/// What the journal taught, as times of the last occurrence (time since boot).
+#[derive(Clone, Debug, Default)]
+pub struct LogTrack {
+    pub registered: Option<Duration>,
+    pub attempt: Option<Duration>,
+    /// The last dials that failed since a registration or a start, and where they went; the newest first.
+    pub failed_dials: Vec<(Duration, IpAddr)>,
+    pub unauthorized: Option<(Duration, String)>,
+    pub refused: Option<(Duration, String)>,
+    pub refused_unnamed: Option<Duration>,
+    pub fell_back: Option<(Duration, Option<Invocation>)>,
+    pub quic_worked: Option<Option<Invocation>>,
+    pub transport: Option<(Transport, Option<Invocation>)>,
+    pub config_invalid: Option<(Duration, String)>,
+    pub credentials_unusable: Option<(Duration, String)>,
+    pub clock_wrong: Option<(Duration, String)>,
+    pub origin_down: Option<Duration>,
+    pub no_ingress: Option<Duration>,
+    pub graceful_stop: Option<Duration>,
+    pub stop_job: Option<Duration>,
+    pub start_job: Option<Duration>,
+    pub ended_by_itself: Option<Duration>,
+    pub gap: Option<Duration>,
+    /// A line reached us long after it was written.
+    pub late: Option<Duration>,
+}
+
+impl LogTrack {
+    const DIALS_KEPT: usize = 4;
+
+    pub(super) fn put(&mut self, entry: LogLine) {
+        let LogLine { line, at, invocation } = entry;
+        match line {
+            Line::Registered(transport) => {
+                self.registered = Some(at);
+                self.failed_dials.clear();
+                if let Some(transport) = transport {
+                    self.transport = Some((transport, invocation));
+                    if transport == Transport::Quic {
+                        self.quic_worked = Some(invocation);
+                    }
+                }
+            }
+            Line::Attempt => self.attempt = Some(at),
+            Line::DialFailed { transport, to } => {
+                self.attempt = Some(at);
+                if let Some(to) = to {
+                    self.failed_dials.truncate(Self::DIALS_KEPT - 1);
+                    self.failed_dials.insert(0, (at, to));
+                }
+                if let Some(transport) = transport {
+                    self.transport = Some((transport, invocation));
+                }
+            }
+            Line::Lost | Line::Other => (),
+            Line::Refused { unauthorized: true, text } => self.unauthorized = Some((at, text)),
+            Line::Refused { unauthorized: false, text } => self.refused = Some((at, text)),
+            Line::RefusedUnnamed => self.refused_unnamed = Some(at),
+            Line::InitialTransport(transport) => self.transport = Some((transport, invocation)),
+            Line::FellBack => {
+                self.fell_back = Some((at, invocation));
+                self.transport = Some((Transport::Http2, invocation));
+            }
+            Line::ConfigInvalid(text) => self.config_invalid = Some((at, text)),
+            Line::CredentialsUnusable(text) => self.credentials_unusable = Some((at, text)),
+            Line::ClockWrong(text) => self.clock_wrong = Some((at, text)),
+            Line::OriginDown => self.origin_down = Some(at),
+            Line::NoIngress => self.no_ingress = Some(at),
+            Line::GracefulStop => self.graceful_stop = Some(at),
+            Line::StopJob => self.stop_job = Some(at),
+            Line::StartJob => {
+                self.start_job = Some(at);
+                self.failed_dials.clear();
+            }
+            Line::EndedByItself => self.ended_by_itself = Some(at),
+        }
+    }
+}

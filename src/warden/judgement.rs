@@ -1,0 +1,196 @@
+//! One judgement of one tunnel: facts, verdict, objections, and what follows from them.
+
+use std::time::Duration;
+
+use super::cause::Cause;
+use super::course::follow_incident;
+use super::diagnosis::{Health, Verdict, diagnose, listed_lost};
+use super::evidence::{Answer, HostEvidence};
+use super::explain::explain;
+use super::facts::{Facts, Shaken};
+use super::incident::Incident;
+use super::machine::Command;
+use super::note::Happening;
+use super::operator::Pause;
+use super::order::{follow_phase, order_remedy};
+use super::policy::Policy;
+use super::rails::{Case, objections};
+use super::remedy::Remedy;
+use super::telling::{tell, tell_blindness, tell_holds};
+use super::time::Now;
+use super::track::EdgeTrack;
+use super::tunnel::{Looked, Phase, Tunnel, UNKNOWN_PAUSES};
+
+/// The ages in an explanation are at most this old; longer in calm, where nobody asks.
+const EXPLAIN_EVERY: Duration = Duration::from_secs(1);
+const EXPLAIN_CALM: Duration = Duration::from_secs(5);
+
+/// What a judgement needs besides the tunnel.
+pub(super) struct Around<'a> {
+    pub(super) policy: &'a Policy,
+    pub(super) host: &'a HostEvidence,
+    pub(super) edge_track: &'a EdgeTrack,
+    pub(super) host_charges: &'a [Duration],
+    pub(super) memory_lost: Option<&'a str>,
+    pub(super) paused: Option<&'a Pause>,
+    pub(super) shaken: Option<Shaken>,
+}
+
+pub(super) fn judge(tunnel: &mut Tunnel, around: &Around<'_>, now: Now, out: &mut Vec<Command>) {
+    let Around { policy, host, edge_track, shaken, .. } = *around;
+    let facts = tunnel.facts(now, policy, host, edge_track, shaken);
+    let unrouted = facts.answering(Answer::TunnelError) > 0;
+    let looked = Looked {
+        through: facts.through(),
+        conclusive: facts.conclusive().next().is_some(),
+        unrouted,
+        // Only that explains a 1033 which may linger when a record is mended.
+        astray: facts.led_astray() && unrouted,
+    };
+    let connections = facts.connections;
+    let mut dirty = tunnel.follow(now, looked, connections);
+
+    let facts = tunnel.facts(now, policy, host, edge_track, shaken);
+    let verdict = diagnose(&facts);
+    // Every name that leads here is served: what is wrong with the others is not the connector's.
+    let carries = verdict.cause == Some(Cause::PartlyConnected)
+        || (verdict.cause == Some(Cause::Misrouted) && facts.all(Answer::Served));
+    let case = verdict.cause.and_then(|cause| {
+        let remedy = chosen(cause, &facts)?;
+        Some(Case {
+            unit: &tunnel.unit,
+            facts: &facts,
+            cause,
+            remedy,
+            history: &tunnel.history,
+            host_charges: around.host_charges,
+            memory_lost: around.memory_lost,
+            paused: around.paused,
+            look_again: tunnel.look_again,
+        })
+    });
+    let holds = case.as_ref().map(objections).unwrap_or_default();
+    let wanted = case.map(|case| (case.remedy, case.cause));
+    let limits = facts.unit.map(|unit| (unit.stop_limit, unit.start_limit)).unwrap_or_default();
+    let deadline = wanted.map(|(remedy, _)| remedy.deadline(limits.0, limits.1));
+    let before = facts.unit.and_then(|unit| unit.invocation);
+    // Putting it into words costs more than the judgement; in calm it is read seldom.
+    let calm = verdict.health == Health::Healthy && matches!(tunnel.phase, Phase::Watching);
+    let speaks = verdict != tunnel.verdict
+        || (if calm { EXPLAIN_CALM } else { EXPLAIN_EVERY }) <= now.since(tunnel.explained_at)
+        || matches!(tunnel.phase, Phase::LastLook { looked: true, .. })
+        || holds.iter().any(|held| !tunnel.held_told.contains(&held.hold));
+    if speaks {
+        let explanation = explain(verdict, &facts);
+        tunnel.explanation = explanation;
+        tunnel.explained_at = now.boot;
+    }
+
+    set_verdict(tunnel, verdict, now, out);
+    dirty |= verdict.cause == Some(Cause::CredentialsRejected) && tunnel.latch(now);
+    tunnel.holds = holds;
+    dirty |= follow_health(tunnel, policy, carries, now);
+    let order = follow_phase(tunnel, wanted, now, out);
+    dirty |= follow_incident(tunnel, policy, order.is_some(), now, out);
+    tell_holds(tunnel, wanted, now, out);
+    tell_blindness(tunnel, now, out);
+    let hurry = wants_hurry(tunnel, now);
+    if hurry != tunnel.hurried {
+        tunnel.hurried = hurry;
+        out.push(Command::Hurry { unit: tunnel.unit.clone(), hurry });
+    }
+    if let (Some((remedy, cause)), Some(deadline)) = (order, deadline) {
+        order_remedy(tunnel, policy, (remedy, cause), deadline, before, now, out);
+    } else if dirty {
+        out.push(Command::Persist);
+    }
+}
+
+/// The remedy for a cause under these facts: swift only where nothing live can be harmed.
+fn chosen(cause: Cause, facts: &Facts<'_>) -> Option<Remedy> {
+    let remedy = cause.remedy()?;
+    let unproven_life = facts.life().is_none_or(|life| !life.through);
+    let swift = if cause == Cause::ConnectorPhantom {
+        // Whoever is served elsewhere gets the grace period.
+        let harmless = facts.private_network == Some(false) && !unproven_life;
+        listed_lost(facts) || (harmless && !facts.served_elsewhere())
+    } else {
+        remedy == Remedy::SwiftRestart
+    };
+    match (remedy, swift && facts.policy.swift) {
+        (Remedy::Restart | Remedy::SwiftRestart, true) => Some(Remedy::SwiftRestart),
+        (Remedy::Restart | Remedy::SwiftRestart, false) => Some(Remedy::Restart),
+        (Remedy::Start | Remedy::ResetAndStart, _) => Some(remedy),
+    }
+}
+
+fn set_verdict(tunnel: &mut Tunnel, verdict: Verdict, now: Now, out: &mut Vec<Command>) {
+    if tunnel.verdict == verdict {
+        return;
+    }
+    tunnel.verdict = verdict;
+    tunnel.since = now.boot;
+    let text = tunnel.explanation.clone();
+    let Some(incident) = tunnel.history.incident.as_mut().filter(|incident| incident.open()) else { return };
+    let Some(cause) = verdict.cause else {
+        incident.note(now.wall, "unknown", text);
+        return;
+    };
+    incident.note(now.wall, cause.name(), text.clone());
+    // A restart that we ordered is no news about the cause.
+    let at_it = matches!(tunnel.phase, Phase::Acting { .. } | Phase::Verifying { .. });
+    let our_doing = at_it && (cause == Cause::UnitRestarting || incident.cause == Cause::PlannedRestart);
+    if cause.is_incident() && cause != incident.cause && !our_doing {
+        incident.cause = cause;
+        tell(tunnel, Happening::CauseChanged { cause }, text, out);
+    }
+}
+
+/// Since when it is good, or in trouble. True if what must survive us has changed.
+fn follow_health(tunnel: &mut Tunnel, policy: &Policy, carries: bool, now: Now) -> bool {
+    let Verdict { health, cause } = tunnel.verdict;
+    match health {
+        Health::Healthy => {
+            tunnel.good_since.get_or_insert(now.boot);
+            tunnel.trouble_since = None;
+            tunnel.unknown_since = None;
+        }
+        Health::Unknown => {
+            let since = *tunnel.unknown_since.get_or_insert(now.boot);
+            tunnel.good_since = None;
+            tunnel.history.healthy_since = None;
+            if UNKNOWN_PAUSES < now.since(since) {
+                tunnel.trouble_since = None;
+            }
+        }
+        Health::Degraded | Health::Down => {
+            tunnel.unknown_since = None;
+            if carries {
+                tunnel.good_since.get_or_insert(now.boot);
+            } else {
+                tunnel.good_since = None;
+            }
+            tunnel.history.healthy_since = None;
+            if cause.is_some_and(Cause::is_incident) {
+                tunnel.trouble_since.get_or_insert(now.boot);
+            } else {
+                tunnel.trouble_since = None;
+            }
+        }
+    }
+    if tunnel.proven(now) && tunnel.history.healthy_since.is_none() {
+        tunnel.history.healthy_since = tunnel.good_since;
+    }
+    tunnel.history.forget_after_health(now, policy)
+}
+
+fn wants_hurry(tunnel: &Tunnel, now: Now) -> bool {
+    let at_rest = matches!(tunnel.verdict.cause, Some(Cause::OperatorStopped | Cause::UnitMissing));
+    let failing = tunnel.evidence.names.values().any(|name| {
+        name.latest.as_ref().is_some_and(|(_, s)| s.answer.conclusive() && s.answer != Answer::Served)
+    });
+    let open = tunnel.history.incident.as_ref().is_some_and(Incident::open);
+    let busy = !matches!(tunnel.phase, Phase::Watching);
+    let calm = tunnel.verdict.health == Health::Healthy && tunnel.proven(now);
+    busy || (!at_rest && (!calm || failing || open || tunnel.track.silent > 0))
+}

@@ -1,0 +1,74 @@
+//! cloudflared as the world has it: its dials, its pauses, what it notices and what it does not.
+
+use tunnelwarden::warden::evidence::{Active, Line, Transport};
+
+use super::{Door, NEVER, Way, World, edge_address};
+
+impl World {
+    pub(super) fn attempt(&mut self) {
+        self.sleeping = false;
+        self.said.push(Line::Attempt);
+        let transport = if self.quic { Transport::Quic } else { Transport::Http2 };
+        let starting = self.unit.active == Active::Activating;
+        let stale = self.known_addresses != self.addresses;
+        if self.way() != Way::Open || stale || (starting && !self.dns) {
+            let to = Some(edge_address(self.known_addresses));
+            self.said.push(Line::DialFailed { transport: Some(transport), to });
+            return self.retry();
+        }
+        let door = match self.door {
+            Door::Open if self.process_secret != self.secret => Door::Unauthorized,
+            door @ (Door::Open | Door::Unauthorized | Door::Busy) => door,
+        };
+        match door {
+            Door::Open => {
+                (self.held, self.routed, self.tries, self.peers_dead) = (4, true, 0, false);
+                self.registered_at = self.now;
+                self.quic_worked |= self.quic;
+                self.said.push(Line::Registered(Some(transport)));
+                if starting {
+                    self.start_limit_at = NEVER;
+                    self.state(Active::Active, "running");
+                    self.finish_job();
+                }
+            }
+            Door::Unauthorized => {
+                self.refused += 1;
+                if self.quic {
+                    self.said.push(Line::RefusedUnnamed);
+                } else {
+                    let text = "Unauthorized: Invalid tunnel secret".into();
+                    self.said.push(Line::Refused { unauthorized: true, text });
+                }
+                self.retry();
+            }
+            Door::Busy => {
+                self.refused += 1;
+                self.said.push(Line::Refused { unauthorized: false, text: "server busy".into() });
+                self.retry();
+            }
+        }
+    }
+
+    /// The announced wait, and on http2 the supervisor's silent one.
+    fn retry(&mut self) {
+        let announced = self.rng.between(0.0, 2f64.powi(self.tries.min(6) as i32).min(64.0));
+        let silent = 10.0 * 2f64.powi(self.tries.min(5) as i32);
+        let starting = self.unit.active == Active::Activating;
+        let silent = if self.quic || starting { 0.0 } else { self.rng.between(0.0, silent) };
+        self.tries += 1;
+        self.sleeping = !self.quic && !starting;
+        self.attempt_at = self.now + 0.5 + announced + silent;
+    }
+
+    /// cloudflared notices that its connections are gone.
+    pub(super) fn lose(&mut self) {
+        if self.held == 0 || self.frozen {
+            return;
+        }
+        self.held = 0;
+        self.routed = false;
+        self.said.push(Line::Lost);
+        self.retry();
+    }
+}

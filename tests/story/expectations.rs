@@ -1,0 +1,43 @@
+//! What is expected of the warden: the lines of a story with an arrow.
+
+use super::{STEP, World, seconds};
+
+impl World {
+    /// What is expected by now; `Err` says what was found instead.
+    pub(crate) fn check(&mut self, words: &[&str]) -> Result<(), String> {
+        let tunnel = self.warden.tunnels().next().unwrap();
+        let cause = tunnel.verdict.cause.map_or("Unknown", |cause| cause.name());
+        let holds: Vec<_> = tunnel.holds.iter().map(|held| held.hold.name()).collect();
+        let found = match words {
+            ["cause", wanted] if cause == *wanted => return Ok(()),
+            ["health", wanted] if tunnel.verdict.health.name() == *wanted => return Ok(()),
+            ["hold", wanted] if holds.contains(wanted) => return Ok(()),
+            ["hold", wanted, "until", span]
+                if tunnel.holds.iter().any(|held| {
+                    let until = held.until.map(|until| until.saturating_sub(self.base));
+                    held.hold.name() == *wanted
+                        && until.is_some_and(|until| until.abs_diff(seconds(span)) < STEP * 6)
+                }) =>
+            {
+                return Ok(());
+            }
+            ["no", "hold", wanted] if !holds.contains(wanted) => return Ok(()),
+            ["unknown"] if cause == "Unknown" => return Ok(()),
+            ["says", wanted @ ..] if tunnel.explanation.contains(&wanted.join(" ")) => return Ok(()),
+            ["acts"] if self.acts.is_empty() => return Ok(()),
+            ["acts", wanted @ ..] if self.acts == *wanted => return Ok(()),
+            ["closed", wanted] if self.closed.last() == Some(wanted) => return Ok(()),
+            ["closed", wanted, "as", cause]
+                if self.closed.last() == Some(wanted) && self.closed_as == Some(*cause) =>
+            {
+                return Ok(());
+            }
+            ["opened", n] if self.opened == n.parse::<usize>().unwrap() => return Ok(()),
+            ["escalated", n] if self.escalated == n.parse::<usize>().unwrap() => return Ok(()),
+            ["refused", wanted @ ..] if self.refused == *wanted => return Ok(()),
+            ["told", wanted] if self.holds_told.contains(wanted) => return Ok(()),
+            _ => (cause, holds, &self.acts, &self.closed, self.opened, self.escalated, &tunnel.explanation),
+        };
+        Err(format!("cause, holds, acts, closed, opened, escalated, explanation: {found:?}"))
+    }
+}

@@ -1,0 +1,339 @@
+//! The world of a story as it is, and what the warden did in it.
+
+mod expectations;
+mod turns;
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use tunnelwarden::warden::evidence::{
+    Active, Answer, Blind, Control, Counters, EdgeSight, Elsewhere, Exchange, FilesSight, Finding,
+    HostFinding, HostSight, Invocation, Job, Line, Link, Load, LogLine, NameSight, Reach, Ready, ReadySight,
+    Setup, Transport, TunnelSight, UnitSight,
+};
+use tunnelwarden::warden::machine::{Command, Event, Memory, Warden};
+use tunnelwarden::warden::note::Happening;
+use tunnelwarden::warden::policy::{KnockOut, Policy};
+use tunnelwarden::warden::remedy::Outcome;
+use tunnelwarden::warden::route::{Route, RouteSight};
+use tunnelwarden::warden::time::Now;
+
+const UNIT: &str = "cloudflared.service";
+const NAMES: [&str; 2] = ["api.example.com", "app.example.com"];
+/// Where the edge is.
+const CURRENT: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 41, 192, 7));
+const STEP: Duration = Duration::from_millis(500);
+const LOOKS_EVERY: Duration = Duration::from_secs(5);
+
+/// The world as it is, and what the warden did in it.
+pub(crate) struct World {
+    warden: Warden,
+    knocked_out: Option<KnockOut>,
+    /// Age of this boot when the story begins.
+    base: Duration,
+    at: Duration,
+    looked: Duration,
+    /// How far the wall clock is off.
+    wall_off: Duration,
+    host: HostSight,
+    host_unseen: bool,
+    journal: Result<(), Blind>,
+    setup: Setup,
+    status: Option<u16>,
+    counters: Counters,
+    dates: bool,
+    look_finds_tcp: Option<Reach>,
+    control_asked: bool,
+    unit: UnitSight,
+    ready: Ready,
+    names: [Answer; 2],
+    /// Where the names lead.
+    route: Result<RouteSight, Blind>,
+    /// Whatever the first name does.
+    other_leads_here: bool,
+    /// What a prober elsewhere sees of the names, if one is asked.
+    elsewhere: Option<Result<Elsewhere, Blind>>,
+    tcp: Reach,
+    quic: Reach,
+    resolved: bool,
+    control: Control,
+    requests: u64,
+    rising: bool,
+    files: FilesSight,
+    cures: bool,
+    answers: bool,
+    done: Option<(Duration, Outcome)>,
+    acts: Vec<String>,
+    holds_told: Vec<&'static str>,
+    closed_as: Option<&'static str>,
+    /// Why a person's wish was not granted.
+    refused: Vec<&'static str>,
+    closed: Vec<&'static str>,
+    opened: usize,
+    escalated: usize,
+}
+
+/// Stories begin long after a boot, unless they say otherwise.
+const LONG_AFTER_BOOT: Duration = Duration::from_secs(100_000);
+
+impl World {
+    pub(crate) fn new(knocked_out: Option<KnockOut>) -> Self {
+        let unit = UnitSight {
+            load: Load::Loaded,
+            disabled: false,
+            active: Active::Active,
+            sub: "running".into(),
+            result: "success".into(),
+            exit_status: None,
+            main_pid: 100,
+            invocation: Some(Invocation(1)),
+            n_restarts: 0,
+            job: None,
+            frozen: false,
+            since: LONG_AFTER_BOOT,
+            started: Some(LONG_AFTER_BOOT),
+            was_active: true,
+            start_limit: Some(Duration::from_secs(15)),
+            stop_limit: Some(Duration::from_secs(90)),
+            start_rate: Some((5, Duration::from_secs(10))),
+        };
+        let mut world = Self {
+            warden: Warden::new(Policy { knocked_out, ..Policy::shipped() }, Memory::default()),
+            knocked_out,
+            base: LONG_AFTER_BOOT,
+            at: Duration::ZERO,
+            wall_off: Duration::ZERO,
+            host: HostSight { route: true, ..HostSight::default() },
+            host_unseen: false,
+            journal: Ok(()),
+            setup: Setup {
+                transport: Some(Transport::Http2),
+                private_network: Some(false),
+                other_edge: false,
+            },
+            status: None,
+            counters: Counters::default(),
+            dates: false,
+            look_finds_tcp: None,
+            control_asked: true,
+            looked: Duration::ZERO,
+            unit,
+            ready: Ready::Connections(4),
+            names: [Answer::Served; 2],
+            route: Ok(RouteSight { inside: Some(Route::Edge), ..RouteSight::default() }),
+            other_leads_here: false,
+            elsewhere: None,
+            tcp: Reach::Reachable,
+            quic: Reach::Reachable,
+            resolved: true,
+            control: Control::Answered,
+            requests: 0,
+            rising: false,
+            files: FilesSight::default(),
+            cures: true,
+            answers: true,
+            done: None,
+            acts: Vec::new(),
+            holds_told: Vec::new(),
+            refused: Vec::new(),
+            closed_as: None,
+            closed: Vec::new(),
+            opened: 0,
+            escalated: 0,
+        };
+        world.appear();
+        world
+    }
+
+    fn policy(&self) -> Policy {
+        Policy { knocked_out: self.knocked_out, ..Policy::shipped() }
+    }
+
+    fn appear(&mut self) {
+        let names = NAMES.map(str::to_owned).to_vec();
+        self.tell(Event::Tunnel { unit: UNIT.into(), names });
+        self.observed(Finding::Setup(self.setup));
+        self.observed(Finding::Journal(self.journal));
+        self.look();
+    }
+
+    fn now(&self) -> Now {
+        Now { boot: self.boot(), wall: Duration::from_secs(1_800_000_000) + self.at + self.wall_off }
+    }
+
+    fn boot(&self) -> Duration {
+        self.base + self.at
+    }
+
+    fn observed(&mut self, finding: Finding) {
+        self.tell(Event::Observed { unit: UNIT.into(), finding });
+    }
+
+    fn log(&mut self, line: Line) {
+        let entry = LogLine { line, at: self.boot(), invocation: self.unit.invocation };
+        self.observed(Finding::Log(entry));
+    }
+
+    fn tell(&mut self, event: Event) {
+        let now = self.now();
+        let commands = self.warden.handle(event, now);
+        assert!(now.boot < self.warden.next_wakeup(now), "a wake-up in the past at {:?}", self.at);
+        for command in commands {
+            match command {
+                Command::Look { unit, .. } => {
+                    let tcp = self.tcp;
+                    self.tcp = self.look_finds_tcp.take().unwrap_or(tcp);
+                    self.look();
+                    self.tcp = tcp;
+                    self.tell(Event::Looked { unit });
+                }
+                Command::Apply { remedy, .. } => {
+                    self.acts.push(remedy.name().to_owned());
+                    self.unit.active = Active::Deactivating;
+                    self.unit.job = Some(Job::Restart);
+                    self.look();
+                    let doing = self.warden.tunnels().next().unwrap().verdict.cause.map(|cause| cause.name());
+                    assert_ne!(doing, Some("PlannedRestart"), "our own restart is taken for somebody else's");
+                    self.unit.job = None;
+                    self.restarted();
+                    self.done = self.answers.then_some((self.at + Duration::from_secs(1), Outcome::Done));
+                }
+                Command::Tell(note) => match note.happening {
+                    Happening::RemedyHeld { hold, .. } => self.holds_told.push(hold.name()),
+                    Happening::IncidentClosed { closing, cause, .. } => {
+                        self.closed.push(closing.name());
+                        self.closed_as = Some(cause.name());
+                    }
+                    Happening::IncidentOpened { .. } => self.opened += 1,
+                    Happening::Escalated { .. } => self.escalated += 1,
+                    Happening::CauseChanged { .. }
+                    | Happening::RemedyOrdered { .. }
+                    | Happening::RemedyFinished { .. }
+                    | Happening::SenseBlind { .. }
+                    | Happening::SenseSees { .. } => (),
+                },
+                Command::Hurry { .. }
+                | Command::Persist
+                | Command::Record { .. }
+                | Command::Announce { .. } => (),
+            }
+        }
+    }
+
+    /// A new process; if restarts cure here, with it the world is whole again.
+    fn restarted(&mut self) {
+        self.new_life();
+        if self.cures {
+            self.ready = Ready::Connections(4);
+            self.names = [Answer::Served; 2];
+            self.log(Line::Registered(Some(Transport::Http2)));
+        }
+    }
+
+    fn new_life(&mut self) {
+        let next = self.unit.invocation.map_or(1, |life| life.0 + 1);
+        self.unit.invocation = Some(Invocation(next));
+        self.unit.main_pid += 1;
+        self.unit.active = Active::Active;
+        self.unit.sub = "running".into();
+        self.unit.result = "success".into();
+        self.unit.since = self.boot();
+        self.unit.started = Some(self.boot());
+        self.requests = 0;
+        self.log(Line::StartJob);
+    }
+
+    fn down(&mut self, active: Active, sub: &str, result: &str) {
+        self.unit.active = active;
+        (self.unit.sub, self.unit.result) = (sub.into(), result.into());
+        self.unit.main_pid = 0;
+        self.unit.since = self.boot();
+    }
+
+    fn api(&mut self, sight: TunnelSight) {
+        self.observed(Finding::Tunnel(Ok(sight)));
+    }
+
+    fn look(&mut self) {
+        self.looked = self.at;
+        self.requests += u64::from(self.rising || self.names.contains(&Answer::Served));
+        self.observed(Finding::Unit(Ok(self.unit.clone())));
+        self.observed(Finding::Files(self.files.clone()));
+        let link = |transport, reach| Link { region: "region1".into(), transport, reach };
+        let links = vec![link(Transport::Http2, self.tcp), link(Transport::Quic, self.quic)];
+        let edge =
+            EdgeSight { resolved: self.resolved, links, addresses: vec![CURRENT], clock_suspect: self.dates };
+        self.tell(Event::HostObserved(HostFinding::Edge(Ok(edge))));
+        if self.control_asked {
+            self.tell(Event::HostObserved(HostFinding::Control(Ok(self.control))));
+        }
+        self.observed(Finding::Journal(self.journal));
+        let host = if self.host_unseen { Err(Blind::Forbidden) } else { Ok(self.host) };
+        self.tell(Event::HostObserved(HostFinding::Host(host)));
+        for (hostname, answer) in NAMES.into_iter().zip(self.names) {
+            let (status, code) = match answer {
+                Answer::Served => (Some(200), None),
+                Answer::TunnelError => (Some(530), Some(1033)),
+                Answer::OriginError => (Some(502), None),
+                Answer::DnsError
+                | Answer::EdgeError
+                | Answer::Access
+                | Answer::Challenge
+                | Answer::Cached
+                | Answer::Unexpected
+                | Answer::Blind => (None, None),
+            };
+            let (latency, colo, detail) = (Duration::from_millis(20), None, String::new());
+            let status = self.status.filter(|_| answer != Answer::Served).or(status);
+            let exchange = Exchange::default();
+            let sight = NameSight { answer, status, code, latency, colo, detail, exchange };
+            self.observed(Finding::Name { hostname: hostname.into(), sight });
+        }
+        self.observed(Finding::Route { hostname: NAMES[0].into(), seen: self.route.clone() });
+        let edge = Ok(RouteSight { inside: Some(Route::Edge), ..RouteSight::default() });
+        let seen = if self.other_leads_here { edge } else { self.route.clone() };
+        self.observed(Finding::Route { hostname: NAMES[1].into(), seen });
+        if let Some(seen) = self.elsewhere.clone() {
+            for hostname in NAMES {
+                self.observed(Finding::Elsewhere { hostname: hostname.into(), seen: seen.clone() });
+            }
+        }
+        if self.unit.main_pid != 0 {
+            let counters = Some(Counters { total_requests: self.requests, ..self.counters });
+            let connector = self.unit.invocation.map(|life| life.to_string());
+            let sight = ReadySight { ready: self.ready, connector, port_of_this_life: true, counters };
+            self.observed(Finding::Ready(Ok(sight)));
+        }
+    }
+
+    fn leads(&self) -> RouteSight {
+        self.route.clone().unwrap_or_default()
+    }
+
+    pub(crate) fn pass_until(&mut self, until: Duration) {
+        while self.at < until {
+            self.at = (self.at + STEP).min(until);
+            if let Some((when, outcome)) = self.done.clone().filter(|(when, _)| *when <= self.at) {
+                self.done = None;
+                self.at = self.at.max(when);
+                self.tell(Event::RemedyDone { unit: UNIT.into(), outcome });
+            }
+            if LOOKS_EVERY <= self.at - self.looked {
+                self.look();
+            }
+            self.tell(Event::Woke);
+        }
+    }
+}
+
+/// A length of time as stories write it: `90s`, `2m`, `1.5h`.
+pub(crate) fn seconds(word: &str) -> Duration {
+    let digits = word.trim_end_matches(char::is_alphabetic);
+    let unit = match &word[digits.len()..] {
+        "s" => 1.0,
+        "m" => 60.0,
+        "h" => 3600.0,
+        other => panic!("no unit of time {other:?}"),
+    };
+    Duration::from_secs_f64(digits.parse::<f64>().unwrap() * unit)
+}

@@ -1,0 +1,272 @@
+//! What becomes of the world: the lines of a story without an arrow.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use tunnelwarden::warden::evidence::{
+    Active, Answer, Blind, Control, Elsewhere, FilesSight, Finding, Job, Line, Load, LogLine, Reach, Ready,
+    Transport, TunnelSight,
+};
+use tunnelwarden::warden::machine::{Event, Memory, Warden};
+use tunnelwarden::warden::operator::{Pause, Request};
+use tunnelwarden::warden::policy::Policy;
+use tunnelwarden::warden::route::{Kept, Route, RouteSight};
+
+use super::{UNIT, World, seconds};
+
+impl World {
+    /// What becomes of the world.
+    pub(crate) fn set(&mut self, words: &[&str]) {
+        let reach = |word: &str| match word {
+            "ok" => Reach::Reachable,
+            "refused" => Reach::Refused,
+            "silent" => Reach::Silent,
+            _ => Reach::TimedOut,
+        };
+        let answer = |word: &str| match word {
+            "served" => Answer::Served,
+            "1033" => Answer::TunnelError,
+            "502" | "503" => Answer::OriginError,
+            "520" => Answer::EdgeError,
+            "1016" => Answer::DnsError,
+            "access" => Answer::Access,
+            "unexpected" => Answer::Unexpected,
+            "blind" => Answer::Blind,
+            other => panic!("no answer {other}"),
+        };
+        match words {
+            ["names", word] => self.names = [answer(word); 2],
+            ["names", word, "after", "requests"] => {
+                // Visitors were served between our last sample of the counters and the outage.
+                self.requests += 7;
+                self.names = [answer(word); 2];
+            }
+            ["dns", "inside", word] => {
+                self.route = inside(word).map(|inside| RouteSight { inside: Some(inside), ..self.leads() })
+            }
+            ["dns", "outside", word] => {
+                self.route = inside(word).map(|outside| RouteSight { outside: Some(outside), ..self.leads() })
+            }
+            ["other", "name", "leads", "here"] => self.other_leads_here = true,
+            ["other", "name", word] => self.names[1] = answer(word),
+            ["record", word] => {
+                let id = "11111111-947b-4bf6-acad-100a73de4e0d";
+                let kept = match *word {
+                    "ours" => Kept::Ours,
+                    "other" => Kept::OtherTunnel(id.into()),
+                    "direct" => Kept::Elsewhere("A 192.0.2.1".into()),
+                    other => panic!("no record {other}"),
+                };
+                self.route = Ok(RouteSight { kept: Some(kept), ..self.leads() });
+            }
+            ["observer", word] => {
+                self.elsewhere = Some(match *word {
+                    "blind" => Err(Blind::Unreachable),
+                    word => {
+                        let (served, status) =
+                            (word == "served", Some(if word == "served" { 200 } else { 530 }));
+                        Ok(Elsewhere { by: "blackbox.example.net".into(), served, status })
+                    }
+                });
+            }
+            ["name", word] => self.names[0] = answer(word),
+            ["ready", "silent"] => self.ready = Ready::Silent,
+            ["ready", "refused"] => self.ready = Ready::Refused,
+            ["ready", n] => self.ready = Ready::Connections(n.parse().unwrap()),
+            ["tcp", word] => self.tcp = reach(word),
+            ["quic", word] => self.quic = reach(word),
+            ["dns", word] => self.resolved = *word == "ok",
+            ["control", "unasked"] => self.control_asked = false,
+            ["look", "finds", "tcp", word] => self.look_finds_tcp = Some(reach(word)),
+            ["control", word] => {
+                self.control = if *word == "ok" { Control::Answered } else { Control::Failing }
+            }
+            ["route", word] => self.host.route = *word == "yes",
+            ["host", "booted"] => {
+                // A story of its own: nothing was seen in this boot before.
+                self.base = Duration::from_secs(5);
+                (self.unit.since, self.unit.started) = (self.base, Some(self.base));
+                self.warden = Warden::new(self.policy(), Memory::default());
+                self.appear();
+            }
+            ["host", "upgrading"] => self.host.upgrading = true,
+            ["host", "not", "seen"] => self.host_unseen = true,
+            ["window", "configured"] => {
+                let policy = Policy { windows: true, ..self.policy() };
+                self.tell(Event::Policy(Box::new(policy)));
+            }
+            ["host", "shutting", "down"] => self.host.shutting_down = true,
+            ["window", "shut", "for", span] => {
+                self.host.window_shut_until = Some(self.boot() + seconds(span));
+            }
+            ["paused", "for", span] => {
+                let until = self.boot() + seconds(span);
+                let paused = Some(Pause { until, reason: "maintenance".into() });
+                let histories = self.warden.histories();
+                self.warden = Warden::new(self.policy(), Memory { histories, lost: None, paused });
+                self.appear();
+            }
+            ["operator", "pauses", "for", span] => {
+                let until = self.boot() + seconds(span);
+                self.tell(Event::Paused(Pause { until, reason: "by uid 0: work".into() }));
+            }
+            ["operator", "resumes"] => self.tell(Event::Resumed { by: "uid 0".into() }),
+            ["operator", verb @ ("asks" | "forces"), ..] => {
+                let (unit, reason, by) = (UNIT.into(), "new binary".into(), "uid 0".into());
+                let request = Request { unit, reason, by, force: *verb == "forces" };
+                let refusal = self.warden.refusal(&request, self.now());
+                self.refused = refusal.iter().map(|held| held.hold.name()).collect();
+                self.tell(Event::Requested(request));
+            }
+            ["journal", "blind"] => self.journal = Err(Blind::Forbidden),
+            ["journal", "readable"] => self.journal = Ok(()),
+            ["journal", "gap"] => self.observed(Finding::JournalGap),
+            ["journal", "late"] => {
+                let at = self.boot() - Duration::from_secs(20);
+                let entry = LogLine { line: Line::Other, at, invocation: self.unit.invocation };
+                self.observed(Finding::Log(entry));
+            }
+            ["clock", "jumps", span] => self.wall_off += seconds(span),
+            ["host", "sleeps", span] => self.at += seconds(span),
+            ["transport", word] => {
+                self.setup.transport = match *word {
+                    "auto" => None,
+                    "quic" => Some(Transport::Quic),
+                    _ => Some(Transport::Http2),
+                };
+                self.observed(Finding::Setup(self.setup));
+            }
+            ["unit", "may", "start", "for", "ever"] => self.unit.start_limit = None,
+            ["unit", "may", "start", "for", span] => self.unit.start_limit = Some(seconds(span)),
+            ["start", "limit", n] => self.unit.start_rate = Some((n.parse().unwrap(), seconds("1h"))),
+            ["certificates", "refused"] => self.dates = true,
+            ["status", n] => self.status = Some(n.parse().unwrap()),
+            ["registrations", "refused", n] => self.counters.register_fail += n.parse::<u64>().unwrap(),
+            ["api", "deleted"] => self.api(TunnelSight { deleted: true, ..TunnelSight::default() }),
+            ["api", "live", n] => self.api(TunnelSight { live: n.parse().ok(), ..TunnelSight::default() }),
+            ["api", "rules"] => {
+                let since = self.boot() - Duration::from_secs(300);
+                self.api(TunnelSight { remote_rules_since: Some(since), ..TunnelSight::default() });
+            }
+            ["unit", "missing"] => self.unit.load = Load::NotFound,
+            ["unit", "broken"] => self.unit.load = Load::Broken,
+            ["unit", "frozen"] => self.unit.frozen = true,
+            ["unit", "restarting"] => self.down(Active::Activating, "auto-restart", "exit-code"),
+            ["unit", "exits", status] => {
+                self.unit.exit_status = status.parse().ok();
+                self.down(Active::Activating, "auto-restart", "exit-code");
+                self.log(Line::EndedByItself);
+            }
+            ["unit", "ends"] => {
+                self.down(Active::Inactive, "dead", "success");
+                self.log(Line::EndedByItself);
+            }
+            ["requests", word] => self.rising = *word == "rising",
+            ["restarts", word] => self.cures = *word == "cure",
+            ["systemd", word] => self.answers = *word == "answers",
+            ["unit", "failed"] => {
+                self.unit.active = Active::Failed;
+                self.unit.sub = "failed".into();
+                self.unit.result = "signal".into();
+                self.unit.main_pid = 0;
+                self.unit.since = self.boot();
+                self.log(Line::EndedByItself);
+            }
+            ["unit", "stopped"] => {
+                self.log(Line::StopJob);
+                self.unit.active = Active::Inactive;
+                self.unit.sub = "dead".into();
+                self.unit.main_pid = 0;
+                self.unit.since = self.boot();
+            }
+            ["unit", "restarted"] => self.new_life(),
+            ["job", "start"] => self.unit.job = Some(Job::Start),
+            ["job", "stop"] => self.unit.job = Some(Job::Stop),
+            ["unit", "starting"] => {
+                self.unit.active = Active::Activating;
+                self.unit.sub = "start".into();
+                self.unit.job = Some(Job::Start);
+                self.unit.since = self.boot();
+            }
+            ["job", "none"] => self.unit.job = None,
+            ["credentials", "gone"] => {
+                self.files.unusable = Some("/etc/cloudflared/x.json does not exist".into())
+            }
+            ["credentials", "newer"] => {
+                self.files = FilesSight { unusable: None, changed: Some(self.now().wall) };
+            }
+            ["log", "unauthorized"] => {
+                let text = "Unauthorized: Invalid tunnel secret".into();
+                self.log(Line::Refused { unauthorized: true, text });
+            }
+            ["log", "refused"] => {
+                self.log(Line::Refused { unauthorized: false, text: "server busy".into() });
+            }
+            ["log", "config-invalid"] => self.log(Line::ConfigInvalid("no last rule".into())),
+            ["log", "credentials-unusable"] => self.log(Line::CredentialsUnusable("no token".into())),
+            ["log", "clock-wrong"] => self.log(Line::ClockWrong("not yet valid".into())),
+            ["log", "no-ingress"] => self.log(Line::NoIngress),
+            ["log", "fell-back"] => self.log(Line::FellBack),
+            ["log", "registered", word] => {
+                let transport = if *word == "quic" { Transport::Quic } else { Transport::Http2 };
+                self.log(Line::Registered(Some(transport)));
+            }
+            ["log", "origin-down"] => self.log(Line::OriginDown),
+            ["log", "dial", "failed", to] => {
+                let to = Some(to.parse().unwrap());
+                self.log(Line::DialFailed { transport: Some(Transport::Http2), to });
+            }
+            ["log", "attempt"] => self.log(Line::Attempt),
+            ["private", "network"] => {
+                self.setup.private_network = Some(true);
+                self.observed(Finding::Setup(self.setup));
+            }
+            ["edge", "of", "its", "own"] => {
+                self.setup.other_edge = true;
+                self.observed(Finding::Setup(self.setup));
+            }
+            ["policy", "start_stopped"] => {
+                let policy = Policy { start_stopped: true, ..self.policy() };
+                self.tell(Event::Policy(Box::new(policy)));
+            }
+            ["policy", "rounds", n] => {
+                let policy = Policy { rounds: n.parse().unwrap(), ..self.policy() };
+                self.tell(Event::Policy(Box::new(policy)));
+            }
+            ["policy", "per_day", n] => {
+                let policy = Policy { per_day: n.parse().unwrap(), ..self.policy() };
+                self.tell(Event::Policy(Box::new(policy)));
+            }
+            ["mode", "observe"] => {
+                let policy = Policy { observe_only: true, ..self.policy() };
+                self.tell(Event::Policy(Box::new(policy)));
+            }
+            ["memory", "lost"] => {
+                let lost = Some("state.toml is broken".into());
+                self.warden = Warden::new(self.policy(), Memory { lost, ..Memory::default() });
+                self.appear();
+            }
+            ["warden", "crashes"] => {
+                // What was on disk is all that is left.
+                let memory = Memory { histories: self.warden.histories(), ..Memory::default() };
+                self.warden = Warden::new(self.policy(), memory);
+                self.appear();
+            }
+            other => panic!("no such thing in the world: {other:?}"),
+        }
+        self.look();
+    }
+}
+
+/// What a resolver says of the names.
+fn inside(word: &str) -> Result<Route, Blind> {
+    Ok(match word {
+        "edge" => Route::Edge,
+        "missing" => Route::Missing,
+        "grey" => Route::Grey("62da6c19-947b-4bf6-acad-100a73de4e0d.cfargotunnel.com".into()),
+        "elsewhere" => Route::Elsewhere(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1))),
+        "private" => Route::Elsewhere(IpAddr::V4(Ipv4Addr::new(10, 1, 2, 3))),
+        "silent" => return Err(Blind::TimedOut),
+        other => panic!("no route {other}"),
+    })
+}
