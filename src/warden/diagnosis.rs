@@ -4,7 +4,7 @@ use core::net::IpAddr;
 use std::time::Duration;
 
 use super::cause::Cause;
-use super::evidence::{Active, Answer, Control, Job, Load, NameTrack, Ready, Transport};
+use super::evidence::{Active, Answer, Control, Job, Load, Ready, Transport};
 use super::facts::Facts;
 use super::track::{FULL, Origin, PROPAGATION};
 pub use super::verdict::{Health, Verdict};
@@ -305,11 +305,15 @@ fn misrouted(f: &Facts<'_>) -> bool {
     }
     let failing: Vec<_> =
         f.conclusive().filter(|(_, _, sight)| sight.answer == Answer::TunnelError).collect();
-    // "Only some of them" means at the same time: a look at the others that is older proves nothing.
+    // "Only some of them" means at the same time: a look at the others that is older proves nothing. One that cannot be
+    // looked at for a moment is as it was last seen.
     let others_since = failing.iter().map(|(_, track, _)| track.since).min();
     let others_served = others_since.is_some_and(|since| {
-        let later = |track: &NameTrack| track.latest.as_ref().is_some_and(|(at, _)| since < *at);
-        f.names.iter().any(|(_, track, sight)| sight.answer == Answer::Served && later(track))
+        let later = |at: &Duration| since < *at && f.now.since(*at) <= f.policy.name_age;
+        let stands = |answer| matches!(answer, Answer::Served | Answer::Blind);
+        f.names
+            .iter()
+            .any(|(_, track, sight)| stands(sight.answer) && track.served.as_ref().is_some_and(later))
     });
     let twice = failing.iter().any(|(_, track, _)| 2 <= track.streak);
     if f.answering(Answer::DnsError) > 0 || (twice && others_served) {

@@ -161,11 +161,13 @@ pub struct Slot<T> {
     pub latest: Option<(Duration, Seen<T>)>,
     /// When it last could see.
     pub seen_at: Option<Duration>,
+    /// What it saw then, where a blind look came after.
+    overtaken: Option<T>,
 }
 
 impl<T> Default for Slot<T> {
     fn default() -> Self {
-        Self { latest: None, seen_at: None }
+        Self { latest: None, seen_at: None, overtaken: None }
     }
 }
 
@@ -174,14 +176,22 @@ impl<T> Slot<T> {
     pub fn put(&mut self, now: Now, seen: Seen<T>) {
         if seen.is_ok() {
             self.seen_at = Some(now.boot);
+            self.overtaken = None;
+        } else if let Some((_, Ok(sight))) = self.latest.take() {
+            self.overtaken = Some(sight);
         }
         self.latest = Some((now.boot, seen));
     }
 
-    /// The latest answer with its time, if it is a sight and not older than `max_age`.
-    pub fn fresh_at(&self, now: Now, max_age: Duration) -> Option<(Duration, &T)> {
-        let (at, _) = self.latest.as_ref()?;
-        Some((*at, self.fresh(now, max_age)?))
+    /// The last sight with its time, if not older than `max_age`. Blind looks since then say nothing against it: for what
+    /// is seen seldom, and speaks against an act.
+    pub fn standing(&self, now: Now, max_age: Duration) -> Option<(Duration, &T)> {
+        let at = self.seen_at.filter(|at| now.since(*at) <= max_age)?;
+        let sight = match &self.latest {
+            Some((_, Ok(sight))) => Some(sight),
+            Some((_, Err(_))) | None => self.overtaken.as_ref(),
+        };
+        Some((at, sight?))
     }
 
     /// The latest answer, if it is a sight and not older than `max_age`.

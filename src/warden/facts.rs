@@ -125,7 +125,7 @@ impl<'a> Facts<'a> {
             elsewhere: evidence
                 .elsewhere
                 .iter()
-                .filter_map(|(name, slot)| Some((name.as_str(), slot.fresh(now, ELSEWHERE_AGE)?)))
+                .filter_map(|(name, slot)| Some((name.as_str(), slot.standing(now, ELSEWHERE_AGE)?.1)))
                 .collect(),
             names_known: evidence.names.len(),
             control: host.control.fresh(now, policy.edge_age).copied(),
@@ -143,7 +143,7 @@ impl<'a> Facts<'a> {
             policy,
             latched,
             ours_at_work: false,
-            tunnel: evidence.tunnel.fresh_at(now, TUNNEL_AGE),
+            tunnel: evidence.tunnel.standing(now, TUNNEL_AGE),
             shaken: None,
         }
     }

@@ -121,6 +121,8 @@ pub struct NameTrack {
     pub streak: u32,
     /// Since when that answer stands.
     pub since: Duration,
+    /// When it was last served.
+    pub served: Option<Duration>,
     /// The last answer that was a sight.
     last: Option<Answer>,
     blind_since: Option<Duration>,
@@ -147,6 +149,9 @@ impl NameTrack {
                 self.streak = 1;
                 self.since = now.boot;
             }
+        }
+        if sight.answer == Answer::Served {
+            self.served = Some(now.boot);
         }
         self.latest = Some((now.boot, sight));
     }
