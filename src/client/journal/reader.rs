@@ -21,7 +21,7 @@ const CURSOR_LINES: usize = 1_000;
 const IDLE: Duration = Duration::from_secs(30);
 /// Pause before a journal that cannot be read is tried again.
 const RETRY: Duration = Duration::from_secs(10);
-/// The first lines of a running process, read at first start whatever else it wrote since.
+/// The first lines of a running process, read at our start whatever else it wrote since.
 const STARTUP_LINES: usize = 100;
 
 /// Why reading stops: nobody listens or commands any more, or there is nothing to be read.
@@ -43,10 +43,11 @@ pub(super) fn run(
     wake: &OwnedFd,
     tx: &mpsc::Sender<JournalEvent>,
 ) {
-    let mut place = Place { units: options.units, cursor: options.cursor, history: options.history };
+    let Options { units, cursor, history, directory } = options;
+    let mut place = Place { units, cursor, history, past_told: false };
     let mut told = None;
     loop {
-        let result = open(options.directory.as_deref()).and_then(|journal| {
+        let result = open(directory.as_deref()).and_then(|journal| {
             told = None;
             Reader { journal, place: &mut place, inbox, wake, tx, memory: Memory::default() }.live()
         });
@@ -94,6 +95,8 @@ struct Place {
     units: Vec<String>,
     cursor: Option<String>,
     history: usize,
+    /// Told once in our life; what a new handle would tell again is known.
+    past_told: bool,
 }
 
 fn open(directory: Option<&std::path::Path>) -> Result<Journal, Stop> {
@@ -157,12 +160,13 @@ impl Reader<'_> {
         let fd = self.journal.fd()?;
         self.send(JournalEvent::Sees)?;
         let mut skip = match self.place.cursor.clone() {
-            Some(cursor) => self.resume(cursor)?,
+            Some(cursor) => self.take_up(cursor)?,
             None => {
                 let units = self.place.units.clone();
                 self.begin(&units)?
             }
         };
+        self.place.past_told = true;
         self.drain(&mut skip)?;
         self.caught_up()?;
         let mut last_cursor = Instant::now();
@@ -199,6 +203,21 @@ impl Reader<'_> {
             self.send(JournalEvent::Cursor(cursor))?;
         }
         self.send(JournalEvent::CaughtUp)
+    }
+
+    /// Our start with a cursor of the one before us. What the running process said of itself lies before it, and only
+    /// that one heard it: its port, its transport, its last registration.
+    fn take_up(&mut self, cursor: String) -> Result<Option<String>, Stop> {
+        if !self.place.past_told
+            && let Some(realtime_us) = realtime_of(&cursor)
+        {
+            let end = End { cursor: cursor.clone(), realtime_us };
+            for unit in &self.place.units.clone() {
+                self.tell_past(unit, &end)?;
+            }
+            self.memory.forget_cut_lines();
+        }
+        self.resume(cursor)
     }
 
     /// Goes to a cursor. The entry under it was handled before: if it is the first to come it must be skipped.
@@ -297,7 +316,10 @@ impl Reader<'_> {
     fn tell_past(&mut self, unit: &str, end: &End) -> Result<(), Stop> {
         let mut batch = Batch::default();
         add_matches(&mut self.journal, std::slice::from_ref(&unit))?;
-        self.journal.seek_tail()?;
+        if self.journal.seek_cursor(end.cursor.as_str()).is_err() {
+            // Not a cursor: `resume` says so.
+            return Ok(());
+        }
         let mut invocation = None;
         let mut from = None;
         for _ in 0..self.place.history {
