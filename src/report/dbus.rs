@@ -3,27 +3,26 @@
 //! A client can do no harm: reads are answered from a picture that is at most [`FRESH`] old, orders are few at once, and the
 //! loop decides before it answers.
 
-use std::collections::{BTreeMap, HashMap};
+mod admission;
+mod picture;
+
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout};
-use zbus::fdo::DBusProxy;
-use zbus::message::{Flags, Header};
-use zbus::names::BusName;
+use zbus::message::Header;
 use zbus::object_server::{InterfaceRef, SignalEmitter};
-use zbus::{Connection, DBusError, Variant, connection, interface, proxy};
+use zbus::{Connection, DBusError, connection, interface};
 
+use self::admission::Admission;
+use self::picture::emit;
+pub use self::picture::{Picture, Signal};
 use super::ask::{Ask, Order, Refusal, ask};
 use super::diagnosis::Diagnosis;
-use super::metrics::name_of;
-use super::snapshot::{About, Status};
+use super::snapshot::Status;
 use crate::clock;
-use crate::warden::evidence::Ready;
-use crate::warden::machine::Warden;
-use crate::warden::note::{Happening, Note};
-use crate::warden::time::Now;
 
 /// The name on the bus.
 pub const NAME: &str = "org.tunnelwarden.Warden1";
@@ -31,79 +30,12 @@ pub const NAME: &str = "org.tunnelwarden.Warden1";
 pub const PATH: &str = "/org/tunnelwarden/Warden1";
 /// How old an answer to a read may be.
 const FRESH: Duration = Duration::from_millis(200);
-/// Orders under way at once, of everybody and of one user.
-const ORDERS: usize = 8;
-const ORDERS_OF_ONE: usize = 2;
-/// For polkit, which may ask a person.
-const POLKIT_LIMIT: Duration = Duration::from_secs(60);
 const BUS_LIMIT: Duration = Duration::from_secs(5);
 /// Pauses before a lost bus is tried again: the first, doubled up to the last. A bus that has just been restarted, or has
 /// not read our policy yet, is there in a moment.
 const SOON: Duration = Duration::from_millis(100);
 const AGAIN: Duration = Duration::from_secs(2);
 const REASON_LIMIT: usize = 200;
-
-/// What the properties show. Connections are 0 where they are not known.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Picture {
-    mode: String,
-    /// Name, verdict, cause, connections.
-    tunnels: Vec<(String, String, String, u32)>,
-    /// µs since 1970; 0 = not paused.
-    paused_until: u64,
-}
-
-impl Picture {
-    /// The picture of the moment.
-    pub fn of(warden: &Warden, about: &About, now: Now) -> Self {
-        let tunnels = warden.tunnels().map(|tunnel| {
-            let ready = tunnel.evidence.ready.latest.as_ref().and_then(|(_, seen)| seen.as_ref().ok());
-            let connections = match ready.map(|sight| sight.ready) {
-                Some(Ready::Connections(n)) => u32::from(n),
-                Some(Ready::Refused | Ready::Silent) | None => 0,
-            };
-            let cause = tunnel.verdict.cause.map_or("", |cause| cause.name());
-            let verdict = tunnel.verdict.health.name();
-            (name_of(about, &tunnel.unit).to_owned(), verdict.to_owned(), cause.to_owned(), connections)
-        });
-        // To the second: the two clocks drift, and a property must not change because of that.
-        let paused = warden.paused().map_or(0, |pause| now.wall_of(pause.until).as_secs() * 1_000_000);
-        Self {
-            mode: if warden.policy().observe_only { "observe" } else { "remedy" }.into(),
-            tunnels: tunnels.collect(),
-            paused_until: paused,
-        }
-    }
-}
-
-/// What goes out as a signal.
-#[derive(Clone, Debug)]
-pub struct Signal {
-    tunnel: String,
-    incident: String,
-    happening: Happening,
-}
-
-impl Signal {
-    /// What of a note others may want to react to.
-    pub fn of(note: &Note, tunnel: &str) -> Option<Self> {
-        match &note.happening {
-            Happening::IncidentOpened { .. }
-            | Happening::IncidentClosed { .. }
-            | Happening::RemedyOrdered { .. } => Some(Self {
-                tunnel: tunnel.to_owned(),
-                incident: note.incident.clone().unwrap_or_default(),
-                happening: note.happening.clone(),
-            }),
-            Happening::CauseChanged { .. }
-            | Happening::RemedyFinished { .. }
-            | Happening::RemedyHeld { .. }
-            | Happening::Escalated { .. }
-            | Happening::SenseBlind { .. }
-            | Happening::SenseSees { .. } => None,
-        }
-    }
-}
 
 /// Why a call was refused.
 #[derive(Debug, DBusError)]
@@ -126,8 +58,7 @@ struct Warden1 {
     asks: mpsc::Sender<Ask>,
     picture: watch::Receiver<Picture>,
     fresh: Mutex<Option<(Instant, Arc<Status>)>>,
-    orders: Arc<Semaphore>,
-    of_one: Arc<Mutex<BTreeMap<u32, usize>>>,
+    admission: Admission,
 }
 
 #[interface(name = "org.tunnelwarden.Warden1")]
@@ -258,13 +189,7 @@ impl Warden1 {
 
 impl Warden1 {
     fn new(asks: mpsc::Sender<Ask>, picture: watch::Receiver<Picture>) -> Self {
-        Self {
-            asks,
-            picture,
-            fresh: Mutex::default(),
-            orders: Arc::new(Semaphore::new(ORDERS)),
-            of_one: Arc::default(),
-        }
+        Self { asks, picture, fresh: Mutex::default(), admission: Admission::new() }
     }
 
     /// The whole status, at most [`FRESH`] old.
@@ -294,14 +219,8 @@ impl Warden1 {
         header: &Header<'_>,
         bus: &Connection,
     ) -> Result<String, Error> {
-        let busy = || Error::Busy("too many orders at once, try again".into());
-        let _slot = Arc::clone(&self.orders).try_acquire_owned().map_err(|_| busy())?;
-        let uid = uid_of(header, bus).await?;
-        let _own = OneOf::enter(&self.of_one, uid).ok_or_else(busy)?;
-        if uid != 0 {
-            authorized(action, header, bus).await?;
-        }
-        let (order, asks) = (order(format!("uid {uid}")), &self.asks);
+        let admitted = self.admission.admit(action, header, bus).await?;
+        let (order, asks) = (order(format!("uid {}", admitted.uid)), &self.asks);
         let answer = ask(asks, |reply| Ask::Order(order, reply)).await.ok_or_else(stuck)?;
         self.remember(None);
         answer.map_err(|refusal| match refusal {
@@ -309,36 +228,6 @@ impl Warden1 {
             Refusal::UnknownTunnel(tunnel) => unknown(&tunnel),
             Refusal::Invalid(why) => Error::InvalidArgument(why),
         })
-    }
-}
-
-/// One of a user's orders; leaves by itself.
-struct OneOf {
-    all: Arc<Mutex<BTreeMap<u32, usize>>>,
-    uid: u32,
-}
-
-impl OneOf {
-    fn enter(all: &Arc<Mutex<BTreeMap<u32, usize>>>, uid: u32) -> Option<Self> {
-        let mut counts = all.lock().ok()?;
-        let count = counts.entry(uid).or_default();
-        if ORDERS_OF_ONE <= *count {
-            return None;
-        }
-        *count += 1;
-        Some(Self { all: Arc::clone(all), uid })
-    }
-}
-
-impl Drop for OneOf {
-    fn drop(&mut self) {
-        let Ok(mut counts) = self.all.lock() else { return };
-        if let Some(count) = counts.get_mut(&self.uid) {
-            *count -= 1;
-            if *count == 0 {
-                counts.remove(&self.uid);
-            }
-        }
     }
 }
 
@@ -361,54 +250,6 @@ fn checked(reason: &str) -> Result<String, Error> {
         )));
     }
     Ok(reason.to_owned())
-}
-
-#[proxy(
-    interface = "org.freedesktop.PolicyKit1.Authority",
-    default_service = "org.freedesktop.PolicyKit1",
-    default_path = "/org/freedesktop/PolicyKit1/Authority"
-)]
-trait Authority {
-    fn check_authorization(
-        &self,
-        subject: &(&str, HashMap<&str, Variant<'_>>),
-        action: &str,
-        details: HashMap<&str, &str>,
-        flags: u32,
-        cancellation: &str,
-    ) -> zbus::Result<(bool, bool, HashMap<String, String>)>;
-}
-
-async fn uid_of(header: &Header<'_>, bus: &Connection) -> Result<u32, Error> {
-    let refused = || Error::NotAuthorized("the bus does not say who asks".into());
-    let sender = header.sender().ok_or_else(refused)?.clone();
-    let asking = async {
-        let credentials =
-            DBusProxy::new(bus).await?.get_connection_credentials(BusName::from(sender)).await?;
-        Ok::<_, zbus::fdo::Error>(credentials.unix_user_id())
-    };
-    match timeout(BUS_LIMIT, asking).await {
-        Ok(Ok(Some(uid))) => Ok(uid),
-        Ok(Ok(None) | Err(_)) | Err(_) => Err(refused()),
-    }
-}
-
-async fn authorized(action: &str, header: &Header<'_>, bus: &Connection) -> Result<(), Error> {
-    let refused = |why: &str| Error::NotAuthorized(format!("{why} (polkit action {action})"));
-    let sender = header.sender().ok_or_else(|| refused("the bus does not say who asks"))?.to_string();
-    let subject = ("system-bus-name", HashMap::from([("name", Variant::from(sender.as_str()))]));
-    // 1 = polkit may ask the person.
-    let flags = u32::from(header.primary().flags().contains(Flags::ALLOW_INTERACTIVE_AUTH));
-    let asking = async {
-        AuthorityProxy::new(bus).await?.check_authorization(&subject, action, HashMap::new(), flags, "").await
-    };
-    match timeout(POLKIT_LIMIT, asking).await {
-        Ok(Ok((true, _, _))) => Ok(()),
-        Ok(Ok((false, true, _))) => Err(refused("an administrator has to confirm this; try with sudo")),
-        Ok(Ok((false, false, _))) => Err(refused("polkit does not allow it")),
-        Ok(Err(error)) => Err(refused(&format!("polkit cannot be asked: {error}"))),
-        Err(_) => Err(refused("polkit did not answer in time")),
-    }
 }
 
 /// Serves for ever; a lost bus is tried again. `ready` hears when we are first on it.
@@ -484,27 +325,6 @@ async fn show(
                 None => return Ok(()),
             },
         }
-    }
-}
-
-async fn emit(emitter: &SignalEmitter<'_>, signal: &Signal) -> zbus::Result<()> {
-    let Signal { tunnel, incident, happening } = signal;
-    match happening {
-        Happening::IncidentOpened { cause, .. } => {
-            Warden1::incident_opened(emitter, tunnel, incident, cause.name()).await
-        }
-        Happening::IncidentClosed { closing, .. } => {
-            Warden1::incident_closed(emitter, tunnel, incident, closing.name()).await
-        }
-        Happening::RemedyOrdered { remedy, cause } => {
-            Warden1::remedy_ordered(emitter, tunnel, remedy.name(), cause.name()).await
-        }
-        Happening::CauseChanged { .. }
-        | Happening::RemedyFinished { .. }
-        | Happening::RemedyHeld { .. }
-        | Happening::Escalated { .. }
-        | Happening::SenseBlind { .. }
-        | Happening::SenseSees { .. } => Ok(()),
     }
 }
 

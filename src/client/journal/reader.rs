@@ -1,5 +1,7 @@
 //! The thread that owns the journal.
 
+mod history;
+
 use std::collections::BTreeMap;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::mpsc as std_mpsc;
@@ -10,6 +12,8 @@ use systemd::journal::{Journal, JournalWaitResult, OpenDirectoryOptions, OpenOpt
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use self::history::End;
+pub(super) use self::history::past;
 use super::entry::{Entry, Memory, Read, read};
 use super::{BATCH_ENTRIES, Blind, Command, JournalEvent, MESSAGE_LIMIT, Options, access};
 
@@ -21,8 +25,6 @@ const CURSOR_LINES: usize = 1_000;
 const IDLE: Duration = Duration::from_secs(30);
 /// Pause before a journal that cannot be read is tried again.
 const RETRY: Duration = Duration::from_secs(10);
-/// The first lines of a running process, read at our start whatever else it wrote since.
-const STARTUP_LINES: usize = 100;
 
 /// Why reading stops: nobody listens or commands any more, or there is nothing to be read.
 enum Stop {
@@ -62,31 +64,6 @@ pub(super) fn run(
         if take_commands(inbox, &mut place.units).is_err() {
             return;
         }
-    }
-}
-
-/// Reads what the journal holds about `unit` since `since` (Unix time), oldest first.
-pub(super) fn past(
-    unit: &str,
-    since: Duration,
-    directory: Option<&std::path::Path>,
-    mut each: impl FnMut(&Entry),
-) -> Result<(), Blind> {
-    let mut read_all = || -> Result<(), Stop> {
-        let mut journal = open(directory)?;
-        add_matches(&mut journal, &[unit])?;
-        journal.seek_realtime_usec(u64::try_from(since.as_micros()).unwrap_or(u64::MAX))?;
-        let mut memory = Memory::default();
-        while journal.next()? > 0 {
-            if let Read::Line(entry) = read(&mut journal, &mut memory)? {
-                each(&entry);
-            }
-        }
-        Ok(())
-    };
-    match read_all() {
-        Ok(()) | Err(Stop::Unheard) => Ok(()),
-        Err(Stop::Blind(blind)) => Err(blind),
     }
 }
 
@@ -205,21 +182,6 @@ impl Reader<'_> {
         self.send(JournalEvent::CaughtUp)
     }
 
-    /// Our start with a cursor of the one before us. What the running process said of itself lies before it, and only
-    /// that one heard it: its port, its transport, its last registration.
-    fn take_up(&mut self, cursor: String) -> Result<Option<String>, Stop> {
-        if !self.place.past_told
-            && let Some(realtime_us) = realtime_of(&cursor)
-        {
-            let end = End { cursor: cursor.clone(), realtime_us };
-            for unit in &self.place.units.clone() {
-                self.tell_past(unit, &end)?;
-            }
-            self.memory.forget_cut_lines();
-        }
-        self.resume(cursor)
-    }
-
     /// Goes to a cursor. The entry under it was handled before: if it is the first to come it must be skipped.
     fn resume(&mut self, cursor: String) -> Result<Option<String>, Stop> {
         self.match_units()?;
@@ -291,72 +253,6 @@ impl Reader<'_> {
         }
     }
 
-    /// First start: remembers the end, tells each unit's past up to it, and goes on from there.
-    fn begin(&mut self, units: &[String]) -> Result<Option<String>, Stop> {
-        self.match_units()?;
-        self.journal.seek_tail()?;
-        let end = match self.journal.previous()? {
-            // seek_tail + next would lose the first line that matches.
-            0 => None,
-            _ => Some(End { cursor: self.journal.cursor()?, realtime_us: self.journal.timestamp_usec()? }),
-        };
-        let Some(end) = end else {
-            self.journal.seek_head()?;
-            return Ok(None);
-        };
-        for unit in units {
-            self.tell_past(unit, &end)?;
-        }
-        self.memory.forget_cut_lines();
-        self.place.cursor = Some(end.cursor.clone());
-        self.resume(end.cursor)
-    }
-
-    /// The first lines of the unit's present process and its last `history` lines, up to `end`.
-    fn tell_past(&mut self, unit: &str, end: &End) -> Result<(), Stop> {
-        let mut batch = Batch::default();
-        add_matches(&mut self.journal, std::slice::from_ref(&unit))?;
-        if self.journal.seek_cursor(end.cursor.as_str()).is_err() {
-            // Not a cursor: `resume` says so.
-            return Ok(());
-        }
-        let mut invocation = None;
-        let mut from = None;
-        for _ in 0..self.place.history {
-            if self.journal.previous()? == 0 {
-                break;
-            }
-            from = Some(self.journal.timestamp_usec()?);
-            if invocation.is_none() {
-                invocation = field(&mut self.journal, "_SYSTEMD_INVOCATION_ID")?;
-            }
-        }
-        let Some(from_us) = from else { return Ok(()) };
-        let first = self.journal.cursor()?;
-        if let Some(invocation) = invocation.filter(|id| id.len() == 32) {
-            self.journal.match_flush()?.match_add("_SYSTEMD_INVOCATION_ID", invocation)?;
-            self.journal.seek_head()?;
-            for _ in 0..STARTUP_LINES {
-                if self.journal.next()? == 0
-                    || self.journal.timestamp_usec()? > from_us
-                    || self.journal.test_cursor(first.as_str())?
-                {
-                    break;
-                }
-                self.take_entry(&mut batch, true)?;
-            }
-        }
-        add_matches(&mut self.journal, std::slice::from_ref(&unit))?;
-        self.journal.seek_cursor(first.as_str())?;
-        while self.journal.next()? > 0 && self.journal.timestamp_usec()? <= end.realtime_us {
-            self.take_entry(&mut batch, true)?;
-            if self.journal.test_cursor(end.cursor.as_str())? {
-                break;
-            }
-        }
-        self.flush(&mut batch)
-    }
-
     /// New units are told their past, then all are followed from where we are.
     fn change_units(&mut self, units: Vec<String>, skip: &mut Option<String>) -> Result<(), Stop> {
         // Nothing of the old set may be left behind.
@@ -416,12 +312,6 @@ impl Reader<'_> {
     }
 }
 
-/// Where a past ends.
-struct End {
-    cursor: String,
-    realtime_us: u64,
-}
-
 /// Lines on their way.
 #[derive(Default)]
 struct Batch {
@@ -433,11 +323,6 @@ struct Batch {
 fn realtime_of(cursor: &str) -> Option<u64> {
     let fields: BTreeMap<&str, &str> = cursor.split(';').filter_map(|field| field.split_once('=')).collect();
     u64::from_str_radix(fields.get("t")?, 16).ok()
-}
-
-fn field(journal: &mut Journal, name: &str) -> Result<Option<String>, Stop> {
-    let value = journal.get_data(name)?.and_then(|field| field.value().map(<[u8]>::to_vec));
-    Ok(value.and_then(|value| String::from_utf8(value).ok()))
 }
 
 /// The unit's own lines, or PID 1 about it, or journald about it. Values of one field are alternatives. Each further

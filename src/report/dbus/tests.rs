@@ -1,7 +1,8 @@
 use std::os::unix::net::UnixStream;
 
 use super::*;
-use crate::warden::machine::Memory;
+use crate::report::snapshot::About;
+use crate::warden::machine::{Memory, Warden};
 use crate::warden::policy::Policy;
 
 /// Both ends of a connection without a bus between: nobody vouches for who calls.
@@ -76,17 +77,6 @@ async fn nobody_unknown_orders_anything() {
     assert!(stranger.to_string().contains("no tunnel is called"), "{stranger}");
     let nobody = call(&client, "Explain", &"cloudflared.service").await.unwrap_err();
     assert!(nobody.to_string().contains("no tunnel is called"), "{nobody}");
-}
-
-#[test]
-fn one_user_has_two_orders_at_once_and_they_come_back() {
-    let all = Arc::default();
-    let first = OneOf::enter(&all, 1000).unwrap();
-    let _second = OneOf::enter(&all, 1000).unwrap();
-    assert!(OneOf::enter(&all, 1000).is_none());
-    assert!(OneOf::enter(&all, 0).is_some(), "others are not kept out");
-    drop(first);
-    assert!(OneOf::enter(&all, 1000).is_some());
 }
 
 /// `systemd/org.tunnelwarden.Warden1.xml` is what the bus shows.

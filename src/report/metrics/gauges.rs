@@ -1,0 +1,133 @@
+//! What is set from the warden when it is read.
+
+use prometheus::{Encoder as _, TextEncoder};
+
+use super::{Metrics, name_of};
+use crate::report::snapshot::{About, elsewhere, route};
+use crate::warden::cause::Cause;
+use crate::warden::diagnosis::Health;
+use crate::warden::evidence::{Active, Answer, Exchange, Reach, Sense};
+use crate::warden::history::{DAY, HOUR};
+use crate::warden::machine::Warden;
+use crate::warden::rails::Hold;
+use crate::warden::route::WORDS;
+use crate::warden::time::Now;
+use crate::warden::tunnel::Tunnel;
+
+impl Metrics {
+    /// Sets the gauges from the warden and writes everything in Prometheus' text form 0.0.4.
+    pub fn scrape(&self, warden: &Warden, about: &About, now: Now) -> String {
+        let policy = warden.policy();
+        self.mode.with_label_values(&["remedy"]).set(i64::from(!policy.observe_only));
+        self.mode.with_label_values(&["observe"]).set(i64::from(policy.observe_only));
+        self.powerless.set(i64::from(!policy.powerless.is_empty()));
+        self.memory_lost.set(i64::from(warden.memory_lost().is_some()));
+        self.cycles.inc_by(warden.cycles().saturating_sub(self.cycles.get()));
+        self.edge_reachable.reset();
+        // What was not reached in the last look has no time, and names go.
+        for vec in [&self.probe_duration, &self.probe_http] {
+            vec.reset();
+        }
+        self.observer_up.reset();
+        if let Some((_, Ok(edge))) = &warden.host().edge.latest {
+            for link in &edge.links {
+                let reachable = i64::from(link.reach == Reach::Reachable);
+                self.edge_reachable
+                    .with_label_values(&[link.region.as_str(), link.transport.word()])
+                    .set(reachable);
+            }
+        }
+        for tunnel in warden.tunnels() {
+            self.tunnel(warden, tunnel, name_of(about, &tunnel.unit), now);
+        }
+        let mut text = Vec::new();
+        match TextEncoder::new().encode(&self.registry.gather(), &mut text) {
+            Ok(()) => String::from_utf8_lossy(&text).into_owned(),
+            Err(error) => format!("# {error}\n"),
+        }
+    }
+
+    fn tunnel(&self, warden: &Warden, tunnel: &Tunnel, name: &str, now: Now) {
+        let policy = warden.policy();
+        for health in Health::ALL {
+            let is = tunnel.verdict.health == health;
+            self.verdict.with_label_values(&[name, health.label()]).set(i64::from(is));
+        }
+        for cause in Cause::all() {
+            let is = tunnel.verdict.cause == Some(cause);
+            self.cause.with_label_values(&[name, cause.label()]).set(i64::from(is));
+        }
+        let open = tunnel.history.incident.as_ref().is_some_and(|incident| incident.open());
+        self.incident_open.with_label_values(&[name]).set(i64::from(open));
+        for hold in Hold::ALL {
+            let is = tunnel.holds.iter().any(|held| held.hold == hold);
+            self.hold.with_label_values(&[name, hold.label()]).set(i64::from(is));
+        }
+        let until = tunnel.holds.iter().filter_map(|held| held.until).max();
+        let until = until.map_or(0.0, |until| now.wall_of(until).as_secs_f64());
+        self.hold_until.with_label_values(&[name]).set(until);
+        let left = |limit: u32, window| i64::from(limit.saturating_sub(tunnel.history.spent(now, window)));
+        self.budget.with_label_values(&[name, "hour"]).set(left(policy.per_hour, HOUR));
+        self.budget.with_label_values(&[name, "day"]).set(left(policy.per_day, DAY));
+        for (hostname, track) in &tunnel.evidence.names {
+            self.exchange(
+                &[name, hostname.as_str()],
+                track.latest.as_ref().map(|(_, sight)| &sight.exchange),
+            );
+            let answer = track.latest.as_ref().map_or(Answer::Blind, |(_, sight)| sight.answer);
+            if let Some(word) = elsewhere(tunnel, hostname) {
+                let up = i64::from(word == "served");
+                self.observer_up.with_label_values(&[name, hostname.as_str()]).set(up);
+            }
+            for word in WORDS {
+                let is = i64::from(route(tunnel, hostname) == Some(word));
+                self.name_route.with_label_values(&[name, hostname.as_str(), word]).set(is);
+            }
+            let up = i64::from(answer == Answer::Served);
+            self.name_up.with_label_values(&[name, hostname.as_str()]).set(up);
+            for kind in Answer::ALL {
+                self.name_answer
+                    .with_label_values(&[name, hostname.as_str(), kind.word()])
+                    .set(i64::from(kind == answer));
+            }
+        }
+        let connections = tunnel.connections().map_or(-1, i64::from);
+        self.connections.with_label_values(&[name]).set(connections);
+        let unit = tunnel.evidence.unit.latest.as_ref().and_then(|(_, seen)| seen.as_ref().ok());
+        let active = unit.is_some_and(|unit| unit.active == Active::Active);
+        self.unit_active.with_label_values(&[name]).set(i64::from(active));
+        let host = warden.host();
+        let of_host = [
+            (Sense::Control, host.control.blind(), host.control.seen_at),
+            (Sense::Edge, host.edge.blind(), host.edge.seen_at),
+            (Sense::Host, host.host.blind(), host.host.seen_at),
+        ];
+        let of_tunnel = tunnel.blindness().map(|(sense, blind)| (sense, blind, tunnel.seen_at(sense)));
+        // Without credentials there is no such sense, and nobody to be alarmed.
+        let there = |sense| sense != Sense::Tunnel || tunnel.reads_records();
+        for (sense, blind, seen) in of_tunnel.into_iter().chain(of_host).filter(|(sense, ..)| there(*sense)) {
+            let labels = [name, sense.word()];
+            self.sense_blind.with_label_values(&labels).set(i64::from(blind.is_some()));
+            let seen = seen.map_or(0.0, |at| now.wall_of(at).as_secs_f64());
+            self.sense_seen.with_label_values(&labels).set(seen);
+        }
+    }
+
+    fn exchange(&self, labels: &[&str; 2], exchange: Option<&Exchange>) {
+        let Some(exchange) = exchange else { return };
+        let Exchange { dns, tcp, tls, first_byte, http, certificate_expiry } = exchange;
+        for (phase, took) in [("dns", dns), ("tcp", tcp), ("tls", tls), ("first_byte", first_byte)] {
+            if let Some(took) = took {
+                let labels = [labels[0], labels[1], phase];
+                self.probe_duration.with_label_values(&labels).set(took.as_secs_f64());
+            }
+        }
+        let version = http.as_ref().and_then(|http| http.strip_prefix("HTTP/")?.parse().ok());
+        if let Some(version) = version {
+            self.probe_http.with_label_values(labels).set(version);
+        }
+        if let Some(ends) = certificate_expiry {
+            self.certificate_expiry.with_label_values(labels).set(*ends as f64);
+        }
+    }
+}
