@@ -36,21 +36,23 @@ pub fn play(parts: &Parts, once: bool) -> Result<bool> {
                 back = Some(began.elapsed());
             }
         }
-        let tunnel = lab.status()?["tunnels"][0].clone();
-        let now = tunnel["cause"].as_str().unwrap_or("no cause yet").to_owned();
-        if now != cause {
-            cause = now;
-            say(
-                &at(began),
-                &format!("tunnelwarden concludes {cause}: {}", tunnel["explanation"].as_str().unwrap_or("")),
-            );
-        }
         if !ordered && let Some(event) = lab.events(ORDERED)?.first() {
             ordered = true;
             say(
                 &at(began),
                 &format!("tunnelwarden orders {}", event["TUNNELWARDEN_REMEDY"].as_str().unwrap_or("")),
             );
+        }
+        let tunnel = lab.status()?["tunnels"][0].clone();
+        let now = tunnel["cause"].as_str().unwrap_or("").to_owned();
+        if now != cause {
+            cause = now;
+            let why = tunnel["explanation"].as_str().unwrap_or("");
+            let what = match cause.as_str() {
+                "" => format!("tunnelwarden has no cause yet: {why}"),
+                cause => format!("tunnelwarden concludes {cause}: {why}"),
+            };
+            say(&at(began), &what);
         }
         if let Some(event) = lab.events(FINISHED)?.first() {
             say(
@@ -80,8 +82,22 @@ pub fn play(parts: &Parts, once: bool) -> Result<bool> {
     Ok(cured)
 }
 
+/// Columns of a terminal.
+const WIDTH: usize = 100;
+
+/// One line of the story, broken at words and set in under its beginning.
 fn say(when: &str, what: &str) {
-    println!("{when}  {what}");
+    let mut line = format!("{when} ");
+    let indent = line.chars().count();
+    for word in what.split_whitespace() {
+        if WIDTH < line.chars().count() + 1 + word.chars().count() {
+            println!("{line}");
+            line = " ".repeat(indent);
+        }
+        line.push(' ');
+        line.push_str(word);
+    }
+    println!("{line}");
 }
 
 /// Sleeps until SIGINT or SIGTERM; the lab is taken down by its owner afterwards.
