@@ -6,35 +6,51 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use reqwest::header::HeaderName;
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 
 use super::credentials;
 use crate::client::http::{Expected, Known, PublicClient, PublicTarget};
 use crate::config::{Credential, NameProbe, Probe, Resolve};
-use crate::sense::polling::{Pace, Periods, poll};
+use crate::sense::polling::{Lanes, Pace, Periods, Turn, poll_in_turn};
 use crate::sense::public;
 use crate::warden::evidence::{Answer, Finding};
 use crate::warden::machine::Event;
+
+/// In a hurry, looks at the names of one tunnel are so far apart at least: fifty a second.
+const APART: Duration = Duration::from_millis(20);
+/// So far where they see nothing.
+const APART_BLIND: Duration = Duration::from_millis(60);
+/// First looks are spread over this time at least.
+const FIRST: Duration = Duration::from_secs(1);
+/// Of many names, about so many stand for all of them in a last look.
+const LAST_LOOKS: usize = 24;
 
 /// Looks at the names it is told to.
 pub(super) struct NameProbes {
     pub(super) unit: String,
     pub(super) events: mpsc::Sender<Event>,
     pub(super) client: PublicClient,
-    /// Bounds the looks that run at once.
-    pub(super) slots: Arc<Semaphore>,
+    /// Bound the looks that run at once.
+    pub(super) lanes: Arc<Lanes>,
     pub(super) pace: watch::Receiver<Pace>,
     pub(super) settings: Probe,
     /// How configured names are asked.
     pub(super) refined: Vec<NameProbe>,
     /// Probes of this tunnel, for the last look to wait for.
     pub(super) count: Arc<AtomicUsize>,
-    pub(super) running: BTreeMap<String, AbortHandle>,
+    pub(super) running: BTreeMap<String, Running>,
     /// The names, for whoever else looks at them.
     pub(super) listed: watch::Sender<Vec<String>>,
     /// Those that the edge cannot lead to a tunnel.
     pub(super) ailing: watch::Sender<BTreeSet<String>>,
+}
+
+/// The probe of one name.
+pub(super) struct Running {
+    task: AbortHandle,
+    /// The last look waits for it.
+    counted: bool,
 }
 
 impl NameProbes {
@@ -48,14 +64,15 @@ impl NameProbes {
             others
         });
         self.ailing.send_modify(|ailing| ailing.retain(|name| names.contains(name)));
-        self.running.retain(|name, task| {
+        self.running.retain(|name, running| {
             let stays = names.contains(name);
             if !stays {
-                task.abort();
-                self.count.fetch_sub(1, Ordering::Relaxed);
+                running.task.abort();
+                self.count.fetch_sub(usize::from(running.counted), Ordering::Relaxed);
             }
             stays
         });
+        let spread = Spread::of(names.len(), &self.settings);
         for (place, name) in names.iter().enumerate() {
             if self.running.contains_key(name) {
                 continue;
@@ -64,10 +81,11 @@ impl NameProbes {
                 tracing::warn!(unit_name = %self.unit, "{name:?} is no name to ask");
                 continue;
             };
-            // First looks are spread over a second, later ones by their jitter.
-            let delay = Duration::from_millis(1000 * place as u64 / names.len() as u64);
-            self.running.insert(name.clone(), self.start(name.clone(), target, access, delay));
-            self.count.fetch_add(1, Ordering::Relaxed);
+            let (periods, turn) = spread.turn(place, &self.lanes);
+            let counted = turn.last_looks;
+            let task = self.start(name.clone(), target, access, periods, turn);
+            self.running.insert(name.clone(), Running { task, counted });
+            self.count.fetch_add(usize::from(counted), Ordering::Relaxed);
         }
     }
 
@@ -76,11 +94,10 @@ impl NameProbes {
         hostname: String,
         mut target: PublicTarget,
         access: Option<Credential>,
-        delay: Duration,
+        periods: Periods,
+        turn: Turn,
     ) -> AbortHandle {
-        let Probe { period, period_down, timeout, .. } = self.settings;
-        let periods = Periods { calm: period, hurried: period_down, limit: timeout, delay };
-        let (client, slots) = (self.client.clone(), Arc::clone(&self.slots));
+        let (client, timeout) = (self.client.clone(), periods.limit);
         let send = || {
             let (events, unit, hostname) = (self.events.clone(), self.unit.clone(), hostname.clone());
             async move |sight| {
@@ -92,16 +109,18 @@ impl NameProbes {
         let (tell, blind) = (send(), send());
         let mut known = Known::default();
         let (ailing, name) = (self.ailing.clone(), hostname.clone());
-        let probe = poll(
+        let probe = poll_in_turn(
             periods,
+            turn,
             self.pace.clone(),
             async move |limit| {
-                let Ok(_slot) = slots.acquire().await else { return };
                 // Read anew for a name that is not let in, so that a token that was changed counts from the next look.
                 if target.access.is_none() {
                     target.access = access.as_ref().and_then(token);
                 }
-                let sight = public::look(&client, &target, &mut known, limit).await;
+                // On the heap, so that a name that waits for its turn costs little.
+                let sight = Box::pin(public::look(&client, &target, &mut known, limit)).await;
+                let saw = sight.answer != Answer::Blind;
                 let ails = matches!(sight.answer, Answer::TunnelError | Answer::DnsError);
                 ailing.send_if_modified(|ailing| match ails {
                     true => ailing.insert(name.clone()),
@@ -111,6 +130,7 @@ impl NameProbes {
                     target.access = None;
                 }
                 tell(sight).await;
+                saw
             },
             async move || blind(public::too_long(timeout)).await,
         );
@@ -135,6 +155,44 @@ impl NameProbes {
     }
 }
 
+/// How the looks at the names of one tunnel spread over time.
+struct Spread {
+    names: u32,
+    periods: Periods,
+    blind: Duration,
+}
+
+impl Spread {
+    /// Many names are never looked at more often than is good for the host, whatever is wrong; few as their settings say.
+    fn of(names: usize, settings: &Probe) -> Self {
+        let Probe { period, period_down, timeout, .. } = *settings;
+        let names = u32::try_from(names.max(1)).unwrap_or(u32::MAX);
+        let slowest = period.max(period_down);
+        let hurried = period_down.max(APART.saturating_mul(names)).min(slowest);
+        let blind = hurried.max(APART_BLIND.saturating_mul(names)).min(slowest);
+        Self {
+            names,
+            periods: Periods { calm: period, hurried, limit: timeout, delay: Duration::ZERO },
+            blind,
+        }
+    }
+
+    /// Of the name at this place of the list.
+    fn turn(&self, place: usize, lanes: &Arc<Lanes>) -> (Periods, Turn) {
+        let number = u32::try_from(place).unwrap_or(u32::MAX);
+        let delay = (FIRST / self.names).max(APART) * number;
+        let sample = (self.names as usize).div_ceil(LAST_LOOKS);
+        let turn = Turn {
+            lanes: Arc::clone(lanes),
+            hurried: APART * number,
+            calm: self.periods.calm.mul_f64(f64::from(number) / f64::from(self.names)),
+            blind: self.blind,
+            last_looks: place % sample == 0,
+        };
+        (Periods { delay, ..self.periods }, turn)
+    }
+}
+
 /// What the origin's own answer to this probe is known by.
 pub(crate) fn expected(probe: &NameProbe) -> Expected {
     // Its name was checked when it was read.
@@ -149,4 +207,40 @@ fn token(credential: &Credential) -> Option<crate::client::http::ServiceToken> {
     credentials::access(credential, super::environment)
         .inspect_err(|why| tracing::debug!("an Access service token cannot be used: {why}"))
         .ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings() -> Probe {
+        let second = Duration::from_secs(1);
+        Probe {
+            period: second * 60,
+            period_down: second * 5,
+            timeout: second * 5,
+            control: Vec::new(),
+            resolve: Resolve::System,
+            edge_addresses: Vec::new(),
+            observers: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn few_names_are_asked_as_they_are_set_and_many_at_a_bounded_rate() {
+        let lanes = Arc::new(Lanes::new(1, 1));
+        let few = Spread::of(5, &settings());
+        assert_eq!((few.periods.hurried, few.blind), (Duration::from_secs(5), Duration::from_secs(5)));
+        assert!((0..5).all(|place| few.turn(place, &lanes).1.last_looks));
+        assert!(few.turn(4, &lanes).1.hurried < Duration::from_millis(100));
+        let many = Spread::of(1000, &settings());
+        assert_eq!((many.periods.hurried, many.blind), (Duration::from_secs(20), Duration::from_secs(60)));
+        let sample = (0..1000).filter(|place| many.turn(*place, &lanes).1.last_looks).count();
+        assert!((16..=24).contains(&sample), "{sample}");
+        let (periods, turn) = many.turn(500, &lanes);
+        assert_eq!((periods.delay, turn.calm), (Duration::from_secs(10), Duration::from_secs(30)));
+        // Never slower than in calm.
+        let quick = Probe { period: Duration::from_secs(10), ..settings() };
+        assert_eq!(Spread::of(1000, &quick).blind, Duration::from_secs(10));
+    }
 }

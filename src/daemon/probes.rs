@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::discover::Found;
@@ -30,14 +30,15 @@ use crate::report::metrics::Metrics;
 use crate::sense::dns::{Routes, Zones};
 use crate::sense::host::HostSense;
 use crate::sense::journal::{Count, Listeners, Told, listen};
-use crate::sense::polling::{Pace, Periods, poll};
+use crate::sense::polling::{Lanes, Pace, Periods, poll};
 use crate::sense::tunnel::Mine;
 use crate::sense::{edge, effective, files, public, ready, unit};
 use crate::warden::evidence::{Blind, Finding, HostFinding, Ready, ReadySight};
 use crate::warden::machine::Event;
 
-/// Looks at public names that run at once.
+/// Looks at public names that run at once, and those that only wait for an answer besides.
 const LOOKS_AT_ONCE: usize = 16;
+const LOOKS_WAITING: usize = 64;
 const HOST_PROBES: usize = 3;
 /// In calm, the unit is read this often besides systemd's signals.
 const UNIT_REREAD: Duration = Duration::from_secs(60);
@@ -64,7 +65,7 @@ pub(super) struct Senses {
     /// Where names that lead to Cloudflare resolve to.
     ranges: Arc<watch::Sender<AddressRanges>>,
     dialer: Arc<EdgeDialer>,
-    slots: Arc<Semaphore>,
+    lanes: Arc<Lanes>,
     signals: mpsc::Sender<Signal>,
     archive: Option<Archive>,
 }
@@ -120,7 +121,7 @@ impl Senses {
             dns,
             ranges: Arc::new(watch::Sender::new(ranges)),
             dialer: Arc::new(dialer),
-            slots: Arc::new(Semaphore::new(LOOKS_AT_ONCE)),
+            lanes: Arc::new(Lanes::new(LOOKS_AT_ONCE, LOOKS_WAITING)),
             signals,
             archive: archive.transpose()?,
         })
@@ -331,7 +332,7 @@ impl Senses {
             unit: found.unit.clone(),
             events: self.events.clone(),
             client: self.visitor.clone(),
-            slots: Arc::clone(&self.slots),
+            lanes: Arc::clone(&self.lanes),
             pace: rx,
             settings: probe.clone(),
             refined: found.probes.clone(),
