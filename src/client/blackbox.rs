@@ -3,12 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::header::HeaderValue;
-use reqwest::redirect::Policy;
-use reqwest::{Client, Url};
-use tokio::time::timeout;
+use reqwest::Url;
 
-use super::dns::{Dns, Names};
+use super::dns::Dns;
+use super::fetch::{Fetch, FetchError};
 use super::tls::Tls;
 
 /// Largest answer, in bytes; a usual one has four thousand.
@@ -26,12 +24,8 @@ pub struct Probed {
 /// Why a prober told nothing. Names no address.
 #[derive(Debug, thiserror::Error)]
 pub enum BlackboxError {
-    #[error("cannot set up HTTP")]
-    Setup(#[source] reqwest::Error),
-    #[error("the prober did not answer in time")]
-    TimedOut,
-    #[error("the prober cannot be reached")]
-    Unreachable(#[source] reqwest::Error),
+    #[error("the prober cannot be asked")]
+    Missed(#[from] FetchError),
     /// No 200: a module that is not known, say.
     #[error("the prober answered with status {0}")]
     Refused(u16),
@@ -39,35 +33,24 @@ pub enum BlackboxError {
     Garbled,
 }
 
-/// Asks probers. Uses no proxy and follows no redirect.
+/// Asks probers.
 #[derive(Clone, Debug)]
 pub struct Blackbox {
-    http: Client,
+    fetch: Fetch,
 }
 
 impl Blackbox {
     /// `user_agent` names us honestly: `tunnelwarden/1.2.3`.
     ///
     /// # Errors
-    /// [`BlackboxError::Setup`].
+    /// [`FetchError::Setup`].
     pub fn new(
         tls: &Tls,
         dns: Arc<Dns>,
         user_agent: &'static str,
         limit: Duration,
-    ) -> Result<Self, BlackboxError> {
-        let http = Client::builder()
-            .tls_backend_preconfigured(tls.web())
-            .no_proxy()
-            .redirect(Policy::none())
-            .referer(false)
-            .retry(reqwest::retry::never())
-            .pool_max_idle_per_host(0)
-            .user_agent(HeaderValue::from_static(user_agent))
-            .dns_resolver(Arc::new(Names { dns, limit: limit / 2 }))
-            .build()
-            .map_err(BlackboxError::Setup)?;
-        Ok(Self { http })
+    ) -> Result<Self, FetchError> {
+        Ok(Self { fetch: Fetch::new(tls, dns, user_agent, limit)? })
     }
 
     /// Has `target` probed by the prober at `prober`.
@@ -77,23 +60,10 @@ impl Blackbox {
     pub async fn probe(&self, prober: &Url, target: &str, limit: Duration) -> Result<Probed, BlackboxError> {
         let mut url = prober.clone();
         url.query_pairs_mut().append_pair("target", target);
-        timeout(limit, self.ask(url)).await.unwrap_or(Err(BlackboxError::TimedOut))
-    }
-
-    async fn ask(&self, url: Url) -> Result<Probed, BlackboxError> {
-        let unreachable = |error: reqwest::Error| BlackboxError::Unreachable(error.without_url());
-        let mut response = self.http.get(url).send().await.map_err(unreachable)?;
-        if response.status().as_u16() != 200 {
-            return Err(BlackboxError::Refused(response.status().as_u16()));
+        match self.fetch.get(url, limit, BODY_LIMIT).await? {
+            (200, body) => read(&String::from_utf8_lossy(&body)).ok_or(BlackboxError::Garbled),
+            (status, _) => Err(BlackboxError::Refused(status)),
         }
-        let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(unreachable)? {
-            if BODY_LIMIT < body.len() + chunk.len() {
-                return Err(BlackboxError::Garbled);
-            }
-            body.extend_from_slice(&chunk);
-        }
-        read(&String::from_utf8_lossy(&body)).ok_or(BlackboxError::Garbled)
     }
 }
 
@@ -111,10 +81,8 @@ fn read(text: &str) -> Option<Probed> {
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::TcpListener;
-
     use super::*;
+    use crate::client::fetch::testing::server;
     use crate::client::tls::testing::Authority;
 
     const LIMIT: Duration = Duration::from_secs(5);
@@ -132,23 +100,9 @@ mod tests {
         }
     }
 
-    async fn prober(answer: &'static str) -> (Url, tokio::sync::mpsc::UnboundedReceiver<String>) {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}/probe?module=http_2xx", listener.local_addr().unwrap());
-        let (heard, requests) = tokio::sync::mpsc::unbounded_channel();
-        tokio::spawn(async move {
-            while let Ok((mut stream, _)) = listener.accept().await {
-                let mut request = vec![0; 4096];
-                let n = stream.read(&mut request).await.unwrap_or(0);
-                heard.send(String::from_utf8_lossy(&request[..n]).into_owned()).ok();
-                if answer.is_empty() {
-                    std::future::pending::<()>().await;
-                }
-                stream.write_all(answer.as_bytes()).await.ok();
-                stream.shutdown().await.ok();
-            }
-        });
-        (Url::parse(&url).unwrap(), requests)
+    async fn prober(answer: &str) -> (Url, tokio::sync::mpsc::UnboundedReceiver<String>) {
+        let (url, requests) = server(answer.as_bytes().to_vec()).await;
+        (url.join("/probe?module=http_2xx").unwrap(), requests)
     }
 
     #[tokio::test]
@@ -167,9 +121,9 @@ mod tests {
         assert!(matches!(refused, Err(BlackboxError::Refused(400))), "{refused:?}");
         let (url, _requests) = prober("").await;
         let late = blackbox.probe(&url, "https://app.test/", Duration::from_millis(200)).await;
-        assert!(matches!(late, Err(BlackboxError::TimedOut)), "{late:?}");
+        assert!(matches!(late, Err(BlackboxError::Missed(FetchError::TimedOut))), "{late:?}");
         let closed = Url::parse("http://127.0.0.1:1/probe").unwrap();
         let gone = blackbox.probe(&closed, "https://app.test/", LIMIT).await;
-        assert!(matches!(gone, Err(BlackboxError::Unreachable(_))), "{gone:?}");
+        assert!(matches!(gone, Err(BlackboxError::Missed(FetchError::Unreachable(_)))), "{gone:?}");
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use reqwest::Url;
 
 use crate::client::blackbox::{Blackbox, BlackboxError, Probed};
+use crate::client::fetch::FetchError;
 use crate::warden::evidence::{Blind, Elsewhere, Seen};
 
 /// Asks one after the other until one is served; who is served knows more than who is not.
@@ -32,9 +33,17 @@ pub async fn look(client: &Blackbox, observers: &[Url], target: &str, limit: Dur
 
 fn blind(error: &BlackboxError) -> Blind {
     match error {
-        BlackboxError::TimedOut => Blind::TimedOut,
-        BlackboxError::Setup(_) | BlackboxError::Unreachable(_) => Blind::Unreachable,
+        BlackboxError::Missed(missed) => unfetched(missed),
         BlackboxError::Refused(_) => Blind::Forbidden,
         BlackboxError::Garbled => Blind::Garbled,
+    }
+}
+
+/// Why a page elsewhere was not got.
+pub(super) fn unfetched(missed: &FetchError) -> Blind {
+    match missed {
+        FetchError::TimedOut => Blind::TimedOut,
+        FetchError::Setup(_) | FetchError::Unreachable(_) => Blind::Unreachable,
+        FetchError::TooLarge(_) => Blind::Garbled,
     }
 }
