@@ -7,6 +7,7 @@ use http_body_util::BodyExt;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::{
+    io::{copy_bidirectional, duplex, join},
     net::{TcpStream, lookup_host},
     time::timeout,
 };
@@ -17,7 +18,9 @@ use super::{
     settings::Protocol,
     state::State,
 };
-use crate::wire::{Body, headers::hop_by_hop, whole};
+use crate::wire::{
+    Body, CHUNK, UPGRADE, WEBSOCKET, flowing, headers::hop_by_hop, is_websocket, read_body, whole,
+};
 
 const CONNECT_WAIT: Duration = Duration::from_secs(30);
 const ORIGIN_WAIT: Duration = Duration::from_secs(60);
@@ -84,8 +87,16 @@ async fn fetch(origin: &str, request: Request<Body>) -> Result<Response<Body>, S
     let stream = connect(origin).await?;
     let (mut sender, connection) =
         http1::handshake(TokioIo::new(stream)).await.map_err(|error| error.to_string())?;
-    tokio::spawn(connection);
-    let (mut head, body) = request.into_parts();
+    tokio::spawn(connection.with_upgrades());
+    let (mut head, mut body) = request.into_parts();
+    // What a WebSocket's visitor says is for later.
+    let visitor = is_websocket(&head.headers).then(|| std::mem::replace(&mut body, whole(Vec::new())));
+    head.headers.remove(UPGRADE);
+    if visitor.is_some() {
+        head.headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+        head.headers.insert(header::UPGRADE, HeaderValue::from_static(WEBSOCKET));
+        head.headers.insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+    }
     let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
     head.uri = path.parse().map_err(|_| "bad path".to_owned())?;
     head.version = http::Version::HTTP_11;
@@ -95,6 +106,16 @@ async fn fetch(origin: &str, request: Request<Body>) -> Result<Response<Body>, S
     let hops: Vec<_> = response.headers().keys().filter(|name| hop_by_hop(name)).cloned().collect();
     for name in hops {
         response.headers_mut().remove(name);
+    }
+    if let (StatusCode::SWITCHING_PROTOCOLS, Some(visitor)) = (response.status(), visitor) {
+        let switching = hyper::upgrade::on(&mut response);
+        let (ours, sent) = duplex(CHUNK);
+        tokio::spawn(async move {
+            let Ok(origin) = switching.await else { return };
+            // However it ends, dropping both sides tells them.
+            let _ = copy_bidirectional(&mut TokioIo::new(origin), &mut join(read_body(visitor), ours)).await;
+        });
+        return Ok(response.map(|_| flowing(sent)));
     }
     Ok(response.map(|body| body.map_err(Into::into).boxed_unsync()))
 }

@@ -2,13 +2,10 @@
 
 use std::{convert::Infallible, io, sync::Arc, time::Duration};
 
-use futures_util::TryStreamExt;
 use http::{HeaderValue, Request, Response, StatusCode, header};
-use http_body::Frame;
-use http_body_util::{BodyDataStream, BodyExt, Limited, StreamBody};
+use http_body_util::{BodyExt, Limited};
 use hyper::{body::Incoming, service::Service};
 use tokio::{sync::mpsc, task::spawn_local, time::timeout};
-use tokio_util::io::{ReaderStream, StreamReader};
 
 use super::{
     proxy::{self, Reply, Via},
@@ -17,9 +14,11 @@ use super::{
     tunnel::configure,
 };
 use crate::wire::{
-    Body, CONTROL_STREAM, Reader, UPDATE_CONFIGURATION, UPGRADE, Writer,
+    Body, CHUNK, CONTROL_STREAM, Reader, UPDATE_CONFIGURATION, UPGRADE, Writer,
     configuration::{self, Push},
+    flowing,
     headers::{META, META_CLOUDFLARED, META_ORIGIN, PACKED, pack},
+    is_websocket, read_body,
     request::{Answer, Purpose, read_purpose, read_request, write_answer},
     whole,
 };
@@ -27,7 +26,6 @@ use crate::wire::{
 /// Longest pushed configuration, in bytes.
 const MAX_PUSH: usize = 1 << 20;
 const RPC_WAIT: Duration = Duration::from_secs(5);
-const CHUNK: usize = 64 * 1024;
 
 /// The two directions of the control stream.
 pub type Control = (Reader, Writer);
@@ -60,10 +58,9 @@ impl Streams {
         let upgrade = request.headers().get(UPGRADE).map(HeaderValue::as_bytes);
         if upgrade == Some(CONTROL_STREAM.as_bytes()) {
             let (ours, sent) = tokio::io::duplex(CHUNK);
-            let reader =
-                StreamReader::new(BodyDataStream::new(request.into_body()).map_err(io::Error::other));
+            let reader = read_body(request.into_body().map_err(Into::into).boxed_unsync());
             let _ = control.send((Box::new(reader), Box::new(ours)));
-            return Response::new(sending(sent));
+            return Response::new(flowing(sent));
         }
         if upgrade == Some(UPDATE_CONFIGURATION.as_bytes()) {
             return match Limited::new(request.into_body(), MAX_PUSH).collect().await {
@@ -80,7 +77,9 @@ impl Streams {
             Reply::Origin(response) => {
                 let (head, body) = response.into_parts();
                 let mut out = Response::new(body);
-                *out.status_mut() = head.status;
+                // HTTP/2 has no such status.
+                let switches = head.status == StatusCode::SWITCHING_PROTOCOLS;
+                *out.status_mut() = if switches { StatusCode::OK } else { head.status };
                 if let Ok(packed) = HeaderValue::try_from(pack(&head.headers)) {
                     out.headers_mut().insert(PACKED, packed);
                 }
@@ -124,9 +123,10 @@ impl Streams {
         }
         let head = read_request(&mut reader).await?;
         let chunked = head.headers.get(header::TRANSFER_ENCODING).is_some();
-        let bodiless =
-            !chunked && head.headers.get(header::CONTENT_LENGTH).is_none_or(|length| length == "0");
-        let body = if bodiless { whole(Vec::new()) } else { sending(reader) };
+        let bodiless = !chunked
+            && !is_websocket(&head.headers)
+            && head.headers.get(header::CONTENT_LENGTH).is_none_or(|length| length == "0");
+        let body = if bodiless { whole(Vec::new()) } else { flowing(reader) };
         match proxy::answer(&self.state, self.via(Protocol::Quic), Request::from_parts(head, body)).await {
             Reply::Failed(error) => write_answer(&mut writer, &Answer::Failed(error)).await?,
             Reply::Origin(response) => {
@@ -153,10 +153,4 @@ fn failed() -> Response<Body> {
     *response.status_mut() = StatusCode::BAD_GATEWAY;
     response.headers_mut().insert(META, HeaderValue::from_static(META_CLOUDFLARED));
     response
-}
-
-/// A body of whatever the stream brings.
-fn sending(stream: impl tokio::io::AsyncRead + Send + 'static) -> Body {
-    StreamBody::new(ReaderStream::with_capacity(stream, CHUNK).map_ok(Frame::data).map_err(Into::into))
-        .boxed_unsync()
 }

@@ -14,10 +14,12 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval, timeout},
 };
 
+use super::websocket;
 use crate::wire::{
-    Body, CONTROL_STREAM, Reader, UPDATE_CONFIGURATION, UPGRADE, Writer,
+    Body, CHUNK, CONTROL_STREAM, Reader, UPDATE_CONFIGURATION, UPGRADE, WEBSOCKET, Writer,
     configuration::{self, Push},
     headers::{META, META_CLOUDFLARED, PACKED, hop_by_hop, unpack},
+    is_websocket,
     request::{Answer, read_answer, write_request, write_rpc},
 };
 
@@ -25,7 +27,6 @@ const PING_EVERY: Duration = Duration::from_secs(1);
 const PUSH_WAIT: Duration = Duration::from_secs(5);
 /// Longest list of headers a connector may send, in bytes.
 const MAX_HEADERS: u32 = 64 * 1024;
-const CHUNK: usize = 64 * 1024;
 
 /// Carries requests; as many at a time as the transport bears.
 #[derive(Clone)]
@@ -266,8 +267,9 @@ async fn carry_http2(requests: SendRequest<Bytes>, request: Request<Body>) -> io
 async fn carry_quic(connection: &quinn::Connection, request: Request<Body>) -> io::Result<Carried> {
     let (mut sending, mut receiving) = connection.open_bi().await?;
     let (mut head, mut body) = request.into_parts();
-    if !http_body::Body::is_end_stream(&body) && !head.headers.contains_key(header::CONTENT_LENGTH) {
-        // Without either word cloudflared takes it for a request without a body.
+    let told = is_websocket(&head.headers) || head.headers.contains_key(header::CONTENT_LENGTH);
+    if !http_body::Body::is_end_stream(&body) && !told {
+        // Without any word cloudflared takes it for a request without a body.
         head.headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
     write_request(&mut sending, &head).await?;
@@ -301,7 +303,13 @@ pub fn outgoing(head: &http::request::Parts, host: &str) -> Option<http::request
     let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
     let request = Request::builder().method(head.method.clone()).uri(format!("https://{host}{path}"));
     let mut out = request.body(()).ok()?.into_parts().0;
-    let kept = head.headers.iter().filter(|(name, _)| !hop_by_hop(name) && *name != header::HOST);
+    let kept = head
+        .headers
+        .iter()
+        .filter(|(name, _)| !hop_by_hop(name) && *name != header::HOST && *name != UPGRADE);
     out.headers.extend(kept.map(|(name, value)| (name.clone(), value.clone())));
+    if websocket::is_asked_for(&head.headers) {
+        out.headers.insert(UPGRADE, HeaderValue::from_static(WEBSOCKET));
+    }
     Some(out)
 }

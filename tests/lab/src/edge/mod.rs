@@ -11,6 +11,7 @@ pub mod pages;
 pub mod public;
 pub mod session;
 pub mod tunnel;
+mod websocket;
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 

@@ -23,6 +23,7 @@ use super::{
     events::Answer,
     hub::Hub,
     pages::{self, Page},
+    websocket::{self, Switch},
 };
 use crate::{
     pki,
@@ -69,7 +70,7 @@ impl Public {
                 });
                 // A visitor who goes away is no event.
                 let _ = auto::Builder::new(TokioExecutor::new())
-                    .serve_connection(TokioIo::new(stream), service)
+                    .serve_connection_with_upgrades(TokioIo::new(stream), service)
                     .await;
             });
         }
@@ -120,13 +121,21 @@ impl Public {
 
     async fn tunnelled(
         &self,
-        request: http::Request<Incoming>,
+        mut request: http::Request<Incoming>,
         host: &str,
         ray: &str,
     ) -> (Response<Body>, Answer) {
         let form = self.hub.form().unwrap_or_else(|| pages::negotiated(request.headers()));
+        let switch = websocket::is_asked_for(request.headers()).then(|| Switch::prepare(&mut request));
+        let (switch, sent) = switch.unzip();
+        let request = request.map(|body| sent.unwrap_or_else(|| body.map_err(Into::into).boxed_unsync()));
         let (reply, answer) = match self.through_the_tunnel(request, host, ray).await {
-            Tunnelled::Answered(carried) if !carried.by_connector => return relay(carried.response),
+            Tunnelled::Answered(carried) if !carried.by_connector => {
+                let reply = relay(carried.response);
+                let reply = if let Some(switch) = switch { switch.answer(reply) } else { reply };
+                let answer = Answer { status: reply.status().as_u16(), code: None };
+                return (reply, answer);
+            }
             // The connector could not ask the origin, or took too long.
             Tunnelled::Answered(_) | Tunnelled::Slow => pages::coded(502, 502),
             Tunnelled::NoRoute => pages::make(Page::TunnelError(form), host, ray),
@@ -135,7 +144,7 @@ impl Public {
     }
 
     /// Tries one connection after the other while they die under the request.
-    async fn through_the_tunnel(&self, request: http::Request<Incoming>, host: &str, ray: &str) -> Tunnelled {
+    async fn through_the_tunnel(&self, request: http::Request<Body>, host: &str, ray: &str) -> Tunnelled {
         let (head, body) = request.into_parts();
         let Some(mut head) = outgoing(&head, host) else { return Tunnelled::NoRoute };
         if let Ok(ray) = HeaderValue::try_from(ray) {
@@ -143,7 +152,7 @@ impl Public {
         }
         // Only what is safe to repeat is repeated.
         let repeatable = [Method::GET, Method::HEAD].contains(&head.method) && body.is_end_stream();
-        let mut body = Some(body.map_err(Into::into).boxed_unsync());
+        let mut body = Some(body);
         for _ in 0..8 {
             let Some(route) = self.hub.route() else { return Tunnelled::NoRoute };
             let body = body.take().unwrap_or_else(|| whole(Bytes::new()));
@@ -205,14 +214,13 @@ fn trace(host: &str) -> (Reply, Answer) {
     (reply, Answer { status: 200, code: None })
 }
 
-fn relay(mut response: Response<Body>) -> (Response<Body>, Answer) {
+fn relay(mut response: Response<Body>) -> Response<Body> {
     let hops: Vec<_> = response.headers().keys().filter(|name| hop_by_hop(name)).cloned().collect();
     for name in hops {
         response.headers_mut().remove(name);
     }
     pages::set(&mut response, "cf-cache-status", "DYNAMIC");
-    let answer = Answer { status: response.status().as_u16(), code: None };
-    (response, answer)
+    response
 }
 
 fn tls(dir: &Path) -> Result<Arc<rustls::ServerConfig>> {

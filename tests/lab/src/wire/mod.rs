@@ -13,12 +13,20 @@ pub(crate) mod tunnel_capnp {
     include!(concat!(env!("OUT_DIR"), "/tunnel_capnp.rs"));
 }
 
+use std::io;
+
 use bytes::Bytes;
 use capnp::{capability::Client, message::ReaderOptions};
 use capnp_rpc::{RpcSystem, rpc_twoparty_capnp::Side, twoparty::VatNetwork};
-use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
+use futures_util::TryStreamExt;
+use http::HeaderMap;
+use http_body::Frame;
+use http_body_util::{BodyDataStream, BodyExt, Full, StreamBody, combinators::UnsyncBoxBody};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio_util::compat::{TokioAsyncReadCompatExt, TokioAsyncWriteCompatExt};
+use tokio_util::{
+    compat::{TokioAsyncReadCompatExt, TokioAsyncWriteCompatExt},
+    io::{ReaderStream, StreamReader},
+};
 
 /// TLS name asked for on the HTTP/2 transport.
 pub const SNI_H2: &str = "h2.cftunnel.com";
@@ -31,15 +39,20 @@ pub const ALPN_QUIC: &[u8] = b"argotunnel";
 /// Where the edge listens for connectors, TCP and UDP.
 pub const EDGE_PORT: u16 = 7844;
 
-/// Marks a stream on HTTP/2 that is no visitor's request.
+/// Marks a stream that is more than a visitor's request and its answer.
 pub const UPGRADE: &str = "cf-cloudflared-proxy-connection-upgrade";
 /// Value of [`UPGRADE`] on the control stream.
 pub const CONTROL_STREAM: &str = "control-stream";
 /// Value of [`UPGRADE`] on a push of the remotely managed configuration.
 pub const UPDATE_CONFIGURATION: &str = "update-configuration";
+/// Value of [`UPGRADE`] on a visitor's WebSocket, whose bytes follow the heads both ways.
+pub const WEBSOCKET: &str = "websocket";
 
 /// Longest Cap'n Proto message either side accepts, in words of eight bytes; anything longer is garbage.
 const MAX_WORDS: usize = 1 << 17;
+
+/// Bytes taken at a time from a stream.
+pub const CHUNK: usize = 64 * 1024;
 
 /// A body on its way, chunk by chunk.
 pub type Body = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
@@ -58,6 +71,22 @@ pub struct Refusal {
 /// A body that is there already.
 pub fn whole(bytes: impl Into<Bytes>) -> Body {
     Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
+}
+
+/// A body of whatever the stream brings.
+pub fn flowing(stream: impl AsyncRead + Send + 'static) -> Body {
+    StreamBody::new(ReaderStream::with_capacity(stream, CHUNK).map_ok(Frame::data).map_err(Into::into))
+        .boxed_unsync()
+}
+
+/// What a body brings, as a stream.
+pub fn read_body(body: Body) -> impl AsyncRead + Send + Unpin {
+    StreamReader::new(BodyDataStream::new(body).map_err(io::Error::other))
+}
+
+/// Whether these headers carry a visitor's WebSocket.
+pub fn is_websocket(headers: &HeaderMap) -> bool {
+    headers.get(UPGRADE).is_some_and(|value| value == WEBSOCKET)
 }
 
 fn limits() -> ReaderOptions {

@@ -8,7 +8,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio_util::compat::TokioAsyncReadCompatExt;
 
 use super::{
-    limits,
+    UPGRADE, WEBSOCKET, is_websocket, limits,
     tunnel_capnp::{ConnectionType, connect_request, connect_response, metadata},
 };
 
@@ -71,7 +71,11 @@ pub async fn write_request(
         let mut message = message::Builder::new_default();
         let mut request = message.init_root::<connect_request::Builder<'_>>();
         request.set_dest(head.uri.to_string());
-        request.set_type(ConnectionType::Http);
+        request.set_type(if is_websocket(&head.headers) {
+            ConnectionType::Websocket
+        } else {
+            ConnectionType::Http
+        });
         let host = head.uri.host().unwrap_or_default();
         let mut pairs = vec![(METHOD.into(), head.method.as_str()), (HOST.into(), host)];
         pairs.extend(header_pairs(&head.headers));
@@ -95,6 +99,9 @@ pub async fn read_request(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<h
     head.uri = dest.parse::<Uri>().map_err(invalid)?;
     head.method = Method::from_bytes(find(METHOD).unwrap_or("GET").as_bytes()).map_err(invalid)?;
     head.headers = headers(&pairs)?;
+    if request.get_type().map_err(invalid)? == ConnectionType::Websocket {
+        head.headers.insert(UPGRADE, HeaderValue::from_static(WEBSOCKET));
+    }
     if let Some(host) = find(HOST) {
         head.headers.insert(http::header::HOST, host.parse().map_err(invalid)?);
     }

@@ -22,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub struct Far {
     pub dir: tempfile::TempDir,
     pub tunnel: SocketAddr,
-    public: SocketAddr,
+    pub public: SocketAddr,
     edge: Child,
 }
 
@@ -229,7 +229,7 @@ pub fn origin() -> SocketAddr {
     address
 }
 
-/// An origin that sends back what it is sent.
+/// An origin that sends back what it is sent, over a WebSocket, too.
 pub fn echo() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -242,6 +242,14 @@ pub fn echo() -> SocketAddr {
                 head.push(byte[0]);
             }
             let head = String::from_utf8_lossy(&head).to_ascii_lowercase();
+            if head.contains("\r\nupgrade: websocket\r\n") {
+                assert!(head.contains("\r\nsec-websocket-key: "), "{head}");
+                let _ = stream.write_all(
+                    b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\nsec-websocket-accept: lab\r\n\r\n",
+                );
+                let _ = std::io::copy(&mut stream.try_clone().unwrap(), &mut stream);
+                continue;
+            }
             let length = head.split("content-length: ").nth(1).and_then(|rest| rest.split('\r').next());
             let mut body = vec![0; length.map_or(0, |length| length.parse().unwrap())];
             let _ = stream.read_exact(&mut body);

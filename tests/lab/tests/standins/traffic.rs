@@ -2,8 +2,11 @@
 
 use std::{io::Write, net::TcpStream, time::Duration};
 
-use tokio::{io::AsyncWriteExt, time::sleep};
-use tunnelwarden_lab::connector::dial::Link;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    time::{sleep, timeout},
+};
+use tunnelwarden_lab::connector::dial::{Dialer, Link};
 
 use crate::support::{self, Far, HOST, Near, eventually, free_port, origin};
 
@@ -30,6 +33,54 @@ async fn bodies_pass_both_ways_on_either_transport() {
         let near = Near::start_connected(&far, protocol, origin, &[]).await;
         let (status, echoed) = far.post(body.clone()).await;
         assert!(status == 200 && echoed == body, "{protocol}: {status}, {} bytes", echoed.len());
+        drop(near);
+        eventually("it has gone", || async { far.routed().await == 0 }).await;
+    }
+}
+
+/// A visitor's TLS connection, on which he asks for a WebSocket; and what the edge says.
+async fn upgrade(far: &Far) -> (Link, String) {
+    let ca = far.path("pki/ca.pem").display().to_string();
+    let mut link = Dialer::new(Some(&ca)).unwrap().dial_tcp(far.public, HOST).await.unwrap();
+    let Link::Http2(stream) = &mut link else { panic!("not TCP") };
+    let asked = format!(
+        "GET /chat HTTP/1.1\r\nHost: {HOST}\r\nConnection: Upgrade\r\nUpgrade: WebSocket\r\nSec-WebSocket-Key: bGFi\r\nSec-WebSocket-Version: 13\r\n\r\n"
+    );
+    stream.write_all(asked.as_bytes()).await.unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(timeout(Duration::from_secs(10), stream.read_u8()).await.unwrap().unwrap());
+    }
+    (link, String::from_utf8(head).unwrap().to_ascii_lowercase())
+}
+
+#[tokio::test]
+async fn a_websocket_passes_both_ways_until_it_is_closed() {
+    let far = Far::start(&[]).await;
+    let origins = [support::echo(), origin()];
+    for protocol in ["http2", "quic"] {
+        let near = Near::start_connected(&far, protocol, origins[0], &[]).await;
+        let (mut link, head) = upgrade(&far).await;
+        assert!(head.starts_with("http/1.1 101 "), "{protocol}: {head}");
+        assert!(head.contains("sec-websocket-accept: lab\r\n"), "{protocol}: {head}");
+        let Link::Http2(stream) = &mut link else { panic!("not TCP") };
+        let said: Vec<u8> = (0..300_000_u32).map(|byte| (byte % 251) as u8).collect();
+        for part in [&b"ping"[..], &said, b"pong"] {
+            let mut heard = vec![0; part.len()];
+            let (mut reader, mut writer) = tokio::io::split(&mut *stream);
+            let talk = async { tokio::join!(writer.write_all(part), reader.read_exact(&mut heard)) };
+            let (sent, got) = timeout(Duration::from_secs(10), talk).await.unwrap();
+            assert!(sent.is_ok() && got.is_ok() && heard == part, "{protocol}: {} bytes", part.len());
+        }
+        stream.shutdown().await.unwrap();
+        let ended = timeout(Duration::from_secs(10), stream.read(&mut [0])).await;
+        assert!(matches!(ended, Ok(Ok(0))), "{protocol}: {ended:?}");
+        drop(near);
+        eventually("it has gone", || async { far.routed().await == 0 }).await;
+        // An origin that speaks none answers as it would anyhow.
+        let near = Near::start_connected(&far, protocol, origins[1], &[]).await;
+        let (_link, head) = upgrade(&far).await;
+        assert!(head.starts_with("http/1.1 200 "), "{protocol}: {head}");
         drop(near);
         eventually("it has gone", || async { far.routed().await == 0 }).await;
     }
@@ -71,7 +122,7 @@ async fn garbage_on_the_tunnel_port_disturbs_nobody() {
     let near = Near::start_connected(&far, "http2", origin(), &[]).await;
     TcpStream::connect(far.tunnel).unwrap().write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
     let ca = far.path("pki/ca.pem").display().to_string();
-    let dialer = tunnelwarden_lab::connector::dial::Dialer::new(Some(&ca)).unwrap();
+    let dialer = Dialer::new(Some(&ca)).unwrap();
     drop(dialer.dial_tcp(far.tunnel, tunnelwarden_lab::wire::SNI_PROBE).await.unwrap());
     drop(dialer.dial_quic(far.tunnel, tunnelwarden_lab::wire::SNI_PROBE).await.unwrap());
     let settings = b"\0\0\0\x04\0\0\0\0\0";
