@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::edge::api::TOKEN;
 use crate::host::{Lab, TUNNEL, Wishes, wait};
-use crate::scenarios::{Stage, cause, invocation, seconds, settle, wait_cause};
+use crate::scenarios::{Stage, cause, invocation, seconds, settle, wait_cause, wait_healthy};
 
 const NOBODY: &str = "setpriv --reuid=65534 --regid=65534 --clear-groups";
 
@@ -77,7 +77,7 @@ fn diagnose(lab: &Lab) -> Result<()> {
     ensure!(exit == 1 && text.contains("EdgeBlocked. No, a restart cannot mend this."), "{exit}: {out}");
     lab.edge("accept")?;
     lab.sh("systemctl restart cloudflared; systemctl start tunnelwarden")?;
-    wait("healthy", seconds(90), || Ok(cause(lab).unwrap_or_default() == "Healthy"))?;
+    wait_healthy(lab, 90)?;
     let (exit, out, _) = ran(
         lab,
         "busctl call --json=short org.tunnelwarden.Warden1 /org/tunnelwarden/Warden1 \

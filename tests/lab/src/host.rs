@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 
 pub use self::container::Inside;
-use self::container::{boot, forget};
+use self::container::{Turn, boot, forget};
 pub use self::wishes::{CONFIG_RUN, NAMES, Parts, SECRET, TOKEN, TOKEN_RUN, TUNNEL, Wishes};
 use crate::furnish::{christen, furnish, install_service};
 use crate::record::{Onlooker, Story};
@@ -29,6 +29,8 @@ pub struct Lab {
     pub dir: PathBuf,
     root: PathBuf,
     parts: Parts,
+    /// The real cloudflared was given, and could not play this.
+    pub standin_instead: bool,
     /// None where no container is needed: this machine is a VM that was made for the lab.
     nspawn: Option<Child>,
     pid1: String,
@@ -55,6 +57,7 @@ const DEEDS: [&str; 7] = [
 impl Lab {
     /// Boots a lab and brings cloudflared (and tunnelwarden) up in it.
     pub fn start(parts: &Parts, wishes: &Wishes) -> Result<Self> {
+        let _turn = Turn::wait();
         let name = next_name();
         let dir = parts.scratch.join(&name);
         let root = dir.join("root");
@@ -71,12 +74,14 @@ impl Lab {
         christen(&root)?;
         furnish(parts, wishes, &dir, &root)?;
         let nspawn = Some(boot(&name, &dir, &root)?);
+        let standin_instead = parts.cloudflared.is_some() && wishes.standin;
         let (parts, pid1) = (parts.clone(), String::new());
         let mut lab = Self {
             name,
             dir,
             root,
             parts,
+            standin_instead,
             nspawn,
             pid1,
             edge: None,
@@ -99,6 +104,7 @@ impl Lab {
             dir,
             root,
             parts,
+            standin_instead: false,
             nspawn: None,
             pid1,
             edge: None,
@@ -242,9 +248,10 @@ fn end(mut child: Child) {
     let _ = child.wait();
 }
 
-/// Looks until `done`, at most for `limit`.
+/// Looks until `done`, at most for `limit`. What comes late is looked for less often: each look costs the other labs' processor.
 pub fn wait(what: &str, limit: Duration, mut done: impl FnMut() -> Result<bool>) -> Result<()> {
     let until = Instant::now() + limit;
+    let mut pause = Duration::from_millis(100);
     loop {
         if done()? {
             return Ok(());
@@ -252,6 +259,7 @@ pub fn wait(what: &str, limit: Duration, mut done: impl FnMut() -> Result<bool>)
         if until <= Instant::now() {
             bail!("{what}: not within {} s", limit.as_secs());
         }
-        sleep(Duration::from_millis(250));
+        sleep(pause);
+        pause = (pause * 2).min(Duration::from_secs(1));
     }
 }

@@ -1,4 +1,4 @@
-//! What a container cannot play, played by the machine of `vm` itself. One lab serves all: none of these may order a remedy.
+//! What a container cannot play, played by the machine of `vm` itself. One lab serves all: none but the last may order a remedy.
 #![expect(clippy::disallowed_methods, reason = "the lab runs in real time")]
 
 use std::path::PathBuf;
@@ -8,7 +8,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 
 use crate::host::{Lab, Parts, Wishes, wait};
-use crate::scenarios::{OPENED, Scenario, Stage, cause, invocation, no_remedy, seconds, settle, tunnel};
+use crate::scenarios::{
+    OPENED, ORDERED, Scenario, Stage, cause, invocation, no_remedy, one_cure, seconds, settle, tunnel,
+    wait_healthy,
+};
 use crate::vm::HOME;
 
 /// In the order in which they are played; the first one makes the lab.
@@ -18,6 +21,7 @@ const ALL: &[Scenario] = &[
     Scenario { name: "vm-loss", play: loss, long: true },
     Scenario { name: "vm-suspend", play: suspend, long: true },
     Scenario { name: "vm-memory", play: memory, long: true },
+    Scenario { name: "vm-wake", play: wake, long: true },
 ];
 
 /// The first one, and those whose name holds one of the filters.
@@ -86,14 +90,10 @@ impl Seen {
     }
 }
 
-fn healthy_again(lab: &Lab, limit: u64) -> Result<()> {
-    wait("healthy again", seconds(limit), || Ok(cause(lab).unwrap_or_default() == "Healthy"))
-}
-
 /// The clock is set an hour ahead, and back. Nothing follows from that, and what cloudflared says is still heard.
 fn clock(stage: &Stage<'_>) -> Result<()> {
     let lab = stage.running()?;
-    healthy_again(&lab, 60)?;
+    wait_healthy(&lab, 60)?;
     let (before, opened) = (invocation(&lab)?, lab.events(OPENED)?.len());
     for (by, index) in [("+1 hour", 0), ("-1 hour", 1)] {
         lab.sh(&format!("date -s '{by}'"))?;
@@ -114,7 +114,7 @@ fn clock(stage: &Stage<'_>) -> Result<()> {
         let heard = lab.metric(lines)?;
         lab.edge(&format!("drop {index}"))?;
         wait("a lost connection is heard of", seconds(60), || Ok(heard < lab.metric(lines)?))?;
-        healthy_again(&lab, 60)?;
+        wait_healthy(&lab, 60)?;
     }
     ensure!(invocation(&lab)? == before, "cloudflared was restarted");
     ensure!(lab.show("tunnelwarden", "NRestarts")? == "0", "tunnelwarden fell over");
@@ -124,7 +124,7 @@ fn clock(stage: &Stage<'_>) -> Result<()> {
 /// A bad line for a minute: nearly a third of what is sent is lost, the rest is late. The connections live.
 fn loss(stage: &Stage<'_>) -> Result<()> {
     let lab = stage.running()?;
-    healthy_again(&lab, 60)?;
+    wait_healthy(&lab, 60)?;
     let before = invocation(&lab)?;
     lab.sh("tc qdisc add dev eth0 root netem loss 30% delay 100ms")?;
     let seen = Seen::watch(&lab, seconds(60));
@@ -133,7 +133,7 @@ fn loss(stage: &Stage<'_>) -> Result<()> {
     let dropped = lost.split("dropped ").nth(1).and_then(|rest| rest.split(',').next()).unwrap_or("none");
     note("vm-loss", &format!("{dropped} packets lost: {}", seen?.told()));
     ensure!(dropped.parse::<u32>().is_ok_and(|lost| 0 < lost), "nothing was lost: {lost}");
-    healthy_again(&lab, 90)?;
+    wait_healthy(&lab, 90)?;
     ensure!(invocation(&lab)? == before, "cloudflared was restarted");
     no_remedy(&lab)
 }
@@ -143,7 +143,7 @@ fn loss(stage: &Stage<'_>) -> Result<()> {
 /// just before.
 fn suspend(stage: &Stage<'_>) -> Result<()> {
     let lab = stage.running()?;
-    healthy_again(&lab, 60)?;
+    wait_healthy(&lab, 60)?;
     let before = invocation(&lab)?;
     for (nap, command) in [(30, "status"), (60, "drop")] {
         lab.edge(command)?;
@@ -155,7 +155,7 @@ fn suspend(stage: &Stage<'_>) -> Result<()> {
         note("vm-suspend", &format!("slept {} s after {command:?}: {}", slept.as_secs(), seen.told()));
         ensure!(seconds(20) < slept, "it did not sleep");
         no_remedy(&lab)?;
-        healthy_again(&lab, 90)?;
+        wait_healthy(&lab, 90)?;
     }
     ensure!(invocation(&lab)? == before, "cloudflared was restarted");
     ensure!(lab.show("tunnelwarden", "NRestarts")? == "0", "tunnelwarden fell over");
@@ -216,4 +216,29 @@ fn memory(stage: &Stage<'_>) -> Result<()> {
     ensure!(peak < 64 << 20 && hits == 0, "it came near its limit");
     ensure!(lab.show("tunnelwarden", "NRestarts")? == "0", "tunnelwarden fell over");
     no_remedy(&lab)
+}
+
+/// For so long after it stood still tunnelwarden trusts nothing that it saw.
+const DOUBT: Duration = seconds(30);
+
+/// The tunnel dies as the machine wakes up. What was seen before and right after that proves nothing: it waits, says why, and
+/// then cures it.
+fn wake(stage: &Stage<'_>) -> Result<()> {
+    let lab = stage.running()?;
+    lab.sh("rm -f /etc/tunnelwarden/conf.d/memory.toml; systemctl reload tunnelwarden")?;
+    wait_healthy(&lab, 90)?;
+    let uptime = uptime()?;
+    let began = Instant::now();
+    lab.sh("rtcwake -m mem -s 30")?;
+    let woke = Instant::now();
+    let slept = self::uptime()?.saturating_sub(uptime).saturating_sub(began.elapsed());
+    ensure!(seconds(20) < slept, "it did not sleep");
+    lab.edge("blackhole")?;
+    wait("it says that it stood still", seconds(20), || Ok(lab.explain()?.contains("stood still")))?;
+    ensure!(lab.visit("app.example.com")?.0 == 530, "visitors are served");
+    wait("a remedy is ordered", seconds(150), || Ok(!lab.events(ORDERED)?.is_empty()))?;
+    let waited = woke.elapsed();
+    note("vm-wake", &format!("slept {} s; a remedy {} s after it woke", slept.as_secs(), waited.as_secs()));
+    ensure!(DOUBT <= waited, "ordered {} s after it woke", waited.as_secs());
+    one_cure(&lab, "SwiftRestart", "ConnectorPhantom")
 }

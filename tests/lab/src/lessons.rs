@@ -8,8 +8,8 @@ use anyhow::{Result, ensure};
 
 use crate::host::{Lab, Wishes, wait};
 use crate::scenarios::{
-    CLOSED, ORDERED, Stage, UNIT, cause, invocation, no_remedy, one_cure, one_cure_or_alone, seconds, settle,
-    wait_cause,
+    CLOSED, ORDERED, Stage, UNIT, invocation, no_remedy, one_cure, one_cure_or_alone, seconds, settle,
+    wait_cause, wait_healthy,
 };
 
 /// Status and connections of `/ready`; zeros while nobody answers.
@@ -129,7 +129,7 @@ pub(crate) fn fallback_patient(stage: &Stage<'_>) -> Result<()> {
     ensure!((60..280).contains(&took), "served after {took} s");
     ensure!(log(&lab)?.contains("Switching to fallback protocol http2"), "not by the fallback");
     ensure!(lab.show(UNIT, "NRestarts")? == "0", "systemd restarted it");
-    wait("healthy", seconds(60), || Ok(cause(&lab)? == "Healthy"))?;
+    wait_healthy(&lab, 60)?;
     no_remedy(&lab)
 }
 
@@ -166,5 +166,5 @@ pub(crate) fn refused_quic(stage: &Stage<'_>) -> Result<()> {
     ensure!(!log.contains("Unauthorized"), "it says why");
     no_remedy(&lab)?;
     lab.edge("unreject")?;
-    wait("healthy again", seconds(180), || Ok(cause(&lab)? == "Healthy"))
+    wait_healthy(&lab, 180)
 }

@@ -5,15 +5,13 @@ use std::thread::sleep;
 use anyhow::{Context as _, Result, ensure};
 
 use crate::host::{Lab, TUNNEL, Wishes, wait};
-use crate::scenarios::{OPENED, Stage, cause, invocation, no_remedy, seconds, tunnel, wait_cause};
+use crate::scenarios::{
+    OPENED, Stage, cause, invocation, no_remedy, seconds, tunnel, wait_cause, wait_healthy,
+};
 
 /// The lab's edge is where nobody publishes it.
 const SETTINGS: &str = "[dns]\nperiod = \"5s\"\nperiod_down = \"5s\"\nranges = [\"10.99.0.0/16\"]\n";
 const BOTH: &str = "app A 10.99.3.1\napi A 10.99.3.1\n";
-
-fn healthy(lab: &Lab) -> Result<()> {
-    wait("healthy", seconds(60), || Ok(cause(lab).unwrap_or_default() == "Healthy"))
-}
 
 fn route(lab: &Lab, name: &str, route: &str) -> Result<bool> {
     let series = format!(
@@ -26,7 +24,7 @@ fn route(lab: &Lab, name: &str, route: &str) -> Result<bool> {
 /// is well again.
 fn led_astray(stage: &Stage<'_>, records: &str, word: &str, says: &str) -> Result<()> {
     let lab = stage.boot(&Wishes { settings: SETTINGS, ..Wishes::default() })?;
-    healthy(&lab)?;
+    wait_healthy(&lab, 60)?;
     wait("DNS is looked at", seconds(30), || route(&lab, "app.example.com", "routed"))?;
     let before = invocation(&lab)?;
     lab.records(2, &format!("{records}\napi A 10.99.3.1\n"))?;
@@ -41,7 +39,7 @@ fn led_astray(stage: &Stage<'_>, records: &str, word: &str, says: &str) -> Resul
     ensure!(cause(&lab)? == "Misrouted", "{}", lab.explain()?);
     ensure!(lab.events(OPENED)?.len() == 1, "not told once");
     lab.records(3, BOTH)?;
-    healthy(&lab)?;
+    wait_healthy(&lab, 60)?;
     ensure!(invocation(&lab)? == before, "cloudflared was restarted for its DNS");
     no_remedy(&lab)
 }
@@ -63,7 +61,7 @@ pub(crate) fn dns_elsewhere(stage: &Stage<'_>) -> Result<()> {
 pub(crate) fn dns_split_horizon(stage: &Stage<'_>) -> Result<()> {
     let settings = "[dns]\nperiod = \"5s\"\nperiod_down = \"5s\"\nranges = [\"10.99.0.0/16\"]\nresolver = \"10.99.0.1\"\n";
     let lab = stage.boot(&Wishes { settings, ..Wishes::default() })?;
-    healthy(&lab)?;
+    wait_healthy(&lab, 60)?;
     wait("DNS is looked at", seconds(30), || route(&lab, "app.example.com", "routed"))?;
     lab.sh("echo 192.0.2.1 app.example.com >> /etc/hosts")?;
     wait("the name is not seen here", seconds(90), || {
@@ -94,7 +92,7 @@ pub(crate) fn edge_direct(stage: &Stage<'_>) -> Result<()> {
         [[tunnel]]\nhostnames = [\"api.example.com\"]\n\
         [[tunnel.probe]]\nurl = \"https://app.example.com/\"\nexpect_status = [200]\n";
     let lab = stage.boot(&Wishes { settings, ..Wishes::default() })?;
-    healthy(&lab)?;
+    wait_healthy(&lab, 60)?;
     wait("the name is served", seconds(20), || Ok(name(&lab, "app.example.com")?["answer"] == "served"))?;
     let before = invocation(&lab)?;
     for phase in ["tcp", "tls", "first_byte"] {

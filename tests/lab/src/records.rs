@@ -6,7 +6,9 @@ use anyhow::{Context as _, Result, ensure};
 
 use crate::edge::api::TOKEN;
 use crate::host::{Lab, Wishes, wait};
-use crate::scenarios::{OPENED, Stage, cause, invocation, no_remedy, one_cure, seconds, settle, wait_cause};
+use crate::scenarios::{
+    OPENED, Stage, cause, invocation, no_remedy, one_cure, seconds, settle, wait_cause, wait_healthy,
+};
 
 fn sense(lab: &Lab) -> Result<serde_json::Value> {
     let senses = lab.status()?["tunnels"][0]["senses"].clone();
@@ -24,7 +26,7 @@ fn unread(lab: &Lab) -> Result<String> {
 
 pub(crate) fn tunnel_deleted(stage: &Stage<'_>) -> Result<()> {
     let lab = stage.boot(&Wishes { api: true, ..Wishes::default() })?;
-    wait("healthy", seconds(60), || Ok(cause(&lab).unwrap_or_default() == "Healthy"))?;
+    wait_healthy(&lab, 60)?;
     wait_for_sight(&lab)?;
     let before = invocation(&lab)?;
     lab.edge("reject Unauthorized: Tunnel not found")?;
@@ -43,7 +45,7 @@ pub(crate) fn tunnel_deleted(stage: &Stage<'_>) -> Result<()> {
 pub(crate) fn api_unreadable(stage: &Stage<'_>) -> Result<()> {
     let settings = "[api]\nperiod = \"15s\"\n";
     let lab = stage.boot(&Wishes { api: true, settings, ..Wishes::default() })?;
-    wait("healthy", seconds(60), || Ok(cause(&lab).unwrap_or_default() == "Healthy"))?;
+    wait_healthy(&lab, 60)?;
     wait_for_sight(&lab)?;
     let before = invocation(&lab)?;
     ensure!(unread(&lab)? == "[]", "{}", unread(&lab)?);

@@ -15,7 +15,7 @@ use self::outages::{
 };
 pub(crate) use self::proof::{
     CLOSED, HELD, UNIT, cause, invocation, no_remedy, one_cure, one_cure_or_alone, seconds, tunnel,
-    wait_cause,
+    wait_cause, wait_healthy,
 };
 pub use self::proof::{FINISHED, OPENED, ORDERED, settle};
 use crate::bad_input::{bad_input, disk_full};

@@ -6,14 +6,14 @@ use anyhow::{Result, ensure};
 
 use crate::host::{Wishes, wait};
 use crate::scenarios::{
-    FINISHED, OPENED, ORDERED, Stage, cause, invocation, no_remedy, one_cure, seconds, settle, tunnel,
-    wait_cause,
+    FINISHED, OPENED, ORDERED, Stage, invocation, no_remedy, one_cure, seconds, settle, tunnel, wait_cause,
+    wait_healthy,
 };
 
 /// journald restarted, its files rotated and thrown away: lines are still read, and an outage after it is still cured.
 pub(crate) fn journald(stage: &Stage<'_>) -> Result<()> {
     let lab = stage.boot(&Wishes::default())?;
-    wait("healthy", seconds(60), || Ok(cause(&lab).unwrap_or_default() == "Healthy"))?;
+    wait_healthy(&lab, 60)?;
     let lines =
         "tunnelwarden_journal_lines_total{meaning=\"lost_connection\",tunnel=\"cloudflared.service\"}";
     for (index, upheaval) in [
@@ -67,7 +67,7 @@ pub(crate) fn held_by_host(stage: &Stage<'_>) -> Result<()> {
 /// The audits see a rule that is taken out of config.yml within seconds, tell it everywhere, and touch nothing.
 pub(crate) fn audits(stage: &Stage<'_>) -> Result<()> {
     let lab = stage.boot(&Wishes::default())?;
-    wait("healthy", seconds(60), || Ok(cause(&lab).unwrap_or_default() == "Healthy"))?;
+    wait_healthy(&lab, 60)?;
     let before = invocation(&lab)?;
     let count = |audit: &str, severity: &str| {
         lab.metric(&format!(
@@ -121,7 +121,7 @@ pub(crate) fn reboot(stage: &Stage<'_>) -> Result<()> {
     let before = invocation(&lab)?;
     sleep(seconds(20));
     lab.edge("accept")?;
-    wait("healthy again", seconds(200), || Ok(cause(&lab).unwrap_or_default() == "Healthy"))?;
+    wait_healthy(&lab, 200)?;
     ensure!(!before.is_empty() && lab.show("tunnelwarden", "NRestarts")? == "0");
     ensure!(lab.events(OPENED)?.len() <= 1 && lab.events(FINISHED)?.len() <= 1, "told twice");
     Ok(())

@@ -3,7 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "the lab runs in real time")]
 
 use std::io::{Read as _, Write as _};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Mutex;
@@ -30,7 +30,7 @@ enum Verb {
     Run {
         #[command(flatten)]
         given: Given,
-        #[arg(long, default_value_t = 8)]
+        #[arg(long, default_value_t = 16)]
         jobs: usize,
         /// Where evidence of failures is kept.
         #[arg(long, default_value = "target/lab-failures")]
@@ -97,7 +97,7 @@ enum Verb {
         #[arg(long, default_value = "/var/tmp/tunnelwarden-lab")]
         scratch: PathBuf,
     },
-    /// Answer every request with 200, or with the bytes of /run/origin-answer while that exists.
+    /// Answer every request with 200, or with the bytes of /run/origin-answer while that exists; a WebSocket with what it says.
     Origin { address: String },
     /// Print cloudflared's line of a failed request LINES times, PER_SECOND of them a second (0 = without pause).
     Flood { lines: u64, per_second: u64 },
@@ -251,8 +251,10 @@ fn tell(stage: &Stage<'_>, scenario: &Scenario) -> bool {
     let began = Instant::now();
     let result = (scenario.play)(stage);
     let took = began.elapsed().as_secs();
+    let instead = stage.lab.borrow().as_ref().is_some_and(|lab| lab.standin_instead);
+    let by = if instead { ", by the stand-in: the real one cannot play it" } else { "" };
     match result {
-        Ok(()) => println!("lab: {:<20} ok      {took:>4} s", scenario.name),
+        Ok(()) => println!("lab: {:<20} ok      {took:>4} s{by}", scenario.name),
         Err(ref error) => println!("lab: {:<20} FAILED  {took:>4} s: {error:#}", scenario.name),
     }
     result.is_ok()
@@ -299,7 +301,12 @@ fn origin(address: &str) -> Result<()> {
         let Ok(mut stream) = stream else { continue };
         let _ = stream.set_read_timeout(Some(Duration::from_secs(2)));
         let mut head = [0; 4096];
-        let _ = stream.read(&mut head);
+        let length = stream.read(&mut head).unwrap_or(0);
+        let head = String::from_utf8_lossy(&head[..length]).to_ascii_lowercase();
+        if head.contains("\r\nupgrade: websocket\r\n") {
+            std::thread::spawn(move || echo(stream));
+            continue;
+        }
         if let Ok(whole) = std::fs::read("/run/origin-answer") {
             let _ = stream.write_all(&whole);
             continue;
@@ -311,6 +318,16 @@ fn origin(address: &str) -> Result<()> {
             body.len()
         );
     }
+    Ok(())
+}
+
+/// Agrees to a WebSocket, and sends back what it brings, until it is closed.
+fn echo(mut stream: TcpStream) -> Result<()> {
+    stream.set_read_timeout(None)?;
+    stream.write_all(
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: lab\r\n\r\n",
+    )?;
+    std::io::copy(&mut stream.try_clone()?, &mut stream)?;
     Ok(())
 }
 

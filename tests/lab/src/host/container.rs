@@ -3,7 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Child;
-use std::thread::sleep;
+use std::sync::{Condvar, Mutex, PoisonError};
+use std::thread::{available_parallelism, sleep};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
@@ -63,6 +64,30 @@ impl Lab {
             }
         }
         bail!("the container did not come up in 60 s: {}", fs::read_to_string(self.dir.join("console.log"))?)
+    }
+}
+
+static UNDER_WAY: Mutex<usize> = Mutex::new(0);
+static ENDED: Condvar = Condvar::new();
+
+/// One of the labs that may come up at this moment; it makes room for the next when it is dropped.
+pub(super) struct Turn;
+
+impl Turn {
+    /// Waits for a turn. Coming up is what costs the processor: more labs at a time would only all be late.
+    pub(super) fn wait() -> Self {
+        let at_once = available_parallelism().map_or(1, usize::from);
+        let under_way = UNDER_WAY.lock().unwrap_or_else(PoisonError::into_inner);
+        let full = |under_way: &mut usize| at_once <= *under_way;
+        *ENDED.wait_while(under_way, full).unwrap_or_else(PoisonError::into_inner) += 1;
+        Self
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        *UNDER_WAY.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
+        ENDED.notify_one();
     }
 }
 

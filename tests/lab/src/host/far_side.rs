@@ -1,5 +1,6 @@
 //! The far side of a lab: edge and DNS server in a network namespace of their own, and the cable to it.
 
+use std::thread::sleep;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -42,10 +43,15 @@ impl Lab {
         self.far_nft(&format!("add rule inet lab incoming {protocol} dport 7844 drop"))
     }
 
-    /// Drops tcp or udp of port 7844 both ways from now on.
+    /// Drops tcp or udp of port 7844 both ways from now on, in a moment when nothing is under way on TCP: its keepalive does not
+    /// begin before that has arrived, and to give that up takes it a quarter of an hour. So what makes a connector answer, the
+    /// edge's pings, ends first.
     pub fn lose(&self, protocol: &str) -> Result<()> {
-        self.block(protocol)?;
+        self.far_nft("add table inet lab")?;
         self.far_nft("add chain inet lab outgoing { type filter hook output priority 0 ; }")?;
+        self.far_nft("add rule inet lab outgoing tcp sport 7844 tcp flags & psh == psh drop")?;
+        sleep(Duration::from_secs(1));
+        self.block(protocol)?;
         self.far_nft(&format!("add rule inet lab outgoing {protocol} sport 7844 drop"))
     }
 

@@ -5,7 +5,7 @@ use std::thread::sleep;
 use anyhow::{Result, ensure};
 
 use super::Stage;
-use super::proof::{cause, invocation, no_remedy, seconds, settle, tunnel, wait_cause};
+use super::proof::{invocation, no_remedy, seconds, settle, tunnel, wait_cause, wait_healthy};
 use crate::host::{Lab, SECRET, TOKEN, Wishes, wait};
 
 pub(super) fn package(stage: &Stage<'_>) -> Result<()> {
@@ -39,7 +39,7 @@ pub(super) fn package(stage: &Stage<'_>) -> Result<()> {
 
 pub(super) fn polkit(stage: &Stage<'_>) -> Result<()> {
     let lab = stage.boot(&Wishes::default())?;
-    wait("healthy", seconds(60), || Ok(cause(&lab).unwrap_or_default() == "Healthy"))?;
+    wait_healthy(&lab, 60)?;
     let may = |line: &str| -> Result<bool> {
         let line = format!("setpriv --reuid=tunnelwarden --regid=tunnelwarden --clear-groups {line}");
         Ok(lab.try_sh(&line)?.status.success())
@@ -84,7 +84,7 @@ pub(super) fn watch_only(stage: &Stage<'_>) -> Result<()> {
     wait("it says what holds it back", seconds(30), || {
         Ok(lab.explain()?.contains("ObserveOnly") && lab.explain()?.contains(why))
     })?;
-    sleep(seconds(45));
+    sleep(seconds(25));
     no_remedy(&lab)?;
     ensure!(invocation(&lab)? == before, "cloudflared was restarted");
     // A person's word needs no polkit where that person is root.
@@ -151,12 +151,12 @@ fn other_tunnels_and_names(lab: &Lab) -> Result<()> {
     lab.sh("rm /etc/systemd/system/cloudflared-b.service; systemctl daemon-reload")?;
     wait("a unit that went is forgotten", seconds(20), || Ok(tunnels(lab).unwrap_or(0) == 1))?;
     ensure!(lab.show("tunnelwarden", "MainPID")? == pid, "tunnelwarden was restarted");
-    wait("healthy after all that", seconds(60), || Ok(cause(lab).unwrap_or_default() == "Healthy"))
+    wait_healthy(lab, 60)
 }
 
 pub(super) fn daemon(stage: &Stage<'_>) -> Result<()> {
     let lab = stage.boot(&Wishes::default())?;
-    wait("healthy", seconds(60), || Ok(cause(&lab).unwrap_or_default() == "Healthy"))?;
+    wait_healthy(&lab, 60)?;
     // Bad settings keep the running ones; nobody dies.
     lab.sh("mkdir -p /etc/tunnelwarden/conf.d; printf '[judge]\\nrounds = 0\\n' > /etc/tunnelwarden/conf.d/bad.toml; systemctl reload tunnelwarden; sleep 2")?;
     ensure!(lab.metric("tunnelwarden_config_reload_success")? == 0.0, "a bad reload is not shown");
@@ -175,7 +175,7 @@ pub(super) fn daemon(stage: &Stage<'_>) -> Result<()> {
     lab.sh("systemctl restart dbus")?;
     sleep(seconds(15));
     lab.sh("systemctl restart cloudflared")?;
-    wait("healthy after a new bus", seconds(60), || Ok(cause(&lab).unwrap_or_default() == "Healthy"))?;
+    wait_healthy(&lab, 60)?;
     ensure!(lab.show("tunnelwarden", "NRestarts")? == "0", "tunnelwarden fell over");
     // A broken memory watches, and restarts nothing.
     lab.sh("systemctl stop tunnelwarden; echo 'version = 1\ngarbage' > /var/lib/tunnelwarden/state.toml; systemctl start tunnelwarden")?;

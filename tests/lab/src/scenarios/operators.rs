@@ -5,7 +5,9 @@ use std::thread::sleep;
 use anyhow::{Result, ensure};
 
 use super::Stage;
-use super::proof::{OPENED, UNIT, cause, invocation, no_remedy, seconds, settle, tunnel, wait_cause};
+use super::proof::{
+    BEYOND_GRACE, OPENED, UNIT, invocation, no_remedy, seconds, tunnel, wait_cause, wait_healthy,
+};
 use crate::host::{TOKEN_RUN, TUNNEL, Wishes, wait};
 
 pub(super) fn wrong_secret(stage: &Stage<'_>) -> Result<()> {
@@ -32,7 +34,7 @@ pub(super) fn bad_config(stage: &Stage<'_>) -> Result<()> {
 
 pub(super) fn operator_stop(stage: &Stage<'_>) -> Result<()> {
     let lab = stage.boot(&Wishes::default())?;
-    settle(&lab)?;
+    wait_healthy(&lab, 60)?;
     lab.sh("systemctl stop cloudflared")?;
     wait_cause(&lab, "OperatorStopped", 20)?;
     sleep(seconds(60));
@@ -40,15 +42,15 @@ pub(super) fn operator_stop(stage: &Stage<'_>) -> Result<()> {
     no_remedy(&lab)?;
     ensure!(lab.events(OPENED)?.is_empty(), "an incident was opened");
     lab.sh("systemctl start cloudflared")?;
-    wait("healthy again", seconds(60), || Ok(cause(&lab)? == "Healthy"))
+    wait_healthy(&lab, 60)
 }
 
 pub(super) fn admin_restart(stage: &Stage<'_>) -> Result<()> {
     let lab = stage.boot(&Wishes::default())?;
-    settle(&lab)?;
+    wait_healthy(&lab, 60)?;
     lab.sh("systemctl restart cloudflared")?;
     sleep(seconds(2));
-    wait("healthy again", seconds(60), || Ok(cause(&lab)? == "Healthy"))?;
+    wait_healthy(&lab, 60)?;
     sleep(seconds(20));
     no_remedy(&lab)?;
     ensure!(lab.events(OPENED)?.is_empty(), "an incident was opened");
@@ -59,15 +61,15 @@ pub(super) fn admin_restart(stage: &Stage<'_>) -> Result<()> {
 
 pub(super) fn origin_down(stage: &Stage<'_>) -> Result<()> {
     let lab = stage.boot(&Wishes::default())?;
-    settle(&lab)?;
+    wait_healthy(&lab, 60)?;
     let before = invocation(&lab)?;
     lab.sh("systemctl stop origin")?;
     wait_cause(&lab, "OriginDown", 60)?;
-    sleep(seconds(45));
+    sleep(BEYOND_GRACE);
     ensure!(invocation(&lab)? == before, "cloudflared was restarted for its origin");
     no_remedy(&lab)?;
     lab.sh("systemctl start origin")?;
-    wait("healthy again", seconds(60), || Ok(cause(&lab)? == "Healthy"))
+    wait_healthy(&lab, 60)
 }
 
 /// A tunnel whose rules come from Cloudflare: no config.yml, nothing configured for us.

@@ -6,23 +6,31 @@ use anyhow::{Result, ensure};
 
 use super::Stage;
 use super::proof::{
-    HELD, OPENED, ORDERED, UNIT, cause, invocation, no_remedy, one_cure, one_cure_or_alone, seconds, settle,
-    tunnel, wait_cause,
+    BEYOND_GRACE, HELD, OPENED, ORDERED, UNIT, invocation, no_remedy, one_cure, one_cure_or_alone, seconds,
+    settle, tunnel, wait_cause, wait_healthy,
 };
 use crate::host::{Wishes, wait};
 
+/// A visitor who speaks WebSocket: what the origin sends back comes last.
+const WEBSOCKET: &str = r"
+(printf 'GET / HTTP/1.1\r\nHost: app.example.com\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n'
+ printf 'Sec-WebSocket-Key: bGFi\r\nSec-WebSocket-Version: 13\r\n\r\n'; sleep 2; printf 'there and back'; sleep 2) |
+    timeout 20 openssl s_client -quiet -no_ign_eof -connect app.example.com:443 -servername app.example.com 2>/dev/null";
+
 pub(super) fn healthy(stage: &Stage<'_>) -> Result<()> {
     let lab = stage.boot(&Wishes::default())?;
-    settle(&lab)?;
     let before = invocation(&lab)?;
-    sleep(seconds(60));
-    ensure!(invocation(&lab)? == before);
+    settle(&lab)?;
+    sleep(seconds(20));
+    ensure!(invocation(&lab)? == before, "cloudflared was restarted");
     no_remedy(&lab)?;
     ensure!(lab.events(OPENED)?.is_empty(), "an incident was opened");
     ensure!(lab.metric("tunnelwarden_verdict{tunnel=\"cloudflared.service\",verdict=\"healthy\"}")? == 1.0);
     ensure!(lab.metric("tunnelwarden_connector_connections{")? == 4.0);
     ensure!(lab.sh("curl -sf http://127.0.0.1:9733/healthz")?.trim() == "ok");
     ensure!(lab.sh("tunnelwarden explain")?.contains("Healthy"));
+    let said = lab.sh(WEBSOCKET)?;
+    ensure!(said.contains(" 101 ") && said.ends_with("there and back"), "no WebSocket: {said}");
     Ok(())
 }
 
@@ -71,18 +79,18 @@ pub(super) fn network_down(stage: &Stage<'_>) -> Result<()> {
     no_remedy(&lab)?;
     ensure!(lab.explain()?.contains("no way out"), "{}", lab.explain()?);
     lab.link(true)?;
-    wait("healthy again", seconds(120), || Ok(cause(&lab)? == "Healthy"))
+    wait_healthy(&lab, 120)
 }
 
 pub(super) fn edge_blocked(stage: &Stage<'_>) -> Result<()> {
     let lab = stage.boot(&Wishes::default())?;
-    settle(&lab)?;
+    wait_healthy(&lab, 60)?;
     let before = invocation(&lab)?;
     lab.block("tcp")?;
     lab.far_nft("add rule inet lab incoming udp dport 7844 drop")?;
     lab.edge("forget")?;
     wait_cause(&lab, "EdgeBlocked", 60)?;
-    sleep(seconds(40));
+    sleep(BEYOND_GRACE);
     ensure!(invocation(&lab)? == before, "cloudflared was restarted with 7844 shut");
     no_remedy(&lab)?;
     ensure!(lab.explain()?.contains("7844"), "{}", lab.explain()?);
@@ -140,7 +148,7 @@ pub(super) fn killed_mid_remedy(stage: &Stage<'_>) -> Result<()> {
     wait("tunnelwarden is back", seconds(30), || Ok(lab.status().is_ok()))?;
     let left = lab.metric("tunnelwarden_budget_remaining{tunnel=\"cloudflared.service\",window=\"hour\"}")?;
     ensure!(left == 2.0, "the budget was given back: {left}");
-    wait("healthy again", seconds(90), || Ok(cause(&lab)? == "Healthy"))?;
+    wait_healthy(&lab, 90)?;
     sleep(seconds(20));
     ensure!(lab.events(ORDERED)?.len() == 1, "a second remedy was ordered");
     Ok(())

@@ -14,6 +14,10 @@ pub const FINISHED: &str = "133f9548ce84ed40daac4707f8d9df48";
 pub(crate) const HELD: &str = "32d527bf2f988d15cb710873edc93f8d";
 pub(crate) const CLOSED: &str = "333a85eccf86b5e47fd8f0b31756746c";
 
+/// How long to look on after a process was healthy for the first time, until none of the rails that guard a young one is what
+/// holds a remedy back.
+pub(crate) const BEYOND_GRACE: Duration = seconds(75);
+
 pub(crate) const fn seconds(n: u64) -> Duration {
     Duration::from_secs(n)
 }
@@ -26,9 +30,14 @@ pub(crate) fn cause(lab: &Lab) -> Result<String> {
     Ok(tunnel(lab)?["cause"].as_str().unwrap_or("").to_owned())
 }
 
-/// Waits until the tunnel is proven healthy, and the process old enough to be judged.
+/// Waits until the tunnel is proven healthy; it may be that nobody answers meanwhile.
+pub(crate) fn wait_healthy(lab: &Lab, limit: u64) -> Result<()> {
+    wait("healthy", seconds(limit), || Ok(cause(lab).unwrap_or_default() == "Healthy"))
+}
+
+/// The same, and the process is old enough to be judged.
 pub fn settle(lab: &Lab) -> Result<()> {
-    wait("healthy", seconds(60), || Ok(cause(lab).unwrap_or_default() == "Healthy"))?;
+    wait_healthy(lab, 60)?;
     // A registration needs 60 s before its absence at the edge means anything.
     wait("a process of 65 s", seconds(90), || {
         let age = lab.sh("ps -o etimes= -p $(systemctl show -P MainPID cloudflared)")?;
