@@ -11,7 +11,7 @@ const DISCARD: &str = "SECTIONS { /DISCARD/ : {
 
 fn main() {
     println!("cargo::rerun-if-changed=packaging/build.rs");
-    if env::var("CARGO_CFG_PANIC").is_ok_and(|panic| panic == "abort") {
+    if env::var("PROFILE").is_ok_and(|profile| profile == "release") {
         let folder = env::var("OUT_DIR").expect("cargo sets OUT_DIR");
         let script = Path::new(&folder).join("discard.ld");
         fs::write(&script, DISCARD).expect("OUT_DIR can be written");
