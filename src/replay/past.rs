@@ -298,7 +298,7 @@ impl Past {
             let word = format!("{:?}", tunnel.verdict);
             if self.verdict != word {
                 self.verdict = word;
-                let (verdict, explanation) = (tunnel.verdict, tunnel.explanation.clone());
+                let (verdict, explanation) = (tunnel.verdict, tunnel.last_words().to_owned());
                 self.transcript.changes.push((at, Change::Verdict { verdict, explanation }));
             }
         }

@@ -176,7 +176,7 @@ impl World {
         let word = format!("{}/{}", verdict.health.name(), verdict.cause.map_or("", |cause| cause.name()));
         if self.verdict != word {
             self.verdict = word;
-            let explanation = tunnel.explanation.clone();
+            let explanation = tunnel.last_words().to_owned();
             self.transcript.changes.push((at, Change::Verdict { verdict, explanation }));
         }
         let held: Vec<_> = tunnel.holds.iter().map(|held| held.hold.name()).collect();

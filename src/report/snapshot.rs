@@ -264,7 +264,7 @@ fn one(warden: &Warden, tunnel: &Tunnel, about: &About, now: Now) -> TunnelStatu
         since: time(tunnel.since),
         explanation: warden
             .facts(&tunnel.unit, now)
-            .map_or_else(|| tunnel.explanation.clone(), |facts| explain(tunnel.verdict, &facts)),
+            .map_or_else(|| tunnel.last_words().to_owned(), |facts| explain(tunnel.verdict, &facts)),
         advice: tunnel.verdict.cause.map_or("", Cause::advice).into(),
         connector: Connector {
             id: ready.and_then(|sight| sight.connector.clone()),

@@ -10,12 +10,23 @@ use super::incident::{Closing, Incident};
 use super::machine::Command;
 use super::note::Happening;
 use super::policy::Policy;
-use super::rails::Hold;
+use super::rails::{Held, Hold};
 use super::telling::tell;
 use super::time::Now;
 use super::tunnel::{Phase, Tunnel};
 
 const EDGE_INCIDENT_ESCALATES: Duration = Duration::from_secs(300);
+
+/// An incident may open, escalate or close at this moment, and then it is put into words.
+pub(super) fn may_move(tunnel: &Tunnel, verdict: Verdict, holds: &[Held], now: Now) -> bool {
+    let Some(cause) = verdict.cause else { return false };
+    match tunnel.history.incident.as_ref().filter(|incident| incident.open()) {
+        None => tunnel.trouble_since.is_some(),
+        Some(incident) => {
+            !cause.is_incident() || (!incident.escalated && needs_a_person(tunnel, cause, holds, now))
+        }
+    }
+}
 
 /// Opens, escalates and closes. True if what must survive us has changed.
 pub(super) fn follow_incident(
@@ -73,10 +84,10 @@ fn open_incident(
     incident.cured = false;
     incident.cause = cause;
     incident.began = since;
-    incident.note(now.wall, if relapse { "relapsed" } else { "opened" }, tunnel.explanation.clone());
+    incident.note(now.wall, if relapse { "relapsed" } else { "opened" }, tunnel.words(now));
     tunnel.history.incident = Some(incident);
     tunnel.held_told.clear();
-    let text = tunnel.explanation.clone();
+    let text = tunnel.words(now).to_owned();
     tell(tunnel, Happening::IncidentOpened { cause, after: now.since(since) }, text, out);
 }
 
@@ -106,6 +117,7 @@ fn begin(unit: &str, cause: Cause, began: Duration, began_wall: Duration) -> Inc
 
 fn close_incident(tunnel: &mut Tunnel, resolved: bool, now: Now, out: &mut Vec<Command>) {
     let good = tunnel.good_since.unwrap_or(now.boot);
+    let words = tunnel.words(now).to_owned();
     let Some(incident) = &mut tunnel.history.incident else { return };
     let closing = match (resolved || incident.cause == Cause::PlannedRestart, incident.cured) {
         (true, _) => Closing::Resolved,
@@ -113,7 +125,7 @@ fn close_incident(tunnel: &mut Tunnel, resolved: bool, now: Now, out: &mut Vec<C
         (false, false) => Closing::RecoveredAlone,
     };
     let lasted = good.saturating_sub(incident.began);
-    let text = format!("Incident over after {}, {}: {}", span(lasted), closing.name(), tunnel.explanation);
+    let text = format!("Incident over after {}, {}: {words}", span(lasted), closing.name());
     incident.note(now.wall, "closed", text.clone());
     let cause = incident.cause;
     tell(tunnel, Happening::IncidentClosed { closing, cause, lasted }, text, out);
@@ -124,16 +136,23 @@ fn close_incident(tunnel: &mut Tunnel, resolved: bool, now: Now, out: &mut Vec<C
     }
 }
 
-fn escalate(tunnel: &mut Tunnel, cause: Cause, now: Now, out: &mut Vec<Command>) -> bool {
-    let exhausted = tunnel.holds.iter().any(|held| matches!(held.hold, Hold::NotCured | Hold::BudgetSpent));
+/// What can be done was done, or it is not ours to do.
+fn needs_a_person(tunnel: &Tunnel, cause: Cause, holds: &[Held], now: Now) -> bool {
+    let exhausted = holds.iter().any(|held| matches!(held.hold, Hold::NotCured | Hold::BudgetSpent));
     let edge = cause == Cause::EdgeIncident && EDGE_INCIDENT_ESCALATES <= now.since(tunnel.since);
-    let Some(incident) = &mut tunnel.history.incident else { return false };
-    if incident.escalated || !(exhausted || edge) {
+    exhausted || edge
+}
+
+fn escalate(tunnel: &mut Tunnel, cause: Cause, now: Now, out: &mut Vec<Command>) -> bool {
+    let told = tunnel.history.incident.as_ref().is_none_or(|incident| incident.escalated);
+    if told || !needs_a_person(tunnel, cause, &tunnel.holds, now) {
         return false;
     }
-    incident.escalated = true;
-    let text = format!("This needs a person. {} {}", tunnel.explanation, cause.advice());
-    incident.note(now.wall, "escalated", text.clone());
+    let text = format!("This needs a person. {} {}", tunnel.words(now), cause.advice());
+    if let Some(incident) = &mut tunnel.history.incident {
+        incident.escalated = true;
+        incident.note(now.wall, "escalated", text.clone());
+    }
     tell(tunnel, Happening::Escalated { cause }, text, out);
     true
 }

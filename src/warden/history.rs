@@ -131,14 +131,15 @@ impl History {
 
 /// When the oldest of `limit` charges within `window` leaves it.
 pub fn full_until(
-    charges: impl Iterator<Item = Duration>,
+    charges: impl Iterator<Item = Duration> + Clone,
     now: Now,
     window: Duration,
     limit: u32,
 ) -> Option<Duration> {
-    let mut within: Vec<_> = charges.filter(|at| now.since(*at) < window).collect();
+    let within = charges.filter(|at| now.since(*at) < window);
+    let over = within.clone().count().checked_sub(usize::try_from(limit).unwrap_or(usize::MAX))?;
+    let mut within: Vec<_> = within.collect();
     within.sort_unstable();
-    let over = within.len().checked_sub(usize::try_from(limit).unwrap_or(usize::MAX))?;
     within.get(over).map(|oldest| *oldest + window)
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::cause::Cause;
-use super::course::follow_incident;
+use super::course::{follow_incident, may_move};
 use super::diagnosis::{Health, Verdict, diagnose, listed_lost};
 use super::evidence::{Answer, HostEvidence};
 use super::explain::explain;
@@ -14,16 +14,12 @@ use super::note::Happening;
 use super::operator::Pause;
 use super::order::{follow_phase, order_remedy};
 use super::policy::Policy;
-use super::rails::{Case, objections};
+use super::rails::{Case, Held, objections};
 use super::remedy::Remedy;
 use super::telling::{tell, tell_blindness, tell_holds};
 use super::time::Now;
 use super::track::EdgeTrack;
 use super::tunnel::{Looked, Phase, Tunnel, UNKNOWN_PAUSES};
-
-/// The ages in an explanation are at most this old; longer in calm, where nobody asks.
-const EXPLAIN_EVERY: Duration = Duration::from_secs(1);
-const EXPLAIN_CALM: Duration = Duration::from_secs(5);
 
 /// What a judgement needs besides the tunnel.
 pub(super) struct Around<'a> {
@@ -74,16 +70,10 @@ pub(super) fn judge(tunnel: &mut Tunnel, around: &Around<'_>, now: Now, out: &mu
     let limits = facts.unit.map(|unit| (unit.stop_limit, unit.start_limit)).unwrap_or_default();
     let deadline = wanted.map(|(remedy, _)| remedy.deadline(limits.0, limits.1));
     let before = facts.unit.and_then(|unit| unit.invocation);
-    // Putting it into words costs more than the judgement; in calm it is read seldom.
-    let calm = verdict.health == Health::Healthy && matches!(tunnel.phase, Phase::Watching);
-    let speaks = verdict != tunnel.verdict
-        || (if calm { EXPLAIN_CALM } else { EXPLAIN_EVERY }) <= now.since(tunnel.explained_at)
-        || matches!(tunnel.phase, Phase::LastLook { looked: true, .. })
-        || holds.iter().any(|held| !tunnel.held_told.contains(&held.hold));
-    if speaks {
+    // Putting it into words costs as much as the whole judgement, and mostly there is nothing to say.
+    if may_speak(tunnel, verdict, &holds, now) {
         let explanation = explain(verdict, &facts);
-        tunnel.explanation = explanation;
-        tunnel.explained_at = now.boot;
+        tunnel.explain(explanation, now);
     }
 
     set_verdict(tunnel, verdict, now, out);
@@ -104,6 +94,14 @@ pub(super) fn judge(tunnel: &mut Tunnel, around: &Around<'_>, now: Now, out: &mu
     } else if dirty {
         out.push(Command::Persist);
     }
+}
+
+/// Something may have to be said at this moment: of the verdict, a hold, the remedy under way, or the incident.
+fn may_speak(tunnel: &Tunnel, verdict: Verdict, holds: &[Held], now: Now) -> bool {
+    verdict != tunnel.verdict
+        || holds.iter().any(|held| !tunnel.held_told.contains(&held.hold))
+        || matches!(tunnel.phase, Phase::LastLook { .. } | Phase::Verifying { .. })
+        || may_move(tunnel, verdict, holds, now)
 }
 
 /// The remedy for a cause under these facts: swift only where nothing live can be harmed.
@@ -130,7 +128,7 @@ fn set_verdict(tunnel: &mut Tunnel, verdict: Verdict, now: Now, out: &mut Vec<Co
     }
     tunnel.verdict = verdict;
     tunnel.since = now.boot;
-    let text = tunnel.explanation.clone();
+    let text = tunnel.words(now).to_owned();
     let Some(incident) = tunnel.history.incident.as_mut().filter(|incident| incident.open()) else { return };
     let Some(cause) = verdict.cause else {
         incident.note(now.wall, "unknown", text);

@@ -94,7 +94,7 @@ pub(super) fn note_request(tunnel: &mut Tunnel, request: &Request, now: Now, out
     if let Some(incident) = &mut tunnel.history.incident {
         incident.note(now.wall, "requested", text.clone());
     }
-    tunnel.explanation = text;
+    tunnel.explain(text, now);
 }
 
 /// Says that remedies are off, or on again.

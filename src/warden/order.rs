@@ -97,7 +97,7 @@ pub(super) fn order_remedy(
     if let Some(latch) = &mut tunnel.history.latch {
         latch.tried = true;
     }
-    let text = format!("{} ordered. {}", remedy.name(), tunnel.explanation);
+    let text = format!("{} ordered. {}", remedy.name(), tunnel.words(now));
     if let Some(incident) = &mut tunnel.history.incident {
         incident.remedies += 1;
         incident.note(now.wall, "ordered", text.clone());
@@ -136,9 +136,9 @@ pub(super) fn remedy_done(tunnel: &mut Tunnel, outcome: Outcome, now: Now, out: 
 
 fn verified(tunnel: &mut Tunnel, remedy: Remedy, ending: Ending, now: Now, out: &mut Vec<Command>) {
     let text = match ending {
-        Ending::Cured => format!("{} cured it: {}", remedy.name(), tunnel.explanation),
+        Ending::Cured => format!("{} cured it: {}", remedy.name(), tunnel.words(now)),
         Ending::NotCured | Ending::Failed => {
-            format!("{} did not cure it: {}", remedy.name(), tunnel.explanation)
+            format!("{} did not cure it: {}", remedy.name(), tunnel.words(now))
         }
     };
     finished(tunnel, remedy, ending, text, now, out);

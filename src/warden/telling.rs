@@ -42,7 +42,8 @@ pub(super) fn tell_holds(
         tunnel.held_told.clear();
         return;
     };
-    for held in tunnel.holds.clone() {
+    let holds = std::mem::take(&mut tunnel.holds);
+    for held in &holds {
         if !tunnel.held_told.insert(held.hold) {
             continue;
         }
@@ -54,13 +55,14 @@ pub(super) fn tell_holds(
             held.hold.name(),
             held.hold.reason(),
             until.unwrap_or_default(),
-            tunnel.explanation
+            tunnel.words(now)
         );
         if let Some(incident) = tunnel.history.incident.as_mut().filter(|incident| incident.open()) {
             incident.note(now.wall, "held", text.clone());
         }
         tell(tunnel, Happening::RemedyHeld { hold: held.hold, cause }, text, out);
     }
+    tunnel.holds = holds;
 }
 
 pub(super) fn tell_blindness(tunnel: &mut Tunnel, now: Now, out: &mut Vec<Command>) {

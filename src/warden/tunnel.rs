@@ -63,7 +63,8 @@ pub struct Tunnel {
     pub verdict: Verdict,
     /// The verdict has stood since.
     pub since: Duration,
-    pub explanation: String,
+    /// The verdict in words, as it was when something was last said. Whoever asks later has it put into words anew.
+    explanation: String,
     pub holds: Vec<Held>,
     /// Not healthy, by something that is an incident, since.
     pub trouble_since: Option<Duration>,
@@ -76,7 +77,7 @@ pub struct Tunnel {
     pub(super) unknown_since: Option<Duration>,
     pub(super) watched_since: Duration,
     /// When the explanation was last put into words.
-    pub(super) explained_at: Duration,
+    explained_at: Duration,
 }
 
 /// journald passes a line on within half a second; one that takes longer than this says that it cannot keep up.
@@ -125,6 +126,23 @@ impl Tunnel {
         }
     }
 
+    /// Keeps what is to be said at this moment.
+    pub(super) fn explain(&mut self, explanation: String, now: Now) {
+        self.explanation = explanation;
+        self.explained_at = now.boot;
+    }
+
+    /// The words for what is said at this moment.
+    pub(super) fn words(&self, now: Now) -> &str {
+        debug_assert_eq!(self.explained_at, now.boot, "something is said in the words of another moment");
+        &self.explanation
+    }
+
+    /// The verdict in words, as it was when something was last said.
+    pub fn last_words(&self) -> &str {
+        &self.explanation
+    }
+
     /// Takes in a finding. True if it can change the verdict at once.
     pub(super) fn fold(&mut self, now: Now, finding: Finding) -> bool {
         match finding {
@@ -167,13 +185,13 @@ impl Tunnel {
     }
 
     fn fold_unit(&mut self, now: Now, unit: UnitSight) {
-        let before = self.evidence.unit.fresh(now, Duration::MAX).cloned();
+        let before = self.evidence.unit.fresh(now, Duration::MAX);
         let known = unit.invocation.and_then(|invocation| self.history.life(invocation));
         let ordered = self.history.in_flight.is_some_and(|flight| flight.before != unit.invocation);
         let ours = ordered || known.is_some_and(|life| life.ours);
         let remembered = known.map(|life| (life.watched_whole, life.through));
         let life = self.track.life.map(|life| life.invocation);
-        self.track.unit(now, before.as_ref(), &unit, ours, remembered);
+        self.track.unit(now, before, &unit, ours, remembered);
         if life != self.track.life.map(|life| life.invocation) {
             // What the last process said of itself is not true of this one.
             self.evidence.ready.latest = None;

@@ -1,11 +1,14 @@
 //! What is expected of the warden: the lines of a story with an arrow.
 
-use super::{STEP, World, seconds};
+use tunnelwarden::warden::explain::explain;
+
+use super::{STEP, UNIT, World, seconds};
 
 impl World {
     /// What is expected by now; `Err` says what was found instead.
     pub(crate) fn check(&mut self, words: &[&str]) -> Result<(), String> {
         let tunnel = self.warden.tunnels().next().unwrap();
+        let explanation = explain(tunnel.verdict, &self.warden.facts(UNIT, self.now()).unwrap());
         let cause = tunnel.verdict.cause.map_or("Unknown", |cause| cause.name());
         let holds: Vec<_> = tunnel.holds.iter().map(|held| held.hold.name()).collect();
         let found = match words {
@@ -23,7 +26,7 @@ impl World {
             }
             ["no", "hold", wanted] if !holds.contains(wanted) => return Ok(()),
             ["unknown"] if cause == "Unknown" => return Ok(()),
-            ["says", wanted @ ..] if tunnel.explanation.contains(&wanted.join(" ")) => return Ok(()),
+            ["says", wanted @ ..] if explanation.contains(&wanted.join(" ")) => return Ok(()),
             ["acts"] if self.acts.is_empty() => return Ok(()),
             ["acts", wanted @ ..] if self.acts == *wanted => return Ok(()),
             ["closed", wanted] if self.closed.last() == Some(wanted) => return Ok(()),
@@ -36,7 +39,7 @@ impl World {
             ["escalated", n] if self.escalated == n.parse::<usize>().unwrap() => return Ok(()),
             ["refused", wanted @ ..] if self.refused == *wanted => return Ok(()),
             ["told", wanted] if self.holds_told.contains(wanted) => return Ok(()),
-            _ => (cause, holds, &self.acts, &self.closed, self.opened, self.escalated, &tunnel.explanation),
+            _ => (cause, holds, &self.acts, &self.closed, self.opened, self.escalated, &explanation),
         };
         Err(format!("cause, holds, acts, closed, opened, escalated, explanation: {found:?}"))
     }
