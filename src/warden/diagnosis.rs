@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::cause::Cause;
 use super::evidence::{Active, Answer, Control, Job, Load, Ready, Transport};
 use super::facts::Facts;
-use super::track::{FULL, Origin, PROPAGATION};
+use super::track::{Origin, PROPAGATION};
 pub use super::verdict::{Health, Verdict};
 
 struct Rule {
@@ -121,8 +121,7 @@ fn healthy(f: &Facts<'_>) -> bool {
 }
 
 fn partly(f: &Facts<'_>) -> bool {
-    f.connections.is_some_and(|n| 0 < n && n < FULL)
-        && f.age(f.track.partly_since).is_some_and(|age| PARTLY_FOR < age)
+    connected(f) && f.age(f.track.partly_since).is_some_and(|age| PARTLY_FOR < age)
 }
 
 fn unit_broken(f: &Facts<'_>) -> bool {

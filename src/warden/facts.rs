@@ -9,7 +9,7 @@ use super::evidence::{
 use super::policy::Policy;
 use super::route::Fault;
 use super::time::Now;
-use super::track::{COMES_AND_GOES, EdgeTrack, FULL, Life, Track};
+use super::track::{COMES_AND_GOES, EdgeTrack, Life, Track};
 
 /// Fresh facts about one tunnel and its host. Borrowed: made anew for each judgement.
 #[derive(Clone, Debug)]
@@ -309,11 +309,6 @@ impl<'a> Facts<'a> {
     pub fn comes_and_goes(&self) -> bool {
         let came_back = self.life().and_then(|life| life.came_back);
         came_back.is_some_and(|(at, times)| 2 <= times && self.now.since(at) < COMES_AND_GOES)
-    }
-
-    /// Connections that this connector is expected to hold.
-    pub fn expected(&self) -> u8 {
-        FULL
     }
 }
 

@@ -56,7 +56,7 @@ pub(crate) struct World {
     tcp: Reach,
     quic: Reach,
     resolved: bool,
-    control: Control,
+    control: Result<Control, Blind>,
     requests: u64,
     rising: bool,
     files: FilesSight,
@@ -126,7 +126,7 @@ impl World {
             tcp: Reach::Reachable,
             quic: Reach::Reachable,
             resolved: true,
-            control: Control::Answered,
+            control: Ok(Control::Answered),
             requests: 0,
             rising: false,
             files: FilesSight::default(),
@@ -189,12 +189,9 @@ impl World {
                 }
                 Command::Apply { remedy, .. } => {
                     self.acts.push(remedy.name().to_owned());
-                    self.unit.active = Active::Deactivating;
-                    self.unit.job = Some(Job::Restart);
-                    self.look();
-                    let doing = self.warden.tunnels().next().unwrap().verdict.cause.map(|cause| cause.name());
-                    assert_ne!(doing, Some("PlannedRestart"), "our own restart is taken for somebody else's");
-                    self.unit.job = None;
+                    if self.unit.main_pid != 0 {
+                        self.stops();
+                    }
                     self.restarted();
                     self.done = self.answers.then_some((self.at + Duration::from_secs(1), Outcome::Done));
                 }
@@ -218,6 +215,16 @@ impl World {
                 | Command::Announce { .. } => (),
             }
         }
+    }
+
+    /// What runs is stopped first, and that is seen.
+    fn stops(&mut self) {
+        self.unit.active = Active::Deactivating;
+        self.unit.job = Some(Job::Restart);
+        self.look();
+        let doing = self.warden.tunnels().next().unwrap().verdict.cause.map(|cause| cause.name());
+        assert_ne!(doing, Some("PlannedRestart"), "our own restart is taken for somebody else's");
+        self.unit.job = None;
     }
 
     /// A new process; if restarts cure here, with it the world is whole again.
@@ -265,7 +272,7 @@ impl World {
             EdgeSight { resolved: self.resolved, links, addresses: vec![CURRENT], clock_suspect: self.dates };
         self.tell(Event::HostObserved(HostFinding::Edge(Ok(edge))));
         if self.control_asked {
-            self.tell(Event::HostObserved(HostFinding::Control(Ok(self.control))));
+            self.tell(Event::HostObserved(HostFinding::Control(self.control)));
         }
         self.observed(Finding::Journal(self.journal));
         let host = if self.host_unseen { Err(Blind::Forbidden) } else { Ok(self.host) };

@@ -79,7 +79,11 @@ impl World {
             ["control", "unasked"] => self.control_asked = false,
             ["look", "finds", "tcp", word] => self.look_finds_tcp = Some(reach(word)),
             ["control", word] => {
-                self.control = if *word == "ok" { Control::Answered } else { Control::Failing }
+                self.control = match *word {
+                    "ok" => Ok(Control::Answered),
+                    "blind" => Err(Blind::TimedOut),
+                    _ => Ok(Control::Failing),
+                }
             }
             ["route", word] => self.host.route = *word == "yes",
             ["host", "booted"] => {
@@ -151,8 +155,15 @@ impl World {
             }
             ["unit", "missing"] => self.unit.load = Load::NotFound,
             ["unit", "broken"] => self.unit.load = Load::Broken,
+            ["unit", "disabled"] => self.unit.disabled = true,
+            ["unit", "masked"] => self.unit.load = Load::Masked,
+            ["unit", "goes", "without", "a", "word"] => self.down(Active::Inactive, "dead", "success"),
             ["unit", "frozen"] => self.unit.frozen = true,
             ["unit", "restarting"] => self.down(Active::Activating, "auto-restart", "exit-code"),
+            ["unit", "exits", "well"] => {
+                self.down(Active::Activating, "auto-restart", "success");
+                self.log(Line::EndedByItself);
+            }
             ["unit", "exits", status] => {
                 self.unit.exit_status = status.parse().ok();
                 self.down(Active::Activating, "auto-restart", "exit-code");
@@ -200,9 +211,12 @@ impl World {
                 let text = "Unauthorized: Invalid tunnel secret".into();
                 self.log(Line::Refused { unauthorized: true, text });
             }
+            ["log", "stop-job"] => self.log(Line::StopJob),
             ["log", "refused"] => {
                 self.log(Line::Refused { unauthorized: false, text: "server busy".into() });
             }
+            ["log", "refused-unnamed"] => self.log(Line::RefusedUnnamed),
+            ["log", "graceful-stop"] => self.log(Line::GracefulStop),
             ["log", "config-invalid"] => self.log(Line::ConfigInvalid("no last rule".into())),
             ["log", "credentials-unusable"] => self.log(Line::CredentialsUnusable("no token".into())),
             ["log", "clock-wrong"] => self.log(Line::ClockWrong("not yet valid".into())),
