@@ -126,10 +126,10 @@ fn what_may_not_be_meant_is_a_warning() {
     let warnings: Vec<String> = host.load(&[]).unwrap().warnings.iter().map(|text| host.told(text)).collect();
     let begins = [
         "/etc/tunnelwarden/conf.d/50-old.toml.dpkg-old is not read",
-        "/etc/tunnelwarden/tunnelwarden.toml:42: remedy.transport_fallback has no effect yet",
-        "/etc/tunnelwarden/tunnelwarden.toml:51: api.global_key",
-        "/etc/tunnelwarden/tunnelwarden.toml:55: http.listen",
-        "/etc/tunnelwarden/tunnelwarden.toml:85: tunnel.unit is not covered",
+        "/etc/tunnelwarden/tunnelwarden.toml:43: remedy.transport_fallback has no effect yet",
+        "/etc/tunnelwarden/tunnelwarden.toml:52: api.global_key",
+        "/etc/tunnelwarden/tunnelwarden.toml:56: http.listen",
+        "/etc/tunnelwarden/tunnelwarden.toml:86: tunnel.unit is not covered",
     ];
     assert_eq!(warnings.len(), begins.len(), "{warnings:#?}");
     for (warning, begin) in warnings.iter().zip(begins) {

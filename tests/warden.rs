@@ -58,6 +58,7 @@ fn unit() -> impl Strategy<Value = UnitSight> {
             start_limit: limit,
             stop_limit: limit,
             start_rate: Some((main_pid, since)),
+            newer_program: false,
         })
 }
 
@@ -181,6 +182,7 @@ fn hanging(unit_name: &str, now: Duration) -> Vec<Event> {
         start_limit: Some(secs(15)),
         stop_limit: Some(secs(90)),
         start_rate: Some((5, secs(10))),
+        newer_program: false,
     };
     let ready = ReadySight { ready: Ready::Silent, connector: None, port_of_this_life: true, counters: None };
     let link = |transport| Link { region: "region1".into(), transport, reach: Reach::Reachable };

@@ -25,6 +25,10 @@ pub struct Service {
     pub systemd: Option<u32>,
     /// `protocol` in cloudflared's own configuration.
     pub protocol: Option<String>,
+    /// `retries` there.
+    pub retries: Option<u32>,
+    /// The program was put in place after the process that runs had started.
+    pub newer_program: bool,
     /// Load state, active state and file state of the timer that updates cloudflared.
     pub update_timer: Option<(String, String, String)>,
 }

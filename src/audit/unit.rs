@@ -1,6 +1,8 @@
 //! The unit that runs cloudflared against what cloudflared needs of systemd: time to fall back, a way to come back, and no
 //! token for everyone to read.
 
+mod running;
+
 use super::drop_in::DropIn;
 use super::service::{Exposure, Service, is_yes};
 use super::{Audit, Finding, Place, Severity};
@@ -35,6 +37,8 @@ pub fn check(service: &Service) -> Checked {
     look.order();
     look.user();
     look.updates();
+    look.retries();
+    look.update();
     look.standing();
     look.unread();
     let Look { mut findings, drop_in, .. } = look;

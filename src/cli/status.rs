@@ -76,7 +76,7 @@ pub(super) fn explain(arguments: &Explain) -> Exit {
             .map(|tunnel| {
                 serde_json::json!({
                     "tunnel": tunnel.name, "verdict": tunnel.verdict, "cause": tunnel.cause,
-                    "explanation": tunnel.explanation, "advice": tunnel.advice, "holds": tunnel.holds,
+                    "explanation": tunnel.explanation, "advice": tunnel.advice, "holds": tunnel.holds, "notes": tunnel.notes,
                 })
             })
             .collect();
@@ -225,6 +225,9 @@ fn one(text: &mut String, tunnel: &TunnelStatus) -> std::fmt::Result {
     }
     for unread in &tunnel.unread {
         row(text, "unread", unread)?;
+    }
+    for note in &tunnel.notes {
+        row(text, "note", note)?;
     }
     Ok(())
 }

@@ -76,6 +76,9 @@ pub struct Counters {
     pub register_fail_server_error: u64,
     /// Attempts in progress, *not* connections: never evidence.
     pub ha_connections: u64,
+    /// Bytes that came from the edge by QUIC, of all connections together; `None` before the first. A connection that
+    /// lives brings some each second, as it is kept alive.
+    pub quic_received: Option<u64>,
     /// When the process started, Unix seconds.
     pub process_start: Option<f64>,
 }
@@ -250,6 +253,10 @@ fn parse_counters(text: &str) -> Option<Counters> {
                     let refused = counters.register_fail_server_error.saturating_add(count);
                     counters.register_fail_server_error = refused;
                 }
+            }
+            "quic_client_receive_bytes" => {
+                let known = counters.quic_received.unwrap_or(0);
+                counters.quic_received = Some(known.saturating_add(count));
             }
             "process_start_time_seconds" => counters.process_start = Some(value),
             _ => {}

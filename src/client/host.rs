@@ -143,6 +143,21 @@ pub fn modified(path: &Path) -> std::io::Result<Duration> {
     Ok(time.duration_since(std::time::UNIX_EPOCH).unwrap_or_default())
 }
 
+/// When what lies at a path was put there, Unix time. A package manager gives its files the times of their making, which
+/// may be long past, so the change of the file's entry (`ctime`) counts too. A change of mode or owner moves that as well.
+///
+/// # Errors
+/// The file is missing or may not be looked at.
+pub fn installed(path: &Path) -> std::io::Result<Duration> {
+    use std::os::unix::fs::MetadataExt as _;
+    let file = std::fs::metadata(path)?;
+    let at = |seconds: i64, nanos: i64| {
+        Duration::from_secs(u64::try_from(seconds).unwrap_or(0))
+            + Duration::from_nanos(u64::try_from(nanos).unwrap_or(0))
+    };
+    Ok(at(file.mtime(), file.mtime_nsec()).max(at(file.ctime(), file.ctime_nsec())))
+}
+
 fn read(path: &str) -> Result<String, HostError> {
     std::fs::read_to_string(path).map_err(|source| HostError { path: path.into(), source })
 }
@@ -219,5 +234,18 @@ mod tests {
             is_locked(&text, 8, 1, 7);
             btime(&text);
         }
+    }
+
+    #[test]
+    fn what_a_package_puts_in_place_is_new_however_old_it_says_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("cloudflared");
+        std::fs::write(&path, "old").unwrap();
+        let long_ago = std::time::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+        std::fs::File::options().write(true).open(&path).unwrap().set_modified(long_ago).unwrap();
+        assert_eq!(modified(&path).unwrap(), Duration::from_secs(1_000_000_000));
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+        assert!(now.abs_diff(installed(&path).unwrap()) < Duration::from_secs(60));
+        assert!(installed(&folder.path().join("none")).is_err());
     }
 }

@@ -18,6 +18,7 @@ pub mod github_workflow;
 pub mod host;
 pub mod http;
 pub mod journal;
+pub mod status_page;
 pub mod systemd;
 pub mod tls;
 pub mod unit_file;

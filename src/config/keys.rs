@@ -50,6 +50,7 @@ pub(super) const KEYS: &[Key] = &[
     set("edge", "period", Span, "\"60s\""),
     set("edge", "period_down", Span, "\"5s\""),
     like("edge", "region", Text, "\"\"", "\"us\""),
+    like("edge", "status_page", Text, "\"\"", "\"https://www.cloudflarestatus.com\""),
     set("judge", "sustained", Span, "\"10s\""),
     set("judge", "rounds", Count, "2"),
     set("judge", "patience", Span, "\"30s\""),

@@ -75,6 +75,8 @@ pub struct Edge {
     /// While a connector has no connection, or names err.
     pub period_down: Duration,
     pub region: Region,
+    /// A status page that is asked about incidents at Cloudflare; none unless somebody wants that.
+    pub status_page: Option<HttpsUrl>,
 }
 
 /// cloudflared's `--region`.

@@ -34,6 +34,7 @@ pub fn show(settings: &Settings) -> String {
     out.text("period", &written(edge.period));
     out.text("period_down", &written(edge.period_down));
     out.text("region", edge.region.word());
+    out.text("status_page", edge.status_page.as_ref().map_or("", |page| page.as_str()));
     out.section("[judge]");
     out.text("sustained", &written(judge.sustained));
     out.plain("rounds", judge.rounds);

@@ -11,8 +11,8 @@ use super::file::ERRORS_TOLD;
 use super::names::{self, WrongForm};
 use super::redact;
 use super::settings::{
-    AccountId, Api, Credential, Dns, Edge, Http, Judge, Mode, ObserverUrl, Probe, Ready, Region, Remedy,
-    Resolve, Settings,
+    AccountId, Api, Credential, Dns, Edge, Http, HttpsUrl, Judge, Mode, ObserverUrl, Probe, Ready, Region,
+    Remedy, Resolve, Settings,
 };
 use super::tunnels;
 use super::written::{
@@ -179,7 +179,20 @@ fn edge(edge: WrittenEdge, check: &mut Check<'_>) -> Option<Edge> {
     };
     let period = check.period("edge/period", edge.period);
     let period_down = check.period("edge/period_down", edge.period_down);
-    Some(Edge { period, period_down, region: region? })
+    let status_page = optional(&edge.status_page).and_then(|text| status_page(text, check));
+    Some(Edge { period, period_down, region: region?, status_page })
+}
+
+/// The page's address alone: what it is asked for comes behind that.
+fn status_page(text: &str, check: &mut Check<'_>) -> Option<HttpsUrl> {
+    let page = HttpsUrl::parse(text).ok();
+    let page = page
+        .filter(|page| page.as_str().trim_end_matches('/') == format!("https://{}", page.url().authority()));
+    if page.is_none() {
+        let says = "must be the address of a status page alone, such as \"https://www.cloudflarestatus.com\", or \"\" for none";
+        check.refuse("edge/status_page", says);
+    }
+    page
 }
 
 fn judge(judge: &WrittenJudge, check: &mut Check<'_>) -> Judge {

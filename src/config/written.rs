@@ -60,6 +60,7 @@ pub(super) struct WrittenEdge {
     pub period: Span,
     pub period_down: Span,
     pub region: String,
+    pub status_page: String,
 }
 
 #[derive(Deserialize)]

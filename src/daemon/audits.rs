@@ -17,9 +17,11 @@ use crate::client::cloudflared_config::{self, ConfigError};
 use crate::client::file_changes::FileChanges;
 use crate::client::systemd::Systemd;
 use crate::client::unit_file;
+use crate::clock;
 use crate::config::{self, Settings};
 use crate::report::metrics::Metrics;
 use crate::report::snapshot::FindingStatus;
+use crate::sense::unit::newer_program;
 
 /// Not while everything else begins.
 const FIRST: Duration = Duration::from_secs(20);
@@ -114,11 +116,8 @@ impl Audits {
             return Vec::new();
         }
         let settings = unit_file::of_unit(&state);
-        let protocol = self
-            .config
-            .as_deref()
-            .and_then(|path| cloudflared_config::read(path).ok())
-            .and_then(|config| config.protocol);
+        let config = self.config.as_deref().and_then(|path| cloudflared_config::read(path).ok());
+        let newer_program = newer_program(&state, clock::now());
         let service = Service {
             name: self.unit.clone(),
             settings,
@@ -126,7 +125,9 @@ impl Audits {
             // Reading it from the program would take many times what this daemon is made of.
             cloudflared: None,
             systemd: self.systemd.version().await.ok().flatten(),
-            protocol,
+            retries: config.as_ref().and_then(|config| config.retries),
+            protocol: config.and_then(|config| config.protocol),
+            newer_program,
             update_timer: self.systemd.brief("cloudflared-update.timer").await.ok(),
         };
         unit::check(&service).findings

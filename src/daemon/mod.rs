@@ -1,5 +1,6 @@
 //! Wiring: settings → clients → probes → warden → loop. Start and stop order is here and nowhere else.
 
+mod announcements;
 mod audits;
 pub(crate) mod credentials;
 pub(crate) mod discover;

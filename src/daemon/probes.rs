@@ -9,6 +9,7 @@ use anyhow::Context as _;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
 
+use super::announcements;
 use super::discover::Found;
 use super::event_loop::Signal;
 use super::executor::Reins;
@@ -23,9 +24,10 @@ use crate::client::dns::Dns;
 use crate::client::edge::{EdgeDialer, EdgeSettings, Family};
 use crate::client::http::{PublicClient, PublicTarget};
 use crate::client::journal::{JournalHandle, Options, follow};
+use crate::client::status_page::StatusPage;
 use crate::client::systemd::Systemd;
 use crate::client::tls::Tls;
-use crate::config::{Resolve, Settings};
+use crate::config::{HttpsUrl, Resolve, Settings};
 use crate::report::metrics::Metrics;
 use crate::sense::dns::{Routes, Zones};
 use crate::sense::host::HostSense;
@@ -61,6 +63,8 @@ pub(super) struct Senses {
     visitor: PublicClient,
     /// There where probers elsewhere are configured.
     blackbox: Option<Blackbox>,
+    /// There where one is configured.
+    status_page: Option<StatusPage>,
     dns: Arc<Dns>,
     /// Where names that lead to Cloudflare resolve to.
     ranges: Arc<watch::Sender<AddressRanges>>,
@@ -106,6 +110,16 @@ impl Senses {
             .then(|| Blackbox::new(&tls, Arc::clone(&dns), agent, observers::LIMIT))
             .transpose()
             .context("cannot set up probe.observers")?;
+        let page = |page: &HttpsUrl| {
+            StatusPage::new(&tls, Arc::clone(&dns), agent, page.url(), announcements::LIMIT)
+        };
+        let status_page = settings
+            .edge
+            .status_page
+            .as_ref()
+            .map(page)
+            .transpose()
+            .context("cannot set up edge.status_page")?;
         let ranges = match settings.dns.ranges.as_slice() {
             [] => AddressRanges::published(),
             set => AddressRanges::of(set.iter().copied()),
@@ -118,6 +132,7 @@ impl Senses {
             client,
             visitor,
             blackbox,
+            status_page,
             dns,
             ranges: Arc::new(watch::Sender::new(ranges)),
             dialer: Arc::new(dialer),
@@ -158,6 +173,9 @@ impl Senses {
             if self.settings.dns.ranges.is_empty() {
                 tokio::spawn(follow_ranges(archive.api(), Arc::clone(&self.ranges), rx.clone()));
             }
+        }
+        if let Some(page) = &self.status_page {
+            tokio::spawn(announcements::follow(page.clone(), self.events.clone(), rx.clone()));
         }
         let send = |events: &mpsc::Sender<Event>| {
             let events = events.clone();

@@ -113,6 +113,7 @@ impl Past {
             start_limit: Some(Duration::from_secs(15)),
             stop_limit: Some(Duration::from_secs(90)),
             start_rate: Some((5, Duration::from_secs(10))),
+            newer_program: false,
         };
         let mut past = Self {
             name: name.to_owned(),

@@ -249,6 +249,7 @@ impl World {
             start_limit,
             stop_limit: Some(Duration::from_secs(90)),
             start_rate: Some((5, Duration::from_secs(10))),
+            newer_program: false,
         })
     }
 }

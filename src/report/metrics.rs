@@ -77,6 +77,7 @@ pub struct Metrics {
     api_requests: IntCounterVec,
     api_token_expiry: GaugeVec,
     audit_findings: IntGaugeVec,
+    cloudflare_incidents: IntGaugeVec,
 }
 
 fn ok<T>(made: Result<T, prometheus::Error>) -> T {
@@ -274,6 +275,11 @@ impl Metrics {
                 "tunnelwarden_audit_findings",
                 "What the audits found.",
                 &["tunnel", "audit", "severity"],
+            ),
+            cloudflare_incidents: make.gauges(
+                "tunnelwarden_cloudflare_incidents",
+                "Open incidents on the status page (edge.status_page) that name tunnels, Access or a location that answers us; absent where none is set.",
+                &["tunnel"],
             ),
             registry: registry.clone(),
         };

@@ -58,6 +58,9 @@ fn one(page: &mut String, tunnel: &TunnelStatus) {
     for unread in &tunnel.unread {
         push(page, format_args!("<p>Not readable: {}</p>", escape(unread)));
     }
+    for note in &tunnel.notes {
+        push(page, format_args!("<p>{}</p>", escape(note)));
+    }
     page.push_str("<table><tr><th>name<th>answer<th>status<th>ms<th>at");
     for name in &tunnel.names {
         let status = name.status.map(|status| status.to_string()).unwrap_or_default();

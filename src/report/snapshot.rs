@@ -11,6 +11,7 @@ use crate::warden::diagnosis::Health;
 use crate::warden::evidence::{Reach, Ready, Sense};
 use crate::warden::explain::explain;
 use crate::warden::explain::span;
+use crate::warden::facts::Facts;
 use crate::warden::history::{DAY, HOUR};
 use crate::warden::machine::Warden;
 use crate::warden::time::Now;
@@ -52,6 +53,9 @@ pub struct TunnelStatus {
     /// What the audits have to say.
     #[serde(default)]
     pub findings: Vec<FindingStatus>,
+    /// Worth a word, and no reason for anything.
+    #[serde(default)]
+    pub notes: Vec<String>,
 }
 
 /// A finding of an audit.
@@ -255,6 +259,7 @@ fn one(warden: &Warden, tunnel: &Tunnel, about: &About, now: Now) -> TunnelStatu
     let policy = warden.policy();
     let left = |limit: u32, window| limit.saturating_sub(tunnel.history.spent(now, window));
     let unit = evidence.unit.latest.as_ref().and_then(|(_, seen)| seen.as_ref().ok());
+    let facts = warden.facts(&tunnel.unit, now);
     TunnelStatus {
         name: if known.name.is_empty() { tunnel.unit.clone() } else { known.name },
         unit: tunnel.unit.clone(),
@@ -262,9 +267,9 @@ fn one(warden: &Warden, tunnel: &Tunnel, about: &About, now: Now) -> TunnelStatu
         verdict: tunnel.verdict.health.name().into(),
         cause: tunnel.verdict.cause.map(|cause| cause.name().into()),
         since: time(tunnel.since),
-        explanation: warden
-            .facts(&tunnel.unit, now)
-            .map_or_else(|| tunnel.last_words().to_owned(), |facts| explain(tunnel.verdict, &facts)),
+        explanation: facts
+            .as_ref()
+            .map_or_else(|| tunnel.last_words().to_owned(), |facts| explain(tunnel.verdict, facts)),
         advice: tunnel.verdict.cause.map_or("", Cause::advice).into(),
         connector: Connector {
             id: ready.and_then(|sight| sight.connector.clone()),
@@ -312,7 +317,23 @@ fn one(warden: &Warden, tunnel: &Tunnel, about: &About, now: Now) -> TunnelStatu
         senses: senses(warden, tunnel, now),
         unread: known.unread.into_iter().chain(known.api).collect(),
         findings: known.findings,
+        notes: facts.map(|facts| notes(tunnel.verdict.health, &facts)).unwrap_or_default(),
     }
+}
+
+fn notes(health: Health, facts: &Facts<'_>) -> Vec<String> {
+    let mut notes = Vec::new();
+    if facts.unit.is_some_and(|unit| unit.newer_program) {
+        notes.push(
+            "cloudflared on disk is newer than the running process: an update is installed and not yet running"
+                .into(),
+        );
+    }
+    // Where something is wrong its explanation says it.
+    if health == Health::Healthy {
+        notes.extend(facts.announced.iter().map(|announced| announced.words()));
+    }
+    notes
 }
 
 fn names(tunnel: &Tunnel, now: Now) -> Vec<Name> {
@@ -364,21 +385,38 @@ fn edge(warden: &Warden, now: Now) -> Vec<Edge> {
     sight.links.iter().map(one).collect()
 }
 
+/// Some senses are there only where somebody wants them.
+pub(super) fn asked_for(warden: &Warden, tunnel: &Tunnel, sense: Sense) -> bool {
+    match sense {
+        Sense::Tunnel => tunnel.reads_records(),
+        Sense::StatusPage => warden.host().announced.latest.is_some(),
+        Sense::Unit
+        | Sense::Journal
+        | Sense::Ready
+        | Sense::Public
+        | Sense::Control
+        | Sense::Edge
+        | Sense::Dns
+        | Sense::Host => true,
+    }
+}
+
 fn senses(warden: &Warden, tunnel: &Tunnel, now: Now) -> Vec<SenseStatus> {
     let host = warden.host();
     let of_host = [
         (Sense::Control, host.control.blind(), host.control.seen_at),
         (Sense::Edge, host.edge.blind(), host.edge.seen_at),
         (Sense::Host, host.host.blind(), host.host.seen_at),
+        (Sense::StatusPage, host.announced.blind(), host.announced.seen_at),
     ];
     let of_tunnel = tunnel.blindness().map(|(sense, blind)| (sense, blind, tunnel.seen_at(sense)));
     let one = |(sense, blind, seen_at): (Sense, Option<crate::warden::evidence::Blind>, Option<Duration>)| {
         SenseStatus {
             sense: sense.word().into(),
             seen_at: seen_at.map(|at| rfc3339(now.wall_of(at))),
-            blind: blind.map(|blind| match sense == Sense::Tunnel && !tunnel.reads_records() {
-                true => NOT_CONFIGURED.into(),
-                false => blind.words().into(),
+            blind: blind.map(|blind| match asked_for(warden, tunnel, sense) {
+                true => blind.words().into(),
+                false => NOT_CONFIGURED.into(),
             }),
         }
     };
@@ -400,6 +438,9 @@ impl TunnelStatus {
                 None => String::new(),
             };
             text.push_str(&format!("\nHeld by {}{until}: {}.", hold.hold, hold.reason));
+        }
+        for note in &self.notes {
+            text.push_str(&format!("\nNote: {note}."));
         }
         text
     }

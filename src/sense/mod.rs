@@ -2,6 +2,7 @@
 
 pub mod polling;
 
+pub mod announcements;
 pub mod dns;
 pub mod edge;
 pub mod effective;

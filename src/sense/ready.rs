@@ -100,6 +100,7 @@ async fn ask(
             request_errors: seen.request_errors,
             register_success: seen.register_success,
             register_fail: seen.register_fail,
+            quic_received: seen.quic_received,
         })
     };
     let counters = if counters { counted.await } else { None };

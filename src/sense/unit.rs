@@ -1,14 +1,17 @@
 //! The unit, by systemd's signals; read anew after each, because notices carry stale values.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
+use crate::client::host;
 use crate::client::systemd::{Signal, Systemd, SystemdError, UnitState, follow};
 use crate::clock;
 use crate::warden::evidence::{Active, Blind, Finding, Invocation, Job, Load, Seen, UnitSight};
 use crate::warden::machine::Event;
+use crate::warden::time::Now;
 
 /// Reads a unit once.
 pub async fn look(systemd: &Systemd, unit: &str) -> Seen<UnitSight> {
@@ -50,6 +53,25 @@ pub async fn watch(
             }
         }
     }
+}
+
+/// A newer program lies where the running one was started from: a package replaces the file and leaves the process. The start
+/// is placed by the time since boot, as a clock that was set since then would have moved its date.
+pub fn newer_program(state: &UnitState, now: Now) -> bool {
+    let Some(started) = started(state).filter(|_| state.main_pid != 0) else { return false };
+    let commands = state.exec_start.commands();
+    let program = commands.first().and_then(|argv| argv.first()).map(Path::new);
+    let installed = program.and_then(|program| host::installed(program).ok());
+    installed.is_some_and(|installed| now.wall_of(started) + INSTALLS < installed)
+}
+
+/// Start and installation in one go are one event.
+const INSTALLS: Duration = Duration::from_secs(2);
+
+/// When the main process started (time since boot).
+fn started(state: &UnitState) -> Option<Duration> {
+    let monotonic = state.exec_main_start.monotonic_us;
+    (monotonic != 0).then(|| Duration::from_micros(monotonic) + clock::suspended())
 }
 
 fn blind(error: &SystemdError) -> Blind {
@@ -102,11 +124,12 @@ fn sight(state: &UnitState) -> UnitSight {
         }),
         frozen: matches!(state.freezer_state.as_str(), "frozen" | "freezing" | "frozen-by-parent"),
         since: boot(state.state_change_us),
-        started: (state.exec_main_start.monotonic_us != 0).then(|| boot(state.exec_main_start.monotonic_us)),
+        started: started(state),
         was_active: state.active_enter_us != 0,
         start_limit: finite(state.timeout_start_us),
         stop_limit: finite(state.timeout_stop_us),
         start_rate: (state.start_limit_burst != 0 && !interval.is_zero())
             .then_some((state.start_limit_burst, interval)),
+        newer_program: newer_program(state, clock::now()),
     }
 }

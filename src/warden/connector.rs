@@ -35,6 +35,9 @@ pub struct Counters {
     pub request_errors: u64,
     pub register_success: u64,
     pub register_fail: u64,
+    /// Bytes that came by QUIC; `None` before the first such connection.
+    #[serde(default)]
+    pub quic_received: Option<u64>,
 }
 
 /// The files that the next process would read; only what `stat` and a world-readable config say.

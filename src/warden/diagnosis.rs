@@ -319,7 +319,7 @@ fn misrouted(f: &Facts<'_>) -> bool {
         return true;
     }
     let failing = failing.len();
-    let never_through = f.life().is_some_and(|life| life.watched_whole && !life.through);
+    let never_through = f.life().is_some_and(|life| life.watched_whole && !life.through) && !f.quic_dead();
     let rising = f.track.requests_rising() == Some(true);
     failing > 0
         && (never_through
@@ -366,7 +366,7 @@ fn phantom(f: &Facts<'_>) -> bool {
     }
     // Whoever is served elsewhere would lose that: then it takes as long as where the past is not known.
     let known = f.life().is_some_and(|life| life.through) && !f.served_elsewhere();
-    (known || bad_for_long(f) || listed_lost(f))
+    (known || bad_for_long(f) || listed_lost(f) || f.quic_dead())
         && f.track.requests_rising() != Some(true)
         && !f.registered_within(PROPAGATION)
         && !f.within(f.track.astray, MENDED_SETTLES)

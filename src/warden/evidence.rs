@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::announcement::Announcement;
 pub use super::connector::{Counters, FilesSight, Ready, ReadySight, Setup};
 pub use super::edge::{Control, EdgeSight, Link, Reach, Transport};
 pub use super::journal::{Line, LogLine, LogTrack};
@@ -59,11 +60,12 @@ pub enum Sense {
     Dns,
     Tunnel,
     Host,
+    StatusPage,
 }
 
 impl Sense {
     /// All of them, in the order in which they are shown.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Unit,
         Self::Journal,
         Self::Ready,
@@ -73,6 +75,7 @@ impl Sense {
         Self::Dns,
         Self::Tunnel,
         Self::Host,
+        Self::StatusPage,
     ];
 
     /// The word in labels and JSON.
@@ -87,6 +90,7 @@ impl Sense {
             Self::Dns => "dns",
             Self::Tunnel => "tunnel",
             Self::Host => "host",
+            Self::StatusPage => "status_page",
         }
     }
 }
@@ -152,6 +156,8 @@ pub enum HostFinding {
     Control(Seen<Control>),
     Edge(Seen<EdgeSight>),
     Host(Seen<HostSight>),
+    /// What Cloudflare announces; found only where a status page is set.
+    Announced(Seen<Vec<Announcement>>),
 }
 
 /// The latest of something, with its time.
@@ -234,6 +240,7 @@ pub struct HostEvidence {
     pub control: Slot<Control>,
     pub edge: Slot<EdgeSight>,
     pub host: Slot<HostSight>,
+    pub announced: Slot<Vec<Announcement>>,
 }
 
 impl HostEvidence {
@@ -242,6 +249,7 @@ impl HostEvidence {
             HostFinding::Control(seen) => self.control.put(now, seen),
             HostFinding::Edge(seen) => self.edge.put(now, seen),
             HostFinding::Host(seen) => self.host.put(now, seen),
+            HostFinding::Announced(seen) => self.announced.put(now, seen),
         }
     }
 }

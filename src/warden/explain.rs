@@ -23,7 +23,7 @@ pub fn explain(verdict: Verdict, f: &Facts<'_>) -> String {
         | Cause::QuicBlocked
         | Cause::TransportBlocked
         | Cause::StaleTransport => proof.extend([dial(f), way_out(f)]),
-        Cause::ConnectorPhantom => proof.extend([dial(f), elsewhere(f)]),
+        Cause::ConnectorPhantom => proof.extend([dial(f), received(f), elsewhere(f)]),
         Cause::ConnectorAsleep | Cause::Reconnecting => proof.push(dial(f)),
         Cause::EdgeIncident => proof.push(elsewhere(f)),
         Cause::Misrouted => proof.extend(f.astray().take(3).map(|(name, fault)| fault.words(name))),
@@ -44,6 +44,9 @@ pub fn explain(verdict: Verdict, f: &Facts<'_>) -> String {
         | Cause::IngressEmpty
         | Cause::OriginDown
         | Cause::PartlyConnected => (),
+    }
+    if cause != Cause::Healthy {
+        proof.extend(f.announced.iter().take(2).map(|announced| announced.words()));
     }
     proof.retain(|part| !part.is_empty());
     format!("{}: {}.", claim(cause, f), proof.join(", "))
@@ -265,6 +268,15 @@ fn way_out(f: &Facts<'_>) -> String {
         return "no default route".into();
     }
     if f.way_out() { "own way out works".into() } else { "own way out does not work".into() }
+}
+
+/// Whether anything comes from the edge by QUIC.
+fn received(f: &Facts<'_>) -> String {
+    match f.quic_silent_for() {
+        Some(silent) if silent.is_zero() => "QUIC still brings bytes from the edge".into(),
+        Some(silent) => format!("QUIC has brought nothing from the edge for {}", span(silent)),
+        None => String::new(),
+    }
 }
 
 /// What probers elsewhere see.

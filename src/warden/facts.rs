@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::announcement::Announcement;
 use super::evidence::{
     Active, Answer, Control, EdgeSight, Elsewhere, Evidence, HostEvidence, HostSight, NameSight, NameTrack,
     Ready, ReadySight, Transport, TunnelSight, UnitSight,
@@ -47,6 +48,8 @@ pub struct Facts<'a> {
     pub latched: bool,
     /// systemd is carrying out a remedy of ours.
     pub ours_at_work: bool,
+    /// Open incidents at Cloudflare that may have to do with this tunnel.
+    pub announced: Vec<&'a Announcement>,
     /// What Cloudflare's records say, and when they said it.
     pub tunnel: Option<(Duration, &'a TunnelSight)>,
     /// Our own footing was lost a moment ago.
@@ -85,8 +88,14 @@ const DOUBT_FOR: Duration = Duration::from_secs(30);
 /// What Cloudflare's records say is asked for seldom.
 const TUNNEL_AGE: Duration = Duration::from_secs(300);
 
+/// In calm the status page is asked each ten minutes.
+const ANNOUNCED_AGE: Duration = Duration::from_secs(900);
+
 /// Probers elsewhere are asked each 20 s, of names that err.
 const ELSEWHERE_AGE: Duration = Duration::from_secs(60);
+
+/// Twice what QUIC itself waits for before it gives a connection up.
+const QUIC_SILENCE: Duration = Duration::from_secs(10);
 
 /// The journal has told us of an origin that is down not longer ago than this.
 const ORIGIN_RECENT: Duration = Duration::from_secs(90);
@@ -104,11 +113,14 @@ impl<'a> Facts<'a> {
     ) -> Self {
         let unit = evidence.unit.fresh(now, Duration::MAX);
         let ready = evidence.ready.fresh(now, policy.ready_age);
-        let names = evidence
+        let names: Vec<(&str, &NameTrack, &NameSight)> = evidence
             .names
             .iter()
             .filter_map(|(name, track)| Some((name.as_str(), track, track.fresh(now, policy.name_age)?)))
             .collect();
+        let colos = || names.iter().filter_map(|(_, _, sight)| sight.colo.as_deref());
+        let announced = host.announced.fresh(now, ANNOUNCED_AGE).into_iter().flatten();
+        let announced = announced.filter(|one| one.concerns(colos())).collect();
         let control_blind =
             matches!(host.control.latest, Some((_, Err(blind))) if blind != super::evidence::Blind::NotYet);
         Self {
@@ -143,6 +155,7 @@ impl<'a> Facts<'a> {
             policy,
             latched,
             ours_at_work: false,
+            announced,
             tunnel: evidence.tunnel.standing(now, TUNNEL_AGE),
             shaken: None,
         }
@@ -292,6 +305,19 @@ impl<'a> Facts<'a> {
             Transport::Http2 if self.dial_failed_lately() => base * 2 / 3,
             Transport::Http2 => base,
         }
+    }
+
+    /// How long nothing has come from the edge by QUIC, as far as cloudflared's counters are fresh.
+    pub fn quic_silent_for(&self) -> Option<Duration> {
+        let received = self.track.received?;
+        let by_quic = self.transport_of_life().or(self.forced) == Some(Transport::Quic);
+        let fresh = self.within(Some(received.looked), self.policy.ready_age);
+        (by_quic && fresh).then(|| received.looked.saturating_sub(received.since))
+    }
+
+    /// Its QUIC connections are kept alive each second, and nothing comes on any: whatever it believes, there is no path.
+    pub fn quic_dead(&self) -> bool {
+        self.quic_silent_for().is_some_and(|silent| QUIC_SILENCE <= silent)
     }
 
     /// The unit gives a start at least this long.

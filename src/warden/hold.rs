@@ -26,11 +26,12 @@ pub enum Hold {
     BudgetSpent,
     SelfDoubt,
     FleetSlot,
+    CloudflareIncident,
     LastLook,
 }
 
 impl Hold {
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::MemoryLost,
         Self::ObserveOnly,
         Self::Paused,
@@ -52,6 +53,7 @@ impl Hold {
         Self::BudgetSpent,
         Self::SelfDoubt,
         Self::FleetSlot,
+        Self::CloudflareIncident,
         Self::LastLook,
     ];
 
@@ -89,6 +91,11 @@ impl Hold {
             Self::BudgetSpent => ("BudgetSpent", "budget_spent", "the budget of remedies is spent"),
             Self::SelfDoubt => ("SelfDoubt", "self_doubt", "our own senses cannot be trusted"),
             Self::FleetSlot => ("FleetSlot", "fleet_slot", "another host of the fleet is at it"),
+            Self::CloudflareIncident => (
+                "CloudflareIncident",
+                "cloudflare_incident",
+                "an incident at Cloudflare may be the cause, and a new process would meet it too",
+            ),
             Self::LastLook => ("LastLook", "last_look", "everything is looked at once more before the act"),
         }
     }

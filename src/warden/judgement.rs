@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::announcement::annotate;
 use super::cause::Cause;
 use super::course::{follow_incident, may_move};
 use super::diagnosis::{Health, Verdict, diagnose, listed_lost};
@@ -70,6 +71,7 @@ pub(super) fn judge(tunnel: &mut Tunnel, around: &Around<'_>, now: Now, out: &mu
     let limits = facts.unit.map(|unit| (unit.stop_limit, unit.start_limit)).unwrap_or_default();
     let deadline = wanted.map(|(remedy, _)| remedy.deadline(limits.0, limits.1));
     let before = facts.unit.and_then(|unit| unit.invocation);
+    let announced: Vec<String> = facts.announced.iter().map(|announced| announced.words()).collect();
     // Putting it into words costs as much as the whole judgement, and mostly there is nothing to say.
     if may_speak(tunnel, verdict, &holds, now) {
         let explanation = explain(verdict, &facts);
@@ -82,6 +84,7 @@ pub(super) fn judge(tunnel: &mut Tunnel, around: &Around<'_>, now: Now, out: &mu
     dirty |= follow_health(tunnel, policy, carries, now);
     let order = follow_phase(tunnel, wanted, now, out);
     dirty |= follow_incident(tunnel, policy, order.is_some(), now, out);
+    dirty |= annotate(tunnel, &announced, now);
     tell_holds(tunnel, wanted, now, out);
     tell_blindness(tunnel, now, out);
     let hurry = wants_hurry(tunnel, now);
@@ -111,7 +114,7 @@ fn chosen(cause: Cause, facts: &Facts<'_>) -> Option<Remedy> {
     let swift = if cause == Cause::ConnectorPhantom {
         // Whoever is served elsewhere gets the grace period.
         let harmless = facts.private_network == Some(false) && !unproven_life;
-        listed_lost(facts) || (harmless && !facts.served_elsewhere())
+        listed_lost(facts) || facts.quic_dead() || (harmless && !facts.served_elsewhere())
     } else {
         remedy == Remedy::SwiftRestart
     };

@@ -4,6 +4,7 @@
 
 pub mod time;
 
+pub mod announcement;
 mod connector;
 mod edge;
 pub mod evidence;

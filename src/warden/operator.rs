@@ -72,6 +72,7 @@ pub(super) fn binds(hold: Hold, force: bool) -> bool {
         | Hold::LiveConnections
         | Hold::NotCured
         | Hold::SelfDoubt
+        | Hold::CloudflareIncident
         | Hold::LastLook => false,
     }
 }

@@ -29,7 +29,7 @@ pub struct Case<'a> {
 
 type Rail = fn(&Case<'_>) -> Option<Held>;
 
-const RAILS: [Rail; 21] = [
+const RAILS: [Rail; 22] = [
     memory_lost,
     observe_only,
     paused,
@@ -50,6 +50,7 @@ const RAILS: [Rail; 21] = [
     cooldown,
     budget_spent,
     self_doubt,
+    cloudflare_incident,
     last_look,
 ];
 
@@ -61,6 +62,8 @@ pub fn objections(case: &Case<'_>) -> Vec<Held> {
 
 const ANOTHERS_GRACE: Duration = Duration::from_secs(90);
 const NOT_CURED_AT_MOST: u32 = 2;
+/// While Cloudflare announces an incident, a remedy that it may make vain waits for so long.
+const INCIDENT_WAITS: Duration = Duration::from_secs(300);
 /// A failed unit is systemd's own word; only the journal's lag of up to half a second is waited for.
 const JOURNAL_LAG: Duration = Duration::from_secs(1);
 
@@ -337,6 +340,18 @@ fn self_doubt(case: &Case<'_>) -> Option<Held> {
     let nothing_outside = !f.way_out() && f.edge.is_none_or(|edge| edge.all_dead());
     nothing_outside
         .then(|| Held::because(Hold::SelfDoubt, "neither the control name nor the edge answers us"))
+}
+
+/// Where Cloudflare itself has trouble with tunnels, a process that lost them is seldom mended by another; and it is not
+/// waited for for ever.
+fn cloudflare_incident(case: &Case<'_>) -> Option<Held> {
+    let announced = case.facts.announced.first()?;
+    if !matches!(case.cause, Cause::ConnectorPhantom | Cause::ConnectorAsleep) {
+        return None;
+    }
+    let until = evidence_of(case).0? + INCIDENT_WAITS;
+    let held = Held { hold: Hold::CloudflareIncident, until: Some(until), detail: announced.words() };
+    (case.facts.now.boot < until).then_some(held)
 }
 
 fn last_look(case: &Case<'_>) -> Option<Held> {

@@ -38,6 +38,16 @@ pub struct Baseline {
     pub at: Duration,
 }
 
+/// What came by QUIC.
+#[derive(Clone, Copy, Debug)]
+pub struct Received {
+    pub bytes: u64,
+    /// No more than that since.
+    pub since: Duration,
+    /// The counter was last read.
+    pub looked: Duration,
+}
+
 /// Durations of one tunnel's states.
 #[derive(Clone, Debug, Default)]
 pub struct Track {
@@ -63,6 +73,7 @@ pub struct Track {
     pub names_good_since: Option<Duration>,
     pub baseline: Option<Baseline>,
     pub counters: Option<Counters>,
+    pub received: Option<Received>,
     /// Registrations refused by counter, since when they rise without a success.
     pub refusals_since: Option<Duration>,
     pub refused_last: Option<Duration>,
@@ -122,6 +133,7 @@ impl Track {
         self.silent = 0;
         self.baseline = None;
         self.counters = None;
+        self.received = None;
         self.refusals_since = None;
     }
 
@@ -194,6 +206,10 @@ impl Track {
             }
         }
         self.counters = Some(counters);
+        self.received = counters.quic_received.map(|bytes| {
+            let same = self.received.filter(|received| received.bytes == bytes);
+            Received { bytes, since: same.map_or(now.boot, |same| same.since), looked: now.boot }
+        });
         // The baseline is the first sample after the names began to fail, or R became 0: an earlier one would count the
         // last good requests as if they had come after.
         let began = self.names_bad_since.or(self.zero_since);

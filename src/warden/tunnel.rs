@@ -364,7 +364,7 @@ impl Tunnel {
                 sights.map(|(at, _)| *at).max()
             }
             Sense::Tunnel => self.evidence.tunnel.seen_at,
-            Sense::Control | Sense::Edge | Sense::Host => None,
+            Sense::Control | Sense::Edge | Sense::Host | Sense::StatusPage => None,
         }
     }
 

@@ -84,6 +84,9 @@ pub struct UnitSight {
     pub stop_limit: Option<Duration>,
     /// `StartLimitBurst` and `StartLimitIntervalUSec`; `None` where switched off.
     pub start_rate: Option<(u32, Duration)>,
+    /// The program on disk is newer than the running process. Worth a word, and no reason for anything.
+    #[serde(default)]
+    pub newer_program: bool,
 }
 
 impl UnitSight {

@@ -136,6 +136,7 @@ impl World {
             start_limit: if endless { None } else { Some(secs(15)) },
             stop_limit: Some(secs(90)),
             start_rate: Some((5, secs(10))),
+            newer_program: false,
         };
         Self {
             rng,

@@ -35,6 +35,7 @@ impl World {
             {
                 return Ok(());
             }
+            ["steps", what, n] if self.steps(what) == n.parse::<usize>().unwrap() => return Ok(()),
             ["opened", n] if self.opened == n.parse::<usize>().unwrap() => return Ok(()),
             ["escalated", n] if self.escalated == n.parse::<usize>().unwrap() => return Ok(()),
             ["refused", wanted @ ..] if self.refused == *wanted => return Ok(()),

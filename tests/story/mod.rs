@@ -6,6 +6,7 @@ mod turns;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
+use tunnelwarden::warden::announcement::Announcement;
 use tunnelwarden::warden::evidence::{
     Active, Answer, Blind, Control, Counters, EdgeSight, Elsewhere, Exchange, FilesSight, Finding,
     HostFinding, HostSight, Invocation, Job, Line, Link, Load, LogLine, NameSight, Reach, Ready, ReadySight,
@@ -53,6 +54,12 @@ pub(crate) struct World {
     other_leads_here: bool,
     /// What a prober elsewhere sees of the names, if one is asked.
     elsewhere: Option<Result<Elsewhere, Blind>>,
+    /// What Cloudflare's status page says, if one is asked.
+    announced: Option<Result<Vec<Announcement>, Blind>>,
+    /// The location that answers for the names.
+    colo: Option<String>,
+    /// Bytes come by QUIC.
+    arriving: bool,
     tcp: Reach,
     quic: Reach,
     resolved: bool,
@@ -96,6 +103,7 @@ impl World {
             start_limit: Some(Duration::from_secs(15)),
             stop_limit: Some(Duration::from_secs(90)),
             start_rate: Some((5, Duration::from_secs(10))),
+            newer_program: false,
         };
         let mut world = Self {
             warden: Warden::new(Policy { knocked_out, ..Policy::shipped() }, Memory::default()),
@@ -123,6 +131,9 @@ impl World {
             route: Ok(RouteSight { inside: Some(Route::Edge), ..RouteSight::default() }),
             other_leads_here: false,
             elsewhere: None,
+            announced: None,
+            colo: None,
+            arriving: true,
             tcp: Reach::Reachable,
             quic: Reach::Reachable,
             resolved: true,
@@ -290,7 +301,7 @@ impl World {
                 | Answer::Unexpected
                 | Answer::Blind => (None, None),
             };
-            let (latency, colo, detail) = (Duration::from_millis(20), None, String::new());
+            let (latency, colo, detail) = (Duration::from_millis(20), self.colo.clone(), String::new());
             let status = self.status.filter(|_| answer != Answer::Served).or(status);
             let exchange = Exchange::default();
             let sight = NameSight { answer, status, code, latency, colo, detail, exchange };
@@ -305,12 +316,23 @@ impl World {
                 self.observed(Finding::Elsewhere { hostname: hostname.into(), seen: seen.clone() });
             }
         }
+        if let Some(said) = self.announced.clone() {
+            self.tell(Event::HostObserved(HostFinding::Announced(said)));
+        }
         if self.unit.main_pid != 0 {
+            let received = &mut self.counters.quic_received;
+            *received = received.map(|bytes| bytes + u64::from(self.arriving));
             let counters = Some(Counters { total_requests: self.requests, ..self.counters });
             let connector = self.unit.invocation.map(|life| life.to_string());
             let sight = ReadySight { ready: self.ready, connector, port_of_this_life: true, counters };
             self.observed(Finding::Ready(Ok(sight)));
         }
+    }
+
+    /// Lines of this kind in the timeline.
+    fn steps(&self, what: &str) -> usize {
+        let incident = self.warden.tunnels().next().and_then(|tunnel| tunnel.history.incident.as_ref());
+        incident.map_or(0, |incident| incident.steps.iter().filter(|step| step.what == what).count())
     }
 
     fn leads(&self) -> RouteSight {

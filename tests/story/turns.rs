@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
+use tunnelwarden::warden::announcement::Announcement;
 use tunnelwarden::warden::evidence::{
     Active, Answer, Blind, Control, Elsewhere, FilesSight, Finding, Job, Line, Load, LogLine, Reach, Ready,
     Transport, TunnelSight,
@@ -173,6 +174,21 @@ impl World {
                 self.down(Active::Inactive, "dead", "success");
                 self.log(Line::EndedByItself);
             }
+            ["cloudflare", "announces", "nothing"] => self.announced = Some(Ok(Vec::new())),
+            ["cloudflare", "announces", about] => {
+                let (tunnels, colos) = (*about == "tunnels", vec![(*about).to_owned()]);
+                let name = "Connectivity issues".into();
+                self.announced = Some(Ok(vec![Announcement { name, tunnels, colos }]));
+            }
+            ["status", "page", "blind"] => self.announced = Some(Err(Blind::TimedOut)),
+            ["names", "answered", "at", colo] => self.colo = Some((*colo).to_owned()),
+            ["quic", "bytes", "arrive"] => self.counters.quic_received = Some(1),
+            ["quic", "bytes", "stand", "still"] => self.arriving = false,
+            ["tunnelwarden", "installed"] => {
+                self.warden = Warden::new(self.policy(), Memory::default());
+                self.appear();
+            }
+            ["program", "newer"] => self.unit.newer_program = true,
             ["requests", word] => self.rising = *word == "rising",
             ["restarts", word] => self.cures = *word == "cure",
             ["systemd", word] => self.answers = *word == "answers",

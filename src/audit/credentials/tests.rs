@@ -16,6 +16,8 @@ fn service(lines: &str) -> Service {
         cloudflared: None,
         systemd: None,
         protocol: None,
+        retries: None,
+        newer_program: false,
         update_timer: None,
     }
 }

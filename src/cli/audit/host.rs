@@ -8,7 +8,9 @@ use crate::client::cloudflared_binary::{self, Version};
 use crate::client::cloudflared_config::{self, FileConfig};
 use crate::client::systemd::Systemd;
 use crate::client::unit_file;
+use crate::clock;
 use crate::daemon::discover::usual_config;
+use crate::sense::unit::newer_program;
 
 /// Which units, and what is known better than this host can tell.
 #[derive(Debug, clap::Args)]
@@ -54,11 +56,13 @@ pub(super) fn gather(of: &Of) -> Gathered {
                     cloudflared: of.cloudflared_version,
                     systemd: of.systemd_version,
                     protocol: None,
+                    retries: None,
+                    newer_program: false,
                     update_timer: None,
                 };
                 // The file may be another host's: only what it names itself is looked at.
                 let config = service.launch().config.and_then(|path| config(path, &mut gathered.blind));
-                service.protocol = config.as_ref().and_then(|config| config.config.protocol.clone());
+                told_by(&mut service, config.as_ref());
                 gathered.services.push((service, config));
             }
             Err(error) => gathered.blind.push(error.to_string()),
@@ -113,7 +117,7 @@ async fn of_this_host(of: &Of, names: &[&String], gathered: &mut Gathered) {
             Ok((mut service, config)) => {
                 service.systemd = of.systemd_version.or(version);
                 service.update_timer.clone_from(&timer);
-                service.protocol = config.as_ref().and_then(|config| config.config.protocol.clone());
+                told_by(&mut service, config.as_ref());
                 if service.cloudflared.is_none() {
                     gathered.blind.push(format!(
                         "The version of cloudflared could not be read from the program of {name}; advice is for 2025.4.0 and later. Say it by --cloudflared-version."
@@ -139,6 +143,7 @@ async fn one(
     }
     // For the places alone: what counts is what systemd says.
     let settings = unit_file::of_unit(&state);
+    let newer_program = newer_program(&state, clock::now());
     let mut service = Service {
         name: name.to_owned(),
         settings,
@@ -146,6 +151,8 @@ async fn one(
         cloudflared: of.cloudflared_version,
         systemd: None,
         protocol: None,
+        retries: None,
+        newer_program,
         update_timer: None,
     };
     if service.cloudflared.is_none() {
@@ -158,6 +165,13 @@ async fn one(
     let path = launch.config.clone().or_else(|| usual_config(by_token));
     let config = path.and_then(|path| config(path, blind));
     Ok((service, config))
+}
+
+/// What cloudflared's own configuration adds.
+fn told_by(service: &mut Service, config: Option<&Config>) {
+    let config = config.map(|config| &config.config);
+    service.protocol = config.and_then(|config| config.protocol.clone());
+    service.retries = config.and_then(|config| config.retries);
 }
 
 fn config(path: PathBuf, blind: &mut Vec<String>) -> Option<Config> {

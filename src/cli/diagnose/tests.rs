@@ -37,6 +37,7 @@ fn unit(active: Active) -> UnitSight {
         start_limit: Some(Duration::from_secs(15)),
         stop_limit: Some(Duration::from_secs(90)),
         start_rate: Some((5, Duration::from_secs(10))),
+        newer_program: false,
     }
 }
 

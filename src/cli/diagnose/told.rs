@@ -174,6 +174,9 @@ fn layers(
     for unread in tunnel.unread.iter().filter(|unread| api(tunnel) != Some(unread.as_str())) {
         fact("not readable", unread.clone());
     }
+    for note in &tunnel.notes {
+        fact("note", note.clone());
+    }
     let title = if several { format!("{}: what was seen", tunnel.name) } else { "What was seen".into() };
     Section::Facts { title, facts }
 }

@@ -78,6 +78,9 @@ cloudflared_tunnel_tunnel_register_fail{error=\"server_error\",rpcName=\"registe
 cloudflared_tunnel_tunnel_register_fail{error=\"dup_edge_conn\",rpcName=\"registerConnection\"} 1
 cloudflared_tunnel_tunnel_register_success{rpcName=\"registerConnection\"} 7
 process_start_time_seconds 1.76390000012e+09
+quic_client_receive_bytes{conn_index=\"0\"} 1.5e+06
+quic_client_receive_bytes{conn_index=\"1\"} 250
+quic_client_sent_bytes{conn_index=\"1\"} 9999
 go_gc_duration_seconds{quantile=\"0\"} NaN
 broken{
 ";
@@ -89,9 +92,12 @@ broken{
         register_fail: 4,
         register_fail_server_error: 3,
         ha_connections: 4,
+        quic_received: Some(1_500_250),
         process_start: Some(1_763_900_000.12),
     };
     assert_eq!(found, expected);
+    let http2 = counters(http("200 OK", "cloudflared_tunnel_total_requests 1\n").await).await.unwrap();
+    assert_eq!(http2.quic_received, None);
     let other = counters(http("200 OK", "node_load1 0.1\n").await).await;
     assert!(matches!(other, Err(AskError::NotCloudflared { .. })));
 }

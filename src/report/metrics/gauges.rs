@@ -3,7 +3,7 @@
 use prometheus::{Encoder as _, TextEncoder};
 
 use super::{Metrics, name_of};
-use crate::report::snapshot::{About, elsewhere, route};
+use crate::report::snapshot::{About, asked_for, elsewhere, route};
 use crate::warden::cause::Cause;
 use crate::warden::diagnosis::Health;
 use crate::warden::evidence::{Active, Answer, Exchange, Reach, Sense};
@@ -91,6 +91,12 @@ impl Metrics {
                     .set(i64::from(kind == answer));
             }
         }
+        // Where nobody wants it there is no such sense, and nobody to be alarmed.
+        let there = |sense| asked_for(warden, tunnel, sense);
+        if let Some(facts) = warden.facts(&tunnel.unit, now).filter(|_| there(Sense::StatusPage)) {
+            let open = i64::try_from(facts.announced.len()).unwrap_or(i64::MAX);
+            self.cloudflare_incidents.with_label_values(&[name]).set(open);
+        }
         let connections = tunnel.connections().map_or(-1, i64::from);
         self.connections.with_label_values(&[name]).set(connections);
         let unit = tunnel.evidence.unit.latest.as_ref().and_then(|(_, seen)| seen.as_ref().ok());
@@ -101,10 +107,9 @@ impl Metrics {
             (Sense::Control, host.control.blind(), host.control.seen_at),
             (Sense::Edge, host.edge.blind(), host.edge.seen_at),
             (Sense::Host, host.host.blind(), host.host.seen_at),
+            (Sense::StatusPage, host.announced.blind(), host.announced.seen_at),
         ];
         let of_tunnel = tunnel.blindness().map(|(sense, blind)| (sense, blind, tunnel.seen_at(sense)));
-        // Without credentials there is no such sense, and nobody to be alarmed.
-        let there = |sense| sense != Sense::Tunnel || tunnel.reads_records();
         for (sense, blind, seen) in of_tunnel.into_iter().chain(of_host).filter(|(sense, ..)| there(*sense)) {
             let labels = [name, sense.word()];
             self.sense_blind.with_label_values(&labels).set(i64::from(blind.is_some()));
