@@ -118,6 +118,8 @@ fn dns(far: &Path, names: &[&str]) -> Result<()> {
         (PUBLIC_ZONE, public.as_str()),
         ("cfargotunnel.com", private.as_str()),
         ("cloudflare.com", "www A 10.99.3.1\napi A 10.99.3.1\n"),
+        ("cloudflarestatus.com", "www A 10.99.3.1\n"),
+        ("example.net", "blackbox A 10.99.3.1\n"),
     ];
     let mut conf = String::from(
         "server:\n    rundir: /mnt\n    listen: 10.99.0.1@53\ndatabase:\n    storage: /mnt\nzone:\n",

@@ -6,6 +6,7 @@
 
 mod bad_input;
 pub mod bench;
+mod beside;
 mod commands;
 pub mod compare;
 pub mod connector;

@@ -19,6 +19,7 @@ pub(crate) use self::proof::{
 };
 pub use self::proof::{FINISHED, OPENED, ORDERED, settle};
 use crate::bad_input::{bad_input, disk_full};
+use crate::beside;
 use crate::commands::{commands, followed};
 use crate::host::{Lab, Parts, Wishes};
 use crate::lessons;
@@ -120,5 +121,10 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "asleep-5min", play: lessons::asleep_5min, long: true },
     Scenario { name: "fallback-patient", play: lessons::fallback_patient, long: true },
     Scenario { name: "stop-asleep", play: lessons::stop_asleep, long: false },
+    Scenario { name: "status-page", play: beside::status_page, long: true },
+    Scenario { name: "record-elsewhere", play: beside::record_elsewhere, long: false },
+    Scenario { name: "access", play: beside::access, long: false },
+    Scenario { name: "observer", play: beside::observer, long: true },
+    Scenario { name: "update-waits", play: beside::update_waits, long: false },
     Scenario { name: "refused-quic", play: lessons::refused_quic, long: false },
 ];

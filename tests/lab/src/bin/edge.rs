@@ -82,7 +82,7 @@ async fn main() -> Result<()> {
         Verb::Run(run) => tokio::task::LocalSet::new().run_until(edge::run(settings(*run)?)).await,
         Verb::Pki { names } => {
             let mut all = names.hosts;
-            all.extend([names.control_host, edge::api::HOST.to_owned()]);
+            all.extend(edge::own_names(&names.control_host));
             pki::prepare(&names.pki, &all)
         }
         Verb::Ctl { control, command } => {

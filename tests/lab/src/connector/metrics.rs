@@ -138,6 +138,10 @@ fn exposition(state: &State) -> String {
         let labels = r#"{handler="registration",method="register_connection"}"#;
         family("cloudflared_rpc_client_failures", "counter", labels, fail + duplicate);
     }
+    for (index, bytes) in state.quic_received() {
+        let labels = format!(r#"{{conn_index="{index}"}}"#);
+        family("quic_client_receive_bytes", "counter", &labels, i64::try_from(bytes).unwrap_or(i64::MAX));
+    }
     if success > 0 {
         let labels = r#"{rpcName="registerConnection"}"#;
         family("cloudflared_tunnel_tunnel_register_success", "counter", labels, success);

@@ -1,7 +1,7 @@
 //! What the parts of one connector share: its identity, its counters, and which connections are up.
 
 use std::sync::{
-    Arc,
+    Arc, Mutex, PoisonError,
     atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
 };
 
@@ -29,6 +29,15 @@ pub struct State {
     pub quic_worked: AtomicBool,
     pub counters: Counters,
     slots: [watch::Sender<Option<Up>>; CONNECTIONS],
+    quic: [Mutex<Received>; CONNECTIONS],
+}
+
+/// What came by QUIC on one index.
+#[derive(Default)]
+struct Received {
+    /// On connections of before.
+    before: u64,
+    now: Option<quinn::Connection>,
 }
 
 /// A registered connection.
@@ -64,6 +73,7 @@ impl State {
             quic_worked: AtomicBool::new(false),
             counters: Counters::default(),
             slots: std::array::from_fn(|_| watch::Sender::new(None)),
+            quic: Default::default(),
         }
     }
 
@@ -71,6 +81,23 @@ impl State {
         if let Some(slot) = self.slots.get(index) {
             slot.send_replace(up);
         }
+    }
+
+    /// A QUIC connection of this index begins, or ends with `None`.
+    pub fn set_quic(&self, index: usize, connection: Option<quinn::Connection>) {
+        let Some(received) = self.quic.get(index) else { return };
+        let mut received = received.lock().unwrap_or_else(PoisonError::into_inner);
+        let ended = std::mem::replace(&mut received.now, connection);
+        received.before += ended.map_or(0, |ended| ended.stats().udp_rx.bytes);
+    }
+
+    /// Index and bytes that came by QUIC, of each that ever had a connection.
+    pub fn quic_received(&self) -> Vec<(usize, u64)> {
+        let bytes = |received: &Mutex<Received>| {
+            let received = received.lock().unwrap_or_else(PoisonError::into_inner);
+            received.before + received.now.as_ref().map_or(0, |now| now.stats().udp_rx.bytes)
+        };
+        self.quic.iter().map(bytes).enumerate().filter(|(_, bytes)| 0 < *bytes).collect()
     }
 
     /// Connections that are registered now.

@@ -97,7 +97,9 @@ impl Tunnel {
         match link {
             Link::Http2(stream) => self.speak_http2(*stream).await,
             Link::Quic(connection, endpoint) => {
+                self.state.set_quic(self.index, Some(connection.clone()));
                 let end = self.speak_quic(&connection).await;
+                self.state.set_quic(self.index, None);
                 connection.close(0_u8.into(), b"");
                 // The farewell needs a moment to leave, and nobody waits long for it.
                 let _ = timeout(Duration::from_millis(200), endpoint.wait_idle()).await;

@@ -1,4 +1,4 @@
-//! Cloudflare's API as far as a watchdog asks it: accounts, a tunnel, its connections, its configuration.
+//! Cloudflare's API as far as a watchdog asks it: accounts, a tunnel, its connections, its configuration, records.
 
 use std::sync::Mutex;
 
@@ -17,6 +17,13 @@ pub const ACCOUNT: &str = "0123456789abcdef0123456789abcdef";
 /// The only token that is accepted.
 pub const TOKEN: &str = "cfut_this-is-the-token-of-the-lab-0123456789abcdef";
 const BASE: &str = "/client/v4";
+const ZONE: &str = "example.com";
+const ZONE_ID: &str = "023e105f4ecef8ad9ca31a8372d0c353";
+
+/// The name that a query asks for.
+fn asked_name(query: &str) -> &str {
+    query.split('&').find_map(|pair| pair.strip_prefix("name=")).unwrap_or_default()
+}
 
 /// What the API does instead of telling the truth.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +43,8 @@ struct State {
     deleted: bool,
     /// Listed with four live connections, and nobody else.
     live: Option<String>,
+    /// Name and content of proxied CNAMEs; while there is none, there is no zone.
+    records: Vec<(String, String)>,
 }
 
 /// One connection as the edge has it.
@@ -53,12 +62,12 @@ pub struct Api {
 
 impl Default for Api {
     fn default() -> Self {
-        Self { state: Mutex::new(State { mood: Mood::Truthful, deleted: false, live: None }) }
+        Self { state: Mutex::new(State::good()) }
     }
 }
 
 impl Api {
-    /// `good`, `deleted`, `html`, `429`, `fail STATUS CODE`, `live CONNECTOR`.
+    /// `good`, `deleted`, `html`, `429`, `fail STATUS CODE`, `live CONNECTOR`, `record NAME CONTENT`.
     ///
     /// # Errors
     /// No such command.
@@ -66,7 +75,11 @@ impl Api {
         let mut state = lock(&self.state);
         let number = |text: &str| text.parse::<u16>().map_err(|_| format!("no number: {text}"));
         match command.split(' ').collect::<Vec<_>>()[..] {
-            ["good"] => *state = State { mood: Mood::Truthful, deleted: false, live: None },
+            ["good"] => *state = State::good(),
+            ["record", name, content] => {
+                state.records.retain(|(known, _)| known != name);
+                state.records.push((name.to_owned(), content.to_owned()));
+            }
             ["deleted"] => state.deleted = true,
             ["html"] => state.mood = Mood::Html,
             ["429"] => state.mood = Mood::Limited,
@@ -81,6 +94,7 @@ impl Api {
     pub fn answer(
         &self,
         path: &str,
+        query: &str,
         headers: &HeaderMap,
         tunnel: &str,
         connections: &[Known],
@@ -110,6 +124,8 @@ impl Api {
                 "id": "ed17574386854bf78a67040be0a770b0", "status": "active",
                 "not_before": "2026-01-01T00:00:00Z", "expires_on": "2036-01-01T00:00:00Z",
             })),
+            ["zones"] => list(state.zones(asked_name(query))),
+            ["zones", ZONE_ID, "dns_records"] => list(state.kept(asked_name(query))),
             ["accounts", ACCOUNT, "cfd_tunnel", id] if id == tunnel => {
                 good(state.tunnel(tunnel, connections, config.is_some()))
             }
@@ -132,6 +148,26 @@ impl Api {
 }
 
 impl State {
+    fn good() -> Self {
+        Self { mood: Mood::Truthful, deleted: false, live: None, records: Vec::new() }
+    }
+
+    fn zones(&self, name: &str) -> Value {
+        let there = name == ZONE && !self.records.is_empty();
+        let zone = json!({
+            "id": ZONE_ID, "name": ZONE, "status": "active", "account": { "id": ACCOUNT, "name": "lab" },
+        });
+        if there { json!([zone]) } else { json!([]) }
+    }
+
+    fn kept(&self, name: &str) -> Value {
+        let of = |(name, content): &(String, String)| {
+            json!({ "id": "372e67954025e0ba6aaa6d586b9e0b59", "zone_id": ZONE_ID, "name": name, "type": "CNAME",
+                    "content": content, "proxied": true, "ttl": 1 })
+        };
+        self.records.iter().filter(|(known, _)| known == name).map(of).collect()
+    }
+
     fn tunnel(&self, id: &str, connections: &[Known], remote: bool) -> Value {
         let up = connections.iter().any(|connection| connection.routed);
         json!({

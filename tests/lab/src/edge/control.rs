@@ -16,6 +16,9 @@
 //! | `config JSON` | push a remotely managed configuration |
 //! | `page PAGE [HOST]` / `unpage [HOST]` | force what visitors get: a form of 1033, `1016`, `cached`, `challenge`, `access`, a status |
 //! | `api deleted` / `api live ID` / `api fail STATUS CODE` / `api html` / `api 429` / `api good` | what Cloudflare's API says |
+//! | `api record NAME CONTENT` | a proxied record as the API has it; without any, zones are not there |
+//! | `announce TITLE` / `announce html` / `announce` | an incident on Cloudflare's status page / no list / none |
+//! | `prober served` / `prober failing` | what a prober elsewhere says of every name |
 //! | `form FORM` / `form auto` | the 1033 page when there is no route: `plain html html-old json problem-json markdown` |
 
 use std::{path::Path, sync::Arc, time::Duration};
@@ -126,6 +129,7 @@ async fn obey(hub: &Hub, line: &str) -> Result<Value, String> {
         "unpage" => hub.set_page(rest, None),
         "form" => hub.set_form(if rest == "auto" { None } else { Some(rest.parse()?) }),
         "api" => hub.api.obey(rest)?,
+        "announce" | "prober" => hub.beside.obey(verb, rest)?,
         "secret" => hub.set_secret(rest.to_owned()),
         "config" => {
             let config = serde_json::from_str(rest).map_err(|error| format!("not JSON: {error}"))?;

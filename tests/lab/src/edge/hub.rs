@@ -17,6 +17,7 @@ use uuid::Uuid;
 
 use super::{
     api::{Api, Known},
+    beside::Beside,
     carrier::Carrier,
     events::{Answer, Events, lock},
     gate::Gate,
@@ -101,6 +102,7 @@ pub struct Hub {
     pub gate: Arc<Gate>,
     pub events: Events,
     pub api: Api,
+    pub beside: Beside,
 }
 
 impl Hub {
@@ -131,6 +133,7 @@ impl Hub {
             gate: Arc::default(),
             events,
             api: Api::default(),
+            beside: Beside::default(),
         }
     }
 
@@ -342,7 +345,7 @@ impl Hub {
     }
 
     /// What the API says to this request.
-    pub fn records(&self, path: &str, headers: &HeaderMap) -> http::Response<Full<Bytes>> {
+    pub fn records(&self, path: &str, query: &str, headers: &HeaderMap) -> http::Response<Full<Bytes>> {
         let state = lock(&self.state);
         let connections = state.connections.iter().map(|connection| Known {
             id: connection.id.to_string(),
@@ -352,7 +355,7 @@ impl Hub {
         let connections: Vec<_> = connections.collect();
         let (tunnel, config) = (state.tunnel_id.clone(), state.remote_config.clone());
         drop(state);
-        self.api.answer(path, headers, &tunnel, &connections, config)
+        self.api.answer(path, query, headers, &tunnel, &connections, config)
     }
 
     pub fn answered(&self, host: &str, answer: Answer) {
@@ -376,6 +379,7 @@ impl Hub {
             "connections": connections,
             "routed": state.connections.iter().filter(|connection| connection.routed).count(),
             "reject": state.reject.as_ref().map(|reject| &reject.text),
+            "status_page_asked": self.beside.asked(),
             "pages": state.pages.iter().map(|(host, page)| (host, page.to_string())).collect::<HashMap<_, _>>(),
         })
     }

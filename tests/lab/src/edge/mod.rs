@@ -2,6 +2,7 @@
 //! socket to make both fail.
 
 pub mod api;
+pub mod beside;
 pub mod carrier;
 pub mod control;
 pub mod events;
@@ -44,13 +45,18 @@ pub struct Settings {
     pub remote_config: Option<Value>,
 }
 
+/// Names that are answered whatever the tunnel does.
+pub fn own_names(control: &str) -> [String; 4] {
+    [control, api::HOST, beside::STATUS_PAGE, beside::PROBER].map(str::to_owned)
+}
+
 /// Runs an edge until something it needs cannot be had. Must be called inside a `LocalSet`.
 ///
 /// # Errors
 /// An address, the control socket, the log or the certificates cannot be used.
 pub async fn run(settings: Settings) -> Result<()> {
     let mut names = settings.hosts.clone();
-    names.extend([settings.control_host.clone(), api::HOST.to_owned()]);
+    names.extend(own_names(&settings.control_host));
     pki::prepare(&settings.pki_dir, &names)?;
     let events = match &settings.event_log {
         Some(path) => Events::to_file(path)?,

@@ -18,7 +18,7 @@ use tokio::{net::TcpListener, time::timeout};
 use tokio_rustls::TlsAcceptor;
 
 use super::{
-    api,
+    api, beside,
     carrier::{Carried, outgoing},
     events::Answer,
     hub::Hub,
@@ -106,7 +106,16 @@ impl Public {
             return Some(trace(host));
         }
         if host == api::HOST {
-            let reply = self.hub.records(request.uri().path(), request.headers());
+            let (path, query) = (request.uri().path(), request.uri().query().unwrap_or_default());
+            let reply = self.hub.records(path, query, request.headers());
+            let status = reply.status().as_u16();
+            return Some((reply, Answer { status, code: None }));
+        }
+        if host == beside::STATUS_PAGE || host == beside::PROBER {
+            let reply = match host {
+                beside::STATUS_PAGE => self.hub.beside.status_page(request.uri().path()),
+                _ => self.hub.beside.prober(),
+            };
             let status = reply.status().as_u16();
             return Some((reply, Answer { status, code: None }));
         }
@@ -116,7 +125,11 @@ impl Public {
         if !self.serves(host) {
             return Some(pages::coded(409, 1001));
         }
-        self.hub.page(host).map(|page| pages::make(page, host, ray))
+        let page = self.hub.page(host)?;
+        if page == Page::Access && pages::is_let_in(request.headers()) {
+            return None;
+        }
+        Some(pages::make(page, host, ray))
     }
 
     async fn tunnelled(
