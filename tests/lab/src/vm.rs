@@ -20,7 +20,7 @@ pub const HOME: &str = "/opt/tunnelwarden-lab";
 /// Where the machine leaves what explains a failure.
 pub const EVIDENCE: &str = "/var/tmp/evidence";
 /// The longest time without a scenario's result; the first one boots the machine.
-const PATIENCE: Duration = Duration::from_secs(600);
+const PATIENCE: Duration = Duration::from_secs(900);
 const DISK: &str = "2G";
 
 /// Plays the machine's scenarios whose name holds one of the filters. True if all went well.

@@ -13,8 +13,8 @@ const FIVE: &[&str] =
 const SPAN: Duration = Duration::from_secs(120);
 
 /// One look at a service.
-struct Look {
-    cpu_s: f64,
+pub(super) struct Look {
+    pub(super) cpu_s: f64,
     switches: f64,
 }
 
@@ -109,7 +109,7 @@ fn install_blackbox(lab: &Lab) -> Result<()> {
 }
 
 /// CPU and voluntary switches of a service since its start, ended helpers included.
-fn look(lab: &Lab, process: &str) -> Result<Look> {
+pub(super) fn look(lab: &Lab, process: &str) -> Result<Look> {
     // user, system, and both of ended children, in ticks of 10 ms; the name before them may hold spaces.
     let stat = lab.sh(&format!("sed 's/.*) //' /proc/$(pgrep -xo {process})/stat"))?;
     let ticks = stat.split(' ').skip(11).take(4).map(str::parse::<f64>).sum::<Result<f64, _>>();
@@ -123,7 +123,7 @@ fn look(lab: &Lab, process: &str) -> Result<Look> {
 }
 
 /// Anonymous and resident memory, MiB.
-fn memory(lab: &Lab, process: &str) -> Result<(f64, f64)> {
+pub(super) fn memory(lab: &Lab, process: &str) -> Result<(f64, f64)> {
     let text = lab.sh(&format!("cat /proc/$(pgrep -xo {process})/status"))?;
     let kib = |name: &str| {
         let value = text.lines().find_map(|line| line.strip_prefix(name))?;

@@ -4,6 +4,7 @@
 mod backlog;
 mod idle;
 mod outages;
+mod scale;
 mod table;
 
 use std::path::PathBuf;
@@ -32,6 +33,9 @@ pub fn measure(parts: &Parts, readers: &Readers, filter: &str) -> Result<()> {
     }
     if wanted("idle") {
         idle::measure(parts)?;
+    }
+    if wanted("scale") {
+        scale::measure(parts)?;
     }
     if wanted("journal") {
         backlog::measure(parts, readers)?;
