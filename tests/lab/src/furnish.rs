@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 
 use crate::edge::api::TOKEN as API_TOKEN;
-use crate::host::{CONFIG_RUN, Parts, TOKEN, TOKEN_RUN, TUNNEL, Wishes};
+use crate::host::{CONFIG_RUN, PUBLIC, Parts, TOKEN, TOKEN_RUN, TUNNEL, Wishes, region};
 use crate::shell::run;
 
 /// Makes it a machine of its own, before it boots.
@@ -102,24 +102,28 @@ fn dns(far: &Path, names: &[&str]) -> Result<()> {
     let public: String = names
         .iter()
         .filter_map(|name| name.split('.').next())
-        .map(|name| format!("{name} A 10.99.3.1\n"))
+        .map(|name| format!("{name} A {PUBLIC}\n"))
         .collect();
     // What a tunnel's own name leads to is private to Cloudflare.
     let private = format!("{TUNNEL} AAAA fd10:aec2:5dae::\n");
+    let mut edge = String::from(
+        "_v2-origintunneld._tcp SRV 1 1 7844 region1.v2.argotunnel.com.\n\
+         _v2-origintunneld._tcp SRV 2 1 7844 region2.v2.argotunnel.com.\n\
+         protocol-v2 TXT \"[{\\\"protocol\\\":\\\"quic\\\",\\\"percentage\\\":100}]\"\n\
+         cfd-features TXT \"{}\"\n",
+    );
+    for number in [1, 2] {
+        edge.extend(region(number).map(|address| format!("region{number}.v2 A {address}\n")));
+    }
+    let control = format!("www A {PUBLIC}\napi A {PUBLIC}\n");
+    let (status, observer) = (format!("www A {PUBLIC}\n"), format!("blackbox A {PUBLIC}\n"));
     let zones = [
-        (
-            "argotunnel.com",
-            "_v2-origintunneld._tcp SRV 1 1 7844 region1.v2.argotunnel.com.\n\
-             _v2-origintunneld._tcp SRV 2 1 7844 region2.v2.argotunnel.com.\n\
-             region1.v2 A 10.99.1.1\nregion1.v2 A 10.99.1.2\nregion2.v2 A 10.99.2.1\nregion2.v2 A 10.99.2.2\n\
-             protocol-v2 TXT \"[{\\\"protocol\\\":\\\"quic\\\",\\\"percentage\\\":100}]\"\n\
-             cfd-features TXT \"{}\"\n",
-        ),
+        ("argotunnel.com", edge.as_str()),
         (PUBLIC_ZONE, public.as_str()),
         ("cfargotunnel.com", private.as_str()),
-        ("cloudflare.com", "www A 10.99.3.1\napi A 10.99.3.1\n"),
-        ("cloudflarestatus.com", "www A 10.99.3.1\n"),
-        ("example.net", "blackbox A 10.99.3.1\n"),
+        ("cloudflare.com", control.as_str()),
+        ("cloudflarestatus.com", status.as_str()),
+        ("example.net", observer.as_str()),
     ];
     let mut conf = String::from(
         "server:\n    rundir: /mnt\n    listen: 10.99.0.1@53\ndatabase:\n    storage: /mnt\nzone:\n",

@@ -18,6 +18,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 
 pub use self::container::Inside;
 use self::container::{Turn, boot, forget};
+pub(crate) use self::far_side::{PUBLIC, region};
 pub use self::wishes::{CONFIG_RUN, NAMES, Parts, SECRET, TOKEN, TOKEN_RUN, TUNNEL, Wishes};
 use crate::furnish::{christen, furnish, install_service};
 use crate::record::{Onlooker, Story};

@@ -41,8 +41,6 @@ pub async fn listen(address: Option<&str>) -> Result<TcpListener, String> {
 
 /// Serves for ever.
 pub async fn serve(listener: TcpListener, state: Arc<State>) {
-    let Ok(address) = listener.local_addr() else { return };
-    state.log.info(&format!("Starting metrics server on {address}/metrics"), vec![]);
     loop {
         let Ok((stream, _)) = listener.accept().await else { continue };
         let state = Arc::clone(&state);

@@ -5,6 +5,7 @@
 
 pub mod backoff;
 pub mod dial;
+mod icmp;
 pub mod ingress;
 pub mod log;
 pub mod metrics;
@@ -102,6 +103,7 @@ async fn connect(settings: Settings) -> Result<(), Exit> {
     let resolver_failed = protocol.is_none() && !by_hand && names.ask_protocol().await;
     let initial = protocol.unwrap_or(if resolver_failed { Protocol::Http2 } else { Protocol::Quic });
     log.info(&format!("Initial protocol {}", initial.name()), vec![]);
+    icmp::tell(log);
     let dialer = Dialer::new(settings.cacert.as_deref()).map_err(|error| could_not(error.to_string()))?;
 
     let state = Arc::new(State::new(log, connector_id, settings.credentials.clone(), ingress));
@@ -152,6 +154,9 @@ async fn work(
         state.log.error("Error opening metrics server listener", &error, vec![]);
         Exit::new(1, error)
     })?;
+    if let Ok(address) = listener.local_addr() {
+        state.log.info(&format!("Starting metrics server on {address}/metrics"), vec![]);
+    }
     tokio::spawn(metrics::serve(listener, Arc::clone(state)));
     // The real one looks twice, too.
     if regions.is_err() {

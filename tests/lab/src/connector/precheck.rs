@@ -14,6 +14,8 @@ use super::{
 use crate::wire::SNI_PROBE;
 
 const DIAL_WAIT: Duration = Duration::from_secs(5);
+/// Dials that fail before a target counts as out of reach.
+const DIALS: usize = 2;
 const REGIONS: [&str; 2] = ["region1.v2.argotunnel.com", "region2.v2.argotunnel.com"];
 const API: &str = "api.cloudflare.com:443";
 
@@ -115,16 +117,25 @@ fn unresolved(error: &str) -> Vec<Row> {
 
 async fn udp(dialer: &Dialer, edge: Option<SocketAddr>) -> bool {
     let Some(edge) = edge else { return false };
-    timeout(DIAL_WAIT, dialer.dial_quic(edge, SNI_PROBE)).await.is_ok_and(|dialled| dialled.is_ok())
+    reaches(|| dialer.dial_quic(edge, SNI_PROBE)).await
 }
 
 async fn tcp(dialer: &Dialer, edge: Option<SocketAddr>) -> bool {
     let Some(edge) = edge else { return false };
-    timeout(DIAL_WAIT, dialer.dial_tcp(edge, SNI_PROBE)).await.is_ok_and(|dialled| dialled.is_ok())
+    reaches(|| dialer.dial_tcp(edge, SNI_PROBE)).await
 }
 
 async fn api() -> bool {
-    timeout(DIAL_WAIT, TcpStream::connect(API)).await.is_ok_and(|connected| connected.is_ok())
+    reaches(|| TcpStream::connect(API)).await
+}
+
+async fn reaches<T, E, F: Future<Output = Result<T, E>>>(dial: impl Fn() -> F) -> bool {
+    for _ in 0..DIALS {
+        if let Ok(Ok(_)) = timeout(DIAL_WAIT, dial()).await {
+            return true;
+        }
+    }
+    false
 }
 
 /// The box, as wide as its widest line.

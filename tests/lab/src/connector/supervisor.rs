@@ -46,18 +46,23 @@ struct Line {
     protocol: Protocol,
     in_fallback: bool,
     rotations: u32,
-    address: usize,
+    /// Changes of its address.
+    moves: usize,
 }
 
 pub struct Supervisor {
     state: Arc<State>,
     dialer: Dialer,
     plan: Plan,
+    /// The place of the first line among the addresses.
+    begin: usize,
 }
 
 impl Supervisor {
     pub fn new(state: Arc<State>, dialer: Dialer, plan: Plan) -> Self {
-        Self { state, dialer, plan }
+        let addresses = plan.regions.iter().map(Vec::len).sum::<usize>().max(1);
+        let begin = if plan.seed.is_some() { 0 } else { rand::random_range(0..addresses) };
+        Self { state, dialer, plan, begin }
     }
 
     /// Runs until the graceful end, or until the first connection fails in a way that is final.
@@ -150,7 +155,7 @@ impl Supervisor {
             protocol: fallback.or(self.plan.protocol).unwrap_or(self.plan.initial),
             in_fallback: fallback.is_some(),
             rotations: 0,
-            address: index / 2,
+            moves: 0,
         }
     }
 
@@ -211,13 +216,14 @@ impl Supervisor {
         if let End::Dial(_) = end {
             blocked = line.rotations >= MAX_ROTATIONS;
             line.rotations += 1;
-            line.address += 2;
+            line.moves += 1;
         }
         if end == End::Refused(DUPLICATE.into()) && line.protocol == Protocol::Http2 {
-            line.address += 2;
+            line.moves += 1;
         }
         let announced = go_seconds(line.backoff.announced());
         self.state.log.info(&format!("Retrying connection in up to {announced}"), tunnel.fields());
+        tunnel.explain_stream(&end);
         let exhausted = line.backoff.retries >= self.plan.retries;
         let wait = line.backoff.next_wait();
         tokio::select! {
@@ -250,12 +256,14 @@ impl Supervisor {
         self.state.log.info(&text, tunnel.fields());
     }
 
-    /// Even and odd lines use different regions; a failed dial moves on within the region.
+    /// Neighbours use different regions, and a failed dial moves on to the other one; where they begin is chance.
     fn address(&self, line: &Line) -> SocketAddr {
         let [one, two] = &self.plan.regions;
-        let region = if line.index.is_multiple_of(2) || two.is_empty() { one } else { two };
+        // Past those of the other lines.
+        let at = self.begin + line.index + line.moves * (CONNECTIONS + 1);
+        let region = if at.is_multiple_of(2) || two.is_empty() { one } else { two };
         let region = if region.is_empty() { two } else { region };
-        region[(line.address / 2 + line.index / 2) % region.len()]
+        region[at / 2 % region.len()]
     }
 }
 

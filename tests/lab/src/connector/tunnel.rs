@@ -84,8 +84,13 @@ impl Tunnel {
             Ok(link) => self.speak(link).await,
             Err(error) => End::Dial(error),
         };
-        self.state.set_up(self.index, None);
+        // On HTTP/2 it counts itself as up while it tells its loss; so the last one is not told as an error either.
+        let late = self.protocol == Protocol::Http2 && matches!(end, End::Lost(_));
+        if !late {
+            self.state.set_up(self.index, None);
+        }
         self.explain(&end);
+        self.state.set_up(self.index, None);
         self.as_logged(end)
     }
 
@@ -279,10 +284,16 @@ impl Tunnel {
             End::Lost(error) => {
                 state.log.info("Lost connection with the edge", vec![("connIndex", self.index.into())]);
                 state.connection_error("Serve tunnel error", Some(error), self.fields());
-                let companion = "Error shutting down control stream: client disconnected";
-                state.log.error("failed to serve incoming request", companion, vec![]);
             }
             End::Stopped => {}
+        }
+    }
+
+    /// The line that comes after `Retrying connection`: that of the control stream, which learns it last.
+    pub fn explain_stream(&self, end: &End) {
+        if let (Protocol::Http2, End::Lost(_)) = (self.protocol, end) {
+            let companion = "Error shutting down control stream: client disconnected";
+            self.state.log.error("failed to serve incoming request", companion, vec![]);
         }
     }
 

@@ -9,8 +9,15 @@ use super::{Lab, SECRET, TUNNEL, wait};
 use crate::furnish::{PUBLIC_ZONE, zone_file};
 use crate::shell::{run, start};
 
-/// Four addresses of two regions, then the visitors' side.
-const ADDRESSES: [&str; 5] = ["10.99.1.1", "10.99.1.2", "10.99.2.1", "10.99.2.2", "10.99.3.1"];
+/// Where the visitors' side is.
+pub(crate) const PUBLIC: &str = "10.99.3.1";
+/// More than a connector holds, as it has to find a free one for every dial after one that failed.
+const OF_A_REGION: u8 = 4;
+
+/// The edge's addresses of a region, 1 or 2.
+pub(crate) fn region(number: u8) -> impl Iterator<Item = String> {
+    (1..=OF_A_REGION).map(move |host| format!("10.99.{number}.{host}"))
+}
 
 impl Lab {
     /// One command to the edge; its JSON.
@@ -92,7 +99,7 @@ impl Lab {
         far_ip(&["link", "set", "lo", "up"])?;
         far_ip(&["link", "set", &far, "up"])?;
         far_ip(&["addr", "add", "10.99.0.1/24", "dev", &far])?;
-        for address in ADDRESSES {
+        for address in region(1).chain(region(2)).chain([PUBLIC.to_owned()]) {
             let _ = far_ip(&["addr", "del", &format!("{address}/32"), "dev", "lo"]);
             far_ip(&["addr", "add", &format!("{address}/32"), "dev", "lo"])?;
         }
@@ -131,11 +138,12 @@ impl Lab {
             "--tunnel-secret",
             SECRET,
         ]);
-        args.extend(["--public", "10.99.3.1:443"]);
+        let public = format!("{PUBLIC}:443");
+        args.extend(["--public", &public]);
         for name in names {
             args.extend(["--host", name]);
         }
-        let tunnels: Vec<_> = ADDRESSES[..4].iter().map(|address| format!("{address}:7844")).collect();
+        let tunnels: Vec<_> = region(1).chain(region(2)).map(|address| format!("{address}:7844")).collect();
         for tunnel in &tunnels {
             args.extend(["--tunnel", tunnel]);
         }
