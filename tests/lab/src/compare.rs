@@ -73,7 +73,7 @@ fn wrote(folder: &Path) -> Result<Vec<Line>> {
         r#" (?:connIndex|connection|event|ip|location|run_id|dest|version|config|tunnelID)=(?:"(?:[^"\\]|\\.)*"|\S+)"#,
     )?;
     let differs = Regex::new(
-        r"[0-9a-f]{8}-[0-9a-f-]{27}|[0-9a-f]{64}|\d+\.\d+\.\d+\.\d+(:\d+)?|\[::\]:\d+|:\d{5}|up to \S+",
+        r"[0-9a-f]{8}-[0-9a-f-]{27}|fe80:[0-9a-f:]+|[0-9a-f]{64}|\d+\.\d+\.\d+\.\d+(:\d+)?|\[::\]:\d+|:\d{5}|up to \S+",
     )?;
     let mut lines: Vec<Line> = Vec::new();
     for entry in journal.split("\n\n").filter(|entry| entry.contains("\n_SYSTEMD_UNIT=cloudflared.service")) {

@@ -70,12 +70,20 @@ impl Stage<'_> {
     }
 }
 
-/// All of them.
+/// All of them. Those that take longest begin, so that none is left to be played alone at the end.
 pub const ALL: &[Scenario] = &[
+    Scenario { name: "held-by-host", play: held_by_host, long: false },
+    Scenario { name: "second-outage", play: second_outage, long: false },
+    Scenario { name: "orders", play: orders, long: false },
+    Scenario { name: "api-unreadable", play: api_unreadable, long: false },
+    Scenario { name: "network-down", play: network_down, long: false },
+    Scenario { name: "commands", play: commands, long: false },
+    Scenario { name: "reboot", play: reboot, long: false },
+    Scenario { name: "tunnel-deleted", play: tunnel_deleted, long: false },
+    Scenario { name: "followed", play: followed, long: false },
     Scenario { name: "phantom", play: phantom, long: false },
     Scenario { name: "asleep", play: asleep, long: false },
     Scenario { name: "frozen", play: frozen, long: false },
-    Scenario { name: "network-down", play: network_down, long: false },
     Scenario { name: "edge-blocked", play: edge_blocked, long: false },
     Scenario { name: "udp-blocked", play: udp_blocked, long: false },
     Scenario { name: "wrong-secret", play: wrong_secret, long: false },
@@ -84,7 +92,6 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "admin-restart", play: admin_restart, long: false },
     Scenario { name: "origin-down", play: origin_down, long: false },
     Scenario { name: "bad-input", play: bad_input, long: true },
-    Scenario { name: "second-outage", play: second_outage, long: false },
     Scenario { name: "killed-mid-remedy", play: killed_mid_remedy, long: false },
     Scenario { name: "unit-failed", play: unit_failed, long: false },
     Scenario { name: "healthy", play: healthy, long: false },
@@ -95,17 +102,10 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "secrets", play: secrets, long: false },
     Scenario { name: "daemon", play: daemon, long: false },
     Scenario { name: "disk-full", play: disk_full, long: false },
-    Scenario { name: "orders", play: orders, long: false },
-    Scenario { name: "commands", play: commands, long: false },
-    Scenario { name: "followed", play: followed, long: false },
     Scenario { name: "alerts", play: alerts, long: false },
     Scenario { name: "rpm", play: rpm, long: false },
     Scenario { name: "journald", play: journald, long: false },
-    Scenario { name: "reboot", play: reboot, long: false },
     Scenario { name: "audits", play: audits, long: false },
-    Scenario { name: "held-by-host", play: held_by_host, long: false },
-    Scenario { name: "tunnel-deleted", play: tunnel_deleted, long: false },
-    Scenario { name: "api-unreadable", play: api_unreadable, long: false },
     Scenario { name: "dns-missing", play: dns_missing, long: false },
     Scenario { name: "dns-grey", play: dns_grey, long: false },
     Scenario { name: "dns-elsewhere", play: dns_elsewhere, long: false },

@@ -190,9 +190,10 @@ fn play_all(parts: &Parts, jobs: usize, keep: &Path, long: bool, filters: &[Stri
     let meant = |name: &str| filters.is_empty() || filters.iter().any(|filter| name.contains(filter));
     let named: Vec<&Scenario> = ALL.iter().filter(|scenario| meant(scenario.name)).collect();
     // Whoever names a long one wants it.
-    let (chosen, left_out): (Vec<_>, Vec<_>) = named
+    let (mut chosen, left_out): (Vec<_>, Vec<_>) = named
         .into_iter()
         .partition(|scenario| long || !scenario.long || filters.iter().any(|filter| filter == scenario.name));
+    chosen.sort_by_key(|scenario| !scenario.long);
     let next = AtomicUsize::new(0);
     let failed = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
