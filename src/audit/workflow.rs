@@ -3,14 +3,18 @@
 //! General advice on workflows is left to actionlint and zizmor; only jobs that have to do with a tunnel are looked at.
 
 mod expression;
+mod permissions;
 mod script;
 mod shell;
+mod words;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use super::{Audit, Finding, Place, Severity};
 use crate::client::cloudflared_config::TokenSight;
-use crate::client::github_workflow::{Grants, Job, Permissions, Script, Text, Workflow};
+use crate::client::github_workflow::{Job, Workflow};
+use permissions::permissions;
+use words::{hard_coded, words};
 
 /// What was looked at in a job.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -128,147 +132,6 @@ impl Notes<'_> {
     }
 }
 
-const GRANTS: &str = "permissions:\n  contents: read\n  id-token: write";
-
-fn permissions(notes: &mut Notes<'_>, workflow: &Workflow, job: &Job) {
-    let id = short(&job.id.text);
-    let Some(Permissions { line, grants }) = job.permissions.as_ref().or(workflow.permissions.as_ref())
-    else {
-        notes.add(
-            Severity::Error,
-            "permissions-missing",
-            job.id.line,
-            format!("The job `{id}` handles a secret and sets no `permissions:`, and neither does the workflow."),
-            "It gets whatever the repository's default is, up to write access to everything, and no OIDC token.",
-            format!("Write in the job:\n{GRANTS}"),
-        );
-        return;
-    };
-    let replaces = job.permissions.is_some() && workflow.permissions.is_some();
-    let replaced =
-        if replaces { " A job's permissions replace those of the workflow as a whole." } else { "" };
-    let each = match grants {
-        Grants::Each(each) => each,
-        Grants::Word(word) => {
-            let (rule, what, why) = match word.as_str() {
-                "write-all" => (
-                    "permissions-excess",
-                    format!("`permissions: write-all` gives the job `{id}` every right on the repository."),
-                    "Whoever gets a step of this job to run code can push, release and read every secret.",
-                ),
-                "read-all" => (
-                    "permissions-excess",
-                    format!(
-                        "`permissions: read-all` gives the job `{id}` more than it needs, and no `id-token: write`."
-                    ),
-                    "Without an OIDC token the job needs a stored key for the cluster or the host.",
-                ),
-                _ => (
-                    "permissions-invalid",
-                    "`permissions:` is neither a map nor `read-all` or `write-all`.".to_owned(),
-                    "GitHub refuses the workflow.",
-                ),
-            };
-            notes.add(Severity::Error, rule, *line, what, why, format!("Write:\n{GRANTS}"));
-            return;
-        }
-    };
-    let access = |scope: &str| each.iter().find(|(name, _)| name.text == scope).map(|(_, access)| access);
-    let has = |scope: &str, wanted: &str| access(scope).is_some_and(|access| access.text == wanted);
-    let mut missing = Vec::new();
-    // `write` includes `read`; that it is too much is said below.
-    if !has("contents", "read") && !has("contents", "write") {
-        missing.push("`contents: read`");
-    }
-    if !has("id-token", "write") {
-        missing.push("`id-token: write`");
-    }
-    if !missing.is_empty() {
-        notes.add(
-            Severity::Error,
-            "permissions-missing",
-            *line,
-            format!("The job `{id}` handles a secret, and its permissions lack {}.", missing.join(" and ")),
-            format!(
-                "Without {} {}.{replaced}",
-                missing[0],
-                if missing[0].contains("contents") {
-                    "it cannot check the repository out"
-                } else {
-                    "it cannot prove itself by OIDC and needs a stored key for the cluster or the host"
-                }
-            ),
-            format!("Write:\n{GRANTS}"),
-        );
-    }
-    for (scope, access) in each {
-        let named = short(&scope.text);
-        match (scope.text.as_str(), access.text.as_str()) {
-            ("contents", "read") | ("id-token", "write") | (_, "none") => {}
-            (_, "read" | "write") => notes.add(
-                Severity::Warning,
-                "permissions-excess",
-                scope.line,
-                format!("The job `{id}` handles a secret and may also do `{named}: {}`.", access.text),
-                "What this job can do is what anyone can do who gets code into one of its steps.",
-                format!("Leave it out, or move what needs it to a job without the secret:\n{GRANTS}"),
-            ),
-            _ => notes.add(
-                Severity::Error,
-                "permissions-invalid",
-                scope.line,
-                format!("`{named}` is given something that is neither read, write nor none."),
-                "GitHub refuses the workflow.",
-                format!("Write:\n{GRANTS}"),
-            ),
-        }
-    }
-    if let Some(token) = access("id-token").filter(|access| access.text == "write")
-        && !uses_oidc(job)
-    {
-        notes.add(
-            Severity::Note,
-            "oidc-unused",
-            token.line,
-            format!("The job `{id}` may ask for an OIDC token, and no step of it is known to."),
-            "A right that nothing uses is one more thing to steal.",
-            "Let a step sign in by OIDC (azure/login, aws-actions/configure-aws-credentials, google-github-actions/auth, hashicorp/vault-action), or drop `id-token: write` where the SOP allows it.",
-        );
-    }
-}
-
-/// A step signs in by OIDC, or may do so where we cannot see it.
-fn uses_oidc(job: &Job) -> bool {
-    const ACTIONS: [&str; 16] = [
-        "azure/login",
-        "aws-actions/configure-aws-credentials",
-        "google-github-actions/auth",
-        "hashicorp/vault-action",
-        "pulumi/auth-actions",
-        "octopusdeploy/login",
-        "jfrog/setup-jfrog-cli",
-        "akeyless-community/akeyless-github-action",
-        "infisical/secrets-action",
-        "doppleruniversity/secrets-fetch-action",
-        "tailscale/github-action",
-        "oracle-actions/",
-        "digitalocean/action-doctl",
-        "actions/attest",
-        "sigstore/",
-        "smallstep/",
-    ];
-    let named = job.steps.iter().filter_map(|step| step.uses.as_ref()).any(|uses| {
-        let uses = uses.text.to_ascii_lowercase();
-        uses.starts_with("./") || ACTIONS.iter().any(|action| uses.starts_with(action))
-    });
-    let asked = job.texts.iter().any(|text| {
-        text.text.contains("ACTIONS_ID_TOKEN_REQUEST")
-            || text.text.contains("getIDToken")
-            || text.text.contains("id_tokens")
-    });
-    named || asked || job.uses.is_some()
-}
-
 fn surroundings(notes: &mut Notes<'_>, workflow: &Workflow, job: &Job) {
     let id = short(&job.id.text);
     // A called workflow brings its own; the key is not allowed beside `uses:`.
@@ -343,126 +206,6 @@ fn latest(notes: &mut Notes<'_>, image: &str, line: u64) {
         "A new cloudflared comes in with a rotation of the secret, and when the tunnel fails there are two suspects.",
         "Name a version, better its digest:\ncloudflare/cloudflared:<version>@sha256:<digest>",
     );
-}
-
-/// Names and words that must stand nowhere in such a job.
-fn words(notes: &mut Notes<'_>, workflow: &Workflow, job: &Job) {
-    const GLOBAL: [&str; 9] = [
-        "X-AUTH-KEY",
-        "CF_API_KEY",
-        "CF_KEY",
-        "CF_GLOBAL_KEY",
-        "CF_GLOBAL_API_KEY",
-        "CLOUDFLARE_API_KEY",
-        "CLOUDFLARE_GLOBAL_KEY",
-        "CLOUDFLARE_GLOBAL_API_KEY",
-        "GLOBAL_API_KEY",
-    ];
-    let env = workflow.env.iter().flat_map(|(key, value)| [key, value]);
-    let mut seen: BTreeSet<(&str, u64)> = BTreeSet::new();
-    let scripts = scripts(job);
-    let about_cloudflared = job.texts.iter().any(|text| text.text.contains("cloudflared"));
-    for text in env.chain(&job.texts) {
-        for (line, words) in lines(text, &scripts) {
-            let capitals = words.to_ascii_uppercase();
-            if GLOBAL.iter().any(|name| has_word(&capitals, name)) && seen.insert(("key", line)) {
-                notes.add(
-                    Severity::Error,
-                    "global-key",
-                    line,
-                    "The Global API Key is used here.",
-                    "It can do everything its user can, in every account, and cannot be limited or dated.",
-                    "Make an API token with the one right that is needed (Account › Cloudflare Tunnel › Read or Edit), send it as `Authorization: Bearer`, and roll the key.",
-                );
-            }
-            let certificate = words.split(|c: char| !(c.is_alphanumeric() || matches!(c, '.' | '_' | '-')));
-            let certificate = certificate.into_iter().any(|word| word == "cert.pem")
-                && (words.contains("cloudflared") || words.contains("origincert") || about_cloudflared);
-            let named = ["TUNNEL_ORIGIN_CERT", "CLOUDFLARED_CERT", "CLOUDFLARE_CERT_PEM"];
-            if (certificate || named.iter().any(|name| capitals.contains(name)))
-                && seen.insert(("cert", line))
-            {
-                notes.add(
-                    Severity::Error,
-                    "cert-pem",
-                    line,
-                    "cloudflared's cert.pem is handled here.",
-                    "It makes and deletes tunnels and DNS records of the whole zone for ten years or more; running a tunnel never needs it.",
-                    "Run the tunnel by its token, and keep cert.pem off CI and off every node.",
-                );
-            }
-            for word in words.split(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '=' | ',')) {
-                let latest_tag = word.ends_with(":latest") && word.len() > ":latest".len();
-                let bare = word.strip_suffix("cloudflare/cloudflared").is_some_and(|host| {
-                    (host.is_empty() || host == "docker.io/")
-                        && ["docker ", "podman ", "nerdctl ", "image"].iter().any(|tool| words.contains(tool))
-                });
-                if (latest_tag || bare)
-                    && !job.images.iter().any(|image| image.line == line)
-                    && seen.insert(("image", line))
-                {
-                    latest(notes, &short(word), line);
-                }
-                if word.contains("cloudflared/releases/latest") && seen.insert(("download", line)) {
-                    notes.add(
-                        Severity::Warning,
-                        "latest-download",
-                        line,
-                        "cloudflared is downloaded as whatever release is the latest on the day of the run.",
-                        "The run cannot be repeated, and nothing checks what was fetched.",
-                        "Download a named release and compare its checksum:\nhttps://github.com/cloudflare/cloudflared/releases/download/<version>/cloudflared-linux-amd64",
-                    );
-                }
-            }
-        }
-    }
-}
-
-/// The scripts of a job by where YAML places them.
-fn scripts(job: &Job) -> BTreeMap<u64, &Script> {
-    job.steps.iter().filter_map(|step| step.run.as_ref()).map(|script| (script.at, script)).collect()
-}
-
-/// The lines of a text with their place in the file; a script's are its own.
-fn lines<'a>(text: &'a Text, scripts: &BTreeMap<u64, &Script>) -> Vec<(u64, &'a str)> {
-    let script = scripts.get(&text.line).filter(|script| script.text == text.text);
-    let line_of = |at: usize| script.map_or(text.line, |script| script.line_of(at));
-    text.text.lines().enumerate().map(|(at, line)| (line_of(at), line)).collect()
-}
-
-/// `name` stands in there and is not a part of a longer name.
-fn has_word(text: &str, name: &str) -> bool {
-    let part = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    text.match_indices(name).any(|(at, _)| {
-        !text[..at].chars().next_back().is_some_and(part)
-            && !text[at + name.len()..].chars().next().is_some_and(part)
-    })
-}
-
-/// A whole token in the file itself.
-fn hard_coded(notes: &mut Notes<'_>, workflow: &Workflow) {
-    let scripts: BTreeMap<u64, &Script> = workflow.jobs.iter().flat_map(scripts).collect();
-    let env = workflow.env.iter().map(|(_, value)| value);
-    let jobs = workflow.jobs.iter().flat_map(|job| &job.texts);
-    for text in env.chain(jobs) {
-        for (line, words) in lines(text, &scripts) {
-            let parts = words.split(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '+' | '/' | '=')));
-            // A leading `token=` is cut off with the equals sign that cannot begin base64.
-            let parts = parts.flat_map(|part| [part, part.split_once('=').map_or("", |(_, rest)| rest)]);
-            if let Some(tunnel) =
-                parts.filter(|part| 80 < part.len()).find_map(|part| TokenSight::of(part).tunnel)
-            {
-                notes.add(
-                    Severity::Error,
-                    "token-in-file",
-                    line,
-                    format!("A token of the tunnel {tunnel} stands here in clear."),
-                    "Everyone who can read the repository, now or in its history, can run this tunnel and receive its traffic.",
-                    "Rotate the token in Cloudflare's dashboard, then keep the new one as a secret of an environment and take it from there:\nenv:\n  TUNNEL_TOKEN: ${{ secrets.CLOUDFLARE_TUNNEL_TOKEN }}",
-                );
-            }
-        }
-    }
 }
 
 /// Foreign text that fits a sentence.
