@@ -1,5 +1,6 @@
 //! A certificate authority of our own and the edge's certificate under it, kept in a directory.
 
+use std::time::{Duration, SystemTime};
 use std::{fs, path::Path, sync::Arc};
 
 use anyhow::{Context, Result};
@@ -17,8 +18,13 @@ const CA_KEY_FILE: &str = "ca.key";
 const EDGE_FILE: &str = "edge.pem";
 const EDGE_KEY_FILE: &str = "edge.key";
 const NAMES_FILE: &str = "edge.names";
+const DAY: Duration = Duration::from_secs(24 * 3600);
+/// As long as Cloudflare's own certificates.
+const LIFETIME: Duration = DAY.saturating_mul(90);
+/// And renewed as early.
+const RENEWED_AFTER: Duration = DAY.saturating_mul(60);
 
-/// Makes what is missing in `dir`: the authority once, the edge's certificate whenever its names change.
+/// Makes what is missing in `dir`: the authority once, the edge's certificate whenever its names change or it grows old.
 /// Besides `public_names` (wildcards allowed) it always covers the three names of the tunnel port.
 ///
 /// # Errors
@@ -29,7 +35,8 @@ pub fn prepare(dir: &Path, public_names: &[String]) -> Result<()> {
     let mut names: Vec<String> = [SNI_H2, SNI_QUIC, SNI_PROBE].map(String::from).into();
     names.extend(public_names.iter().cloned());
     let listed = names.join("\n");
-    if !renewed && fs::read_to_string(dir.join(NAMES_FILE)).is_ok_and(|old| old == listed) {
+    let same = fs::read_to_string(dir.join(NAMES_FILE)).is_ok_and(|old| old == listed);
+    if !renewed && same && is_young(&dir.join(EDGE_FILE)) {
         return Ok(());
     }
     let ca = ca_params()?;
@@ -39,10 +46,26 @@ pub fn prepare(dir: &Path, public_names: &[String]) -> Result<()> {
     params.distinguished_name.push(DnType::CommonName, "tunnelwarden lab edge");
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     params.use_authority_key_identifier_extension = true;
+    let epoch = rcgen::date_time_ymd(1970, 1, 1);
+    // Whoever's clock is behind believes it too.
+    params.not_before = epoch + now().saturating_sub(DAY);
+    params.not_after = epoch + now() + LIFETIME;
     let certificate = params.signed_by(&key, &issuer)?;
     write(&dir.join(EDGE_FILE), &certificate.pem())?;
     write(&dir.join(EDGE_KEY_FILE), &key.serialize_pem())?;
     write(&dir.join(NAMES_FILE), &listed)
+}
+
+/// Unix time.
+#[expect(clippy::disallowed_methods, reason = "certificates are of real time")]
+fn now() -> Duration {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
+}
+
+fn is_young(file: &Path) -> bool {
+    let made = fs::metadata(file).and_then(|data| data.modified()).ok();
+    let made = made.and_then(|made| made.duration_since(SystemTime::UNIX_EPOCH).ok());
+    made.is_some_and(|made| now().saturating_sub(made) < RENEWED_AFTER)
 }
 
 /// The edge's certificate chain and key, as `prepare` left them.
@@ -114,6 +137,12 @@ mod tests {
         let (ca, edge) = (read(CA_FILE), read(EDGE_FILE));
         prepare(dir.path(), &["app.example.com".into()]).unwrap();
         assert_eq!((&ca, &edge), (&read(CA_FILE), &read(EDGE_FILE)));
+        let old = SystemTime::UNIX_EPOCH + now().saturating_sub(RENEWED_AFTER + DAY);
+        fs::File::options().write(true).open(dir.path().join(EDGE_FILE)).unwrap().set_modified(old).unwrap();
+        prepare(dir.path(), &["app.example.com".into()]).unwrap();
+        assert_eq!(ca, read(CA_FILE));
+        assert_ne!(edge, read(EDGE_FILE), "it is renewed before it ends");
+        let edge = read(EDGE_FILE);
         prepare(dir.path(), &["*.example.com".into()]).unwrap();
         assert_eq!(ca, read(CA_FILE));
         assert_ne!(edge, read(EDGE_FILE));
