@@ -22,6 +22,8 @@ pub enum Audit {
 
 impl Audit {
     pub const ALL: [Self; 5] = [Self::Ingress, Self::Dns, Self::Credentials, Self::Unit, Self::Workflow];
+    /// Those of a host, which the daemon runs too. A workflow lies in a repository.
+    pub const OF_A_HOST: [Self; 4] = [Self::Ingress, Self::Dns, Self::Credentials, Self::Unit];
 
     /// As labels and JSON say it.
     pub fn label(self) -> &'static str {
@@ -91,6 +93,45 @@ pub struct Finding {
     pub why: String,
     /// What to write or do instead. Text that can be pasted starts a new line.
     pub fix: String,
+}
+
+/// What one audit has found so far.
+#[derive(Clone, Debug)]
+pub(crate) struct Findings {
+    audit: Audit,
+    pub(crate) all: Vec<Finding>,
+}
+
+impl Findings {
+    pub(crate) fn of(audit: Audit) -> Self {
+        Self { audit, all: Vec::new() }
+    }
+
+    pub(crate) fn add(
+        &mut self,
+        severity: Severity,
+        rule: &'static str,
+        place: Place,
+        what: impl Into<String>,
+        why: impl Into<String>,
+        fix: impl Into<String>,
+    ) {
+        self.all.push(Finding {
+            audit: self.audit,
+            severity,
+            rule,
+            place: Some(place),
+            what: what.into(),
+            why: why.into(),
+            fix: fix.into(),
+        });
+    }
+
+    /// All of them, the worst first.
+    pub(crate) fn sorted(mut self) -> Vec<Finding> {
+        self.all.sort_by(Finding::order);
+        self.all
+    }
 }
 
 impl Finding {

@@ -21,7 +21,7 @@ impl Look<'_> {
             Some(seconds) if seconds < 48 * 3600 => format!("up to {} min", seconds / 60),
             Some(_) | None => "for days".to_owned(),
         };
-        self.add(
+        self.findings.add(
             Severity::Warning,
             "retries-many",
             service.place("Service", "ExecStart"),
@@ -41,7 +41,7 @@ impl Look<'_> {
         }
         let version = service.cloudflared.map(|version| format!(" ({version})")).unwrap_or_default();
         let uptime = "Restart it when an interruption is allowed; tunnelwarden does not do it for this.";
-        self.add(
+        self.findings.add(
             Severity::Note,
             "update-waits",
             service.place("Service", "ExecStart"),
