@@ -10,7 +10,7 @@ use super::evidence::{
 use super::policy::Policy;
 use super::route::Fault;
 use super::time::Now;
-use super::track::{COMES_AND_GOES, EdgeTrack, Life, Track};
+use super::track::{COMES_AND_GOES, EdgeTrack, Life, Origin, Track};
 
 /// Fresh facts about one tunnel and its host. Borrowed: made anew for each judgement.
 #[derive(Clone, Debug)]
@@ -327,7 +327,10 @@ impl<'a> Facts<'a> {
 
     /// A registration happened not longer ago than this; the edge may still be learning of it.
     pub fn registered_within(&self, span: Duration) -> bool {
-        self.within(self.log.registered, span) || self.within(self.track.connected_since, span)
+        // Connections that were there when we came are as old as the journal says, where it says anything of this life.
+        let before_us = self.life().filter(|life| life.origin == Origin::Before);
+        let told = before_us.is_some_and(|life| self.log.registered.is_some_and(|at| life.began <= at));
+        self.within(self.log.registered, span) || (!told && self.within(self.track.connected_since, span))
     }
 
     /// Names have twice come back from 1033 lately while the connections of this process stood. A lost route does not

@@ -1,6 +1,6 @@
 //! The judge. Pure: it reads no clock, opens no file and awaits nothing, so that every decision can be
 //! replayed from a text file. Reading order: time, evidence (unit, journal, connector, edge, name, route), track, facts,
-//! cause, verdict, diagnosis, remedy, hold, rails, policy, history, incident, tunnel, judgement, order, machine.
+//! cause, verdict, diagnosis, remedy, hold, rails, policy, history, incident, tunnel, judgement, order, machine, outlook.
 
 pub mod time;
 
@@ -37,5 +37,6 @@ pub mod machine;
 pub mod note;
 pub mod operator;
 mod order;
+pub mod outlook;
 mod telling;
 pub mod tunnel;
