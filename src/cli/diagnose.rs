@@ -14,11 +14,17 @@ use crate::config::Settings;
 use crate::daemon::once;
 
 const SERVICE_LIMIT: Duration = Duration::from_secs(2);
+/// Whoever wants to look for longer wants the service.
+const LONGEST: Duration = Duration::from_secs(3600);
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// Only this tunnel: its configured name, its unit or its id [default: all of this host].
     tunnel: Option<String>,
+    /// Go on looking until the verdict stands, for so long at most: 2m, say, or 10m. Some causes only time can prove
+    /// [default: two looks, under 15 s].
+    #[arg(long = "for", value_name = "SPAN", value_parser = patience)]
+    patience: Option<Duration>,
     #[command(flatten)]
     form: Form,
 }
@@ -39,8 +45,9 @@ async fn report(arguments: &Arguments, settings: &Settings) -> Result<Report, Ex
     let given = access::credentials(&settings.api, Prompt::Never);
     // Where the service runs it has watched for longer, and some causes take longer than one look.
     let service = timeout(SERVICE_LIMIT, daemon::ask(&Call::Status));
-    let (found, service) =
-        tokio::join!(once::look(settings, arguments.tunnel.as_deref(), given.credentials, step), service);
+    let wanted = arguments.tunnel.as_deref();
+    let look = once::look(settings, wanted, given.credentials, arguments.patience, step);
+    let (found, service) = tokio::join!(look, service);
     let service = service.ok().and_then(Result::ok).and_then(|json| daemon::read(&json).ok());
     let diagnosed = found.map_err(|error| {
         say(&format!("{error:#}"));
@@ -52,6 +59,17 @@ async fn report(arguments: &Arguments, settings: &Settings) -> Result<Report, Ex
     report.findings.extend(given.findings);
     told::write(&mut report, diagnosed, service.as_ref());
     Ok(report)
+}
+
+fn patience(text: &str) -> Result<Duration, String> {
+    match crate::config::parse_duration(text) {
+        Ok(long) if LONGEST < long => {
+            Err("is longer than 1h; for a longer watch start the service: systemctl start tunnelwarden"
+                .into())
+        }
+        Ok(span) => Ok(span),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! One diagnosis with the daemon's own senses and judge: everything looks once, and again where one look cannot tell. It
-//! needs no daemon, disturbs none, and carries out nothing.
+//! One diagnosis with the daemon's own senses and judge: everything looks once, and again where one look cannot tell; where
+//! only time can, for as long as somebody wants to wait. It needs no daemon, disturbs none, and carries out nothing.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
@@ -27,8 +27,11 @@ use crate::sense::journal::Told;
 use crate::sense::polling::Look;
 use crate::warden::diagnosis::Health;
 use crate::warden::evidence::{Blind, Control, Sense};
+use crate::warden::explain::span;
 use crate::warden::machine::{Event, Memory, Warden};
+use crate::warden::outlook::Outlook;
 use crate::warden::rails::Hold;
+use crate::warden::time::Now;
 use crate::warden::tunnel::Tunnel;
 
 /// Every sense has its own limit, and none is longer.
@@ -42,6 +45,12 @@ const AGAIN_WITH_RECORDS: Duration = Duration::from_secs(4);
 const SILENT_ROUNDS: u32 = 3;
 const DNS_LIMIT: Duration = Duration::from_secs(3);
 const EVENTS: usize = 256;
+/// A diagnosis that nobody gave more time to takes no longer.
+const AT_MOST: Duration = Duration::from_secs(15);
+/// While it goes on, everything looks this often, as the daemon's own senses do in trouble.
+const EVERY: Duration = Duration::from_secs(5);
+/// And somebody who waits is told this often.
+const TELL_EVERY: Duration = Duration::from_secs(30);
 
 /// What was seen and concluded.
 pub(crate) struct Diagnosed {
@@ -52,13 +61,26 @@ pub(crate) struct Diagnosed {
     pub dns: BTreeMap<String, Result<Addresses, DnsFailure>>,
     /// Whether a name that does not use the tunnel answered.
     pub way_out: Option<Control>,
+    /// By unit, what the judge would come to in time.
+    pub outlooks: BTreeMap<String, Outlook>,
+    /// By unit, when its journal last told of a connection.
+    pub heard: BTreeMap<String, Heard>,
     /// Why what the daemon remembers could not be read.
     pub unremembered: Option<String>,
     pub took: Duration,
 }
 
-/// Looks at the tunnels of this host, or at the one that is called `wanted` (its name, unit or id). `step` is told what is
-/// being done.
+/// Times out of the journal, Unix time.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Heard {
+    /// A connection was registered.
+    pub registered: Option<Duration>,
+    /// cloudflared tried to make one.
+    pub attempt: Option<Duration>,
+}
+
+/// Looks at the tunnels of this host, or at the one that is called `wanted` (its name, unit or id). With `patience` it goes
+/// on until the verdicts stand, for so long at most. `step` is told what is being done.
 ///
 /// # Errors
 /// If systemd cannot be asked, or TLS cannot be set up.
@@ -66,6 +88,7 @@ pub(crate) async fn look(
     settings: &Settings,
     wanted: Option<&str>,
     credentials: Option<Credentials>,
+    patience: Option<Duration>,
     step: impl Fn(&str),
 ) -> anyhow::Result<Diagnosed> {
     let began = Instant::now();
@@ -108,6 +131,7 @@ pub(crate) async fn look(
         step("cloudflared's own port says nothing; asking once more");
         round.again(AGAIN).await;
     }
+    round.wait_for_certainty(began, patience, limit, &step).await;
     let dns = dns.await.unwrap_or_default().into_iter().collect();
     Ok(round.end(settings, dns, began.elapsed()))
 }
@@ -247,6 +271,66 @@ impl Round {
         self.warden.tunnels().any(silent)
     }
 
+    /// Looks again and again while that can still make the verdict another or surer: with `patience` for so long, else only
+    /// where little time is missing.
+    async fn wait_for_certainty(
+        &mut self,
+        began: Instant,
+        patience: Option<Duration>,
+        limit: Duration,
+        step: &impl Fn(&str),
+    ) {
+        let until = began + patience.unwrap_or(AT_MOST);
+        let mut tell_at = Instant::now();
+        loop {
+            let now = clock::now();
+            let Some(missing) = self.missing(now, patience.is_some()) else { return };
+            let round = EVERY + limit;
+            let worth = match patience {
+                Some(_) => Instant::now() < until,
+                None => Instant::now() + missing + round <= until,
+            };
+            if !worth {
+                return;
+            }
+            if tell_at <= Instant::now() {
+                tell_at += TELL_EVERY;
+                let left = span(until.saturating_duration_since(Instant::now()));
+                step(&format!("{}; looking on for {left} at most", self.so_far(now)));
+            }
+            self.take_until(until.min(Instant::now() + EVERY)).await;
+            self.again(limit).await;
+        }
+    }
+
+    /// What the verdicts still want in time; `None`: nothing. `standing`: they must have stood for as long as a remedy
+    /// would want it.
+    fn missing(&self, now: Now, standing: bool) -> Option<Duration> {
+        let sustained = self.warden.policy().sustained;
+        let of = |tunnel: &Tunnel| match self.warden.outlook(&tunnel.unit, now) {
+            Some(outlook) => Some(outlook.after),
+            None if standing && tunnel.verdict.health != Health::Healthy => {
+                Some(sustained.saturating_sub(now.since(tunnel.since))).filter(|left| !left.is_zero())
+            }
+            None => None,
+        };
+        self.warden.tunnels().filter_map(of).max()
+    }
+
+    fn so_far(&self, now: Now) -> String {
+        let of = |tunnel: &Tunnel| {
+            let name = &tunnel.unit;
+            match (self.warden.outlook(&tunnel.unit, now), tunnel.verdict.cause) {
+                (Some(Outlook { cause, after }), _) => {
+                    format!("{name}: {} suspected, certain in {}", cause.name(), span(after))
+                }
+                (None, Some(cause)) => format!("{name}: {}", cause.name()),
+                (None, None) => format!("{name}: not known yet"),
+            }
+        };
+        self.warden.tunnels().map(of).collect::<Vec<_>>().join(", ")
+    }
+
     fn names(&self) -> Vec<String> {
         self.warden.tunnels().flat_map(|tunnel| tunnel.evidence.names.keys().cloned()).collect()
     }
@@ -281,7 +365,8 @@ impl Round {
             let told = told.borrow();
             self.about.learn(unit, told.tunnel_id.clone(), told.version.clone());
         }
-        let mut status = Status::new(&self.warden, &self.about, clock::now());
+        let now = clock::now();
+        let mut status = Status::new(&self.warden, &self.about, now);
         if settings.mode == Mode::Remedy {
             // Ours, for this look; not a rail of the host.
             for tunnel in &mut status.tunnels {
@@ -291,6 +376,14 @@ impl Round {
         let lines = std::mem::take(&mut *self.lines.lock().unwrap_or_else(PoisonError::into_inner));
         let way_out =
             self.warden.host().control.latest.as_ref().and_then(|(_, seen)| seen.as_ref().ok()).copied();
-        Diagnosed { status, lines, dns, way_out, unremembered: self.unremembered, took }
+        let outlook = |tunnel: &Tunnel| Some((tunnel.unit.clone(), self.warden.outlook(&tunnel.unit, now)?));
+        let outlooks = self.warden.tunnels().filter_map(outlook).collect();
+        let heard = |tunnel: &Tunnel| {
+            let log = &tunnel.evidence.log;
+            let [registered, attempt] = [log.registered, log.attempt].map(|at| at.map(|at| now.wall_of(at)));
+            (tunnel.unit.clone(), Heard { registered, attempt })
+        };
+        let heard = self.warden.tunnels().map(heard).collect();
+        Diagnosed { status, lines, dns, way_out, outlooks, heard, unremembered: self.unremembered, took }
     }
 }

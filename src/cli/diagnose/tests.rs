@@ -3,8 +3,9 @@ use std::time::Duration;
 
 use super::*;
 use crate::client::dns::{Addresses, DnsFailure};
-use crate::daemon::once::Diagnosed;
+use crate::daemon::once::{Diagnosed, Heard};
 use crate::report::snapshot::{About, AboutTunnel, Status};
+use crate::warden::cause::Cause;
 use crate::warden::evidence::{
     Active, Answer, Blind, Control, EdgeSight, Exchange, Finding, HostFinding, HostSight, Invocation, Link,
     Load, NameSight, Reach, Ready, ReadySight, Transport, UnitSight,
@@ -92,6 +93,7 @@ fn diagnosed(findings: &[Finding], reach: Reach, answer: Answer) -> Diagnosed {
         ..AboutTunnel::default()
     };
     let end = Now { boot: NOW.boot + Duration::from_secs(4), wall: NOW.wall + Duration::from_secs(4) };
+    let outlooks = warden.outlook(UNIT, end).map(|outlook| (UNIT.to_owned(), outlook)).into_iter().collect();
     let status = Status::new(&warden, &About { started: NOW.wall, tunnels: vec![about] }, end);
     let cloudflares = Addresses { addresses: vec!["104.16.0.1".parse().unwrap()], ..Addresses::default() };
     Diagnosed {
@@ -107,6 +109,12 @@ fn diagnosed(findings: &[Finding], reach: Reach, answer: Answer) -> Diagnosed {
         ]
         .into(),
         way_out: Some(Control::Answered),
+        outlooks,
+        heard: [(
+            UNIT.to_owned(),
+            Heard { registered: Some(NOW.wall - Duration::from_secs(600)), attempt: None },
+        )]
+        .into(),
         unremembered: Some("/var/lib/tunnelwarden/state.toml: Permission denied (os error 13)".into()),
         took: Duration::from_millis(4200),
     }
@@ -175,6 +183,8 @@ fn what_one_look_cannot_tell_the_service_may() {
     let alone = report_of(diagnosed(&seen, Reach::Reachable, Answer::TunnelError));
     assert_eq!(alone.exit(), Exit::Blind, "{}", alone.verdict);
     assert!(format!("{:?}", alone.sections).contains("whether Cloudflare lists this host's connector"));
+    assert!(alone.verdict.ends_with("Suspected: ConnectorPhantom."), "{}", alone.verdict);
+    alone.golden("diagnose-suspected");
     let mut service = diagnosed(&seen, Reach::Reachable, Answer::TunnelError).status;
     service.tunnels[0].verdict = "Down".into();
     service.tunnels[0].cause = Some("ConnectorPhantom".into());
@@ -190,4 +200,57 @@ fn what_one_look_cannot_tell_the_service_may() {
         report.verdict
     );
     report.golden("diagnose-service");
+}
+
+/// Nothing is concluded sooner than the daemon would, and how much sooner is said.
+#[test]
+fn what_only_time_can_prove_is_suspected_with_the_time_that_it_takes() {
+    let suspected = |connections: u8, reach: Reach, answer: Answer| {
+        let seen = [Finding::Unit(Ok(unit(Active::Active))), Finding::Journal(Ok(())), ready(connections)];
+        diagnosed(&seen, reach, answer)
+            .outlooks
+            .get(UNIT)
+            .map(|outlook| (outlook.cause, outlook.after.as_secs()))
+    };
+    // Five minutes of the same where nobody knows whether this process ever served a name, four seconds of which are over.
+    assert_eq!(suspected(4, Reach::Reachable, Answer::TunnelError), Some((Cause::ConnectorPhantom, 300)));
+    // The patience with QUIC.
+    assert_eq!(suspected(0, Reach::Reachable, Answer::TunnelError), Some((Cause::ConnectorAsleep, 45)));
+    assert_eq!(suspected(4, Reach::Reachable, Answer::Served), None);
+    assert_eq!(suspected(0, Reach::TimedOut, Answer::TunnelError), None, "that is certain");
+    assert_eq!(suspected(4, Reach::TimedOut, Answer::TunnelError), None, "no time would help");
+}
+
+#[test]
+fn a_connector_that_may_sleep_is_called_so_only_by_who_has_watched_it() {
+    let seen = [Finding::Unit(Ok(unit(Active::Active))), Finding::Journal(Ok(())), ready(0)];
+    let alone = report_of(diagnosed(&seen, Reach::Reachable, Answer::TunnelError));
+    assert_eq!(alone.exit(), Exit::Wrong);
+    assert!(alone.verdict.contains("Down, Reconnecting. Not yet"), "{}", alone.verdict);
+    assert!(alone.verdict.ends_with("Suspected: ConnectorAsleep."), "{}", alone.verdict);
+    assert!(
+        format!("{:?}", alone.sections).contains("tunnelwarden diagnose --for 2m"),
+        "{:?}",
+        alone.sections
+    );
+    let told_by = |cause: &str, health: &str| {
+        let mut service = diagnosed(&seen, Reach::Reachable, Answer::TunnelError).status;
+        service.tunnels[0].verdict = health.into();
+        service.tunnels[0].cause = Some(cause.into());
+        let mut report = Report::new("diagnose", UNIT);
+        told::write(&mut report, diagnosed(&seen, Reach::Reachable, Answer::TunnelError), Some(&service));
+        report.verdict
+    };
+    let by_service = told_by("ConnectorAsleep", "Down");
+    assert!(by_service.contains("ConnectorAsleep. Yes") && !by_service.contains("Suspected"), "{by_service}");
+    let before = told_by("Healthy", "Healthy");
+    assert!(before.contains("Reconnecting"), "it was healthy a moment ago: {before}");
+}
+
+#[test]
+fn a_span_that_is_no_look_is_refused() {
+    assert_eq!(patience("2m"), Ok(Duration::from_secs(120)));
+    for wrong in ["", "2", "61m", "2 fortnights", "-3s"] {
+        assert!(patience(wrong).is_err(), "{wrong}");
+    }
 }

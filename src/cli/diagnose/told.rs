@@ -1,6 +1,7 @@
 //! A diagnosis, put into a report: what was seen, layer by layer, and what it comes to.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -8,11 +9,15 @@ use crate::audit::Finding;
 use crate::audit::dns::{self, Public};
 use crate::cli::report::{Report, Section};
 use crate::client::dns::{Addresses, DnsFailure};
-use crate::daemon::once::Diagnosed;
+use crate::clock;
+use crate::daemon::once::{Diagnosed, Heard};
 use crate::report::diagnosis::Diagnosis;
 use crate::report::snapshot::{NOT_CONFIGURED, Name, Status, TunnelStatus};
+use crate::warden::cause::Cause;
 use crate::warden::diagnosis::Health;
 use crate::warden::evidence::{Answer, Control, Sense};
+use crate::warden::explain::span;
+use crate::warden::outlook::Outlook;
 
 /// Meanings worth a word, in the order in which they are shown; the rest is counted together.
 const TELLING: [&str; 24] = [
@@ -44,28 +49,38 @@ const TELLING: [&str; 24] = [
 
 /// Writes everything down, the verdict last.
 pub(super) fn write(report: &mut Report, diagnosed: Diagnosed, service: Option<&Status>) {
-    let Diagnosed { status, lines, dns, way_out, unremembered, took } = diagnosed;
+    let Diagnosed { status, lines, dns, way_out, outlooks, heard, unremembered, took } = diagnosed;
     let mut verdicts = Vec::new();
     let mut data = Vec::new();
     let several = 1 < status.tunnels.len();
     for tunnel in status.tunnels {
         let longer =
             service.and_then(|service| service.tunnels.iter().find(|known| known.unit == tunnel.unit));
-        let diagnosis = Diagnosis::of(judged(tunnel, longer));
+        let outlook = outlooks.get(&tunnel.unit).copied();
+        let (tunnel, outlook) = judged(tunnel, longer, outlook);
+        let diagnosis = Diagnosis::of(tunnel);
         let tunnel = &diagnosis.tunnel;
-        report.sections.push(layers(tunnel, lines.get(&tunnel.unit), way_out, several));
+        let heard = heard.get(&tunnel.unit).copied().unwrap_or_default();
+        report.sections.push(layers(tunnel, lines.get(&tunnel.unit), heard, way_out, several));
         if !tunnel.names.is_empty() {
             report.sections.push(names(tunnel, &dns));
         }
         let unserved = tunnel.names.iter().filter(|name| name.answer != Answer::Served.word());
         report.findings.extend(unserved.filter_map(|name| finding(name, dns.get(&name.hostname)?)));
-        report.sections.push(judgement(&diagnosis, longer));
+        report.sections.push(judgement(&diagnosis, longer, outlook));
         if tunnel.verdict == Health::Unknown.name() {
             report.blind.push(format!("{}: {}", tunnel.name, tunnel.explanation));
         }
         report.wrong |= tunnel.verdict == Health::Down.name() || tunnel.verdict == Health::Degraded.name();
-        verdicts.push(format!("{}: {}. {}", tunnel.name, head(tunnel), diagnosis.restart.says));
-        data.push(as_json(&diagnosis, &dns, lines.get(&tunnel.unit)));
+        let suspected = outlook.map(|outlook| format!(" Suspected: {}.", outlook.cause.name()));
+        verdicts.push(format!(
+            "{}: {}. {}{}",
+            tunnel.name,
+            head(tunnel),
+            diagnosis.restart.says,
+            suspected.unwrap_or_default()
+        ));
+        data.push(as_json(&diagnosis, &dns, lines.get(&tunnel.unit), heard, outlook));
     }
     if data.is_empty() {
         report.blind.push("No unit of this host runs a tunnel, so there is nothing to diagnose.".into());
@@ -95,6 +110,7 @@ fn head(tunnel: &TunnelStatus) -> String {
 fn layers(
     tunnel: &TunnelStatus,
     lines: Option<&BTreeMap<&'static str, u64>>,
+    heard: Heard,
     way_out: Option<Control>,
     several: bool,
 ) -> Section {
@@ -118,9 +134,16 @@ fn layers(
         "journal",
         match blind(Sense::Journal) {
             Some(why) => format!("{why}: join the group systemd-journal, or use sudo"),
-            None => heard(lines),
+            None => lines_heard(lines),
         },
     );
+    if let Some(at) = heard.registered {
+        fact("last registration", clock::rfc3339(at));
+    }
+    // Where it is older than the registration, it led to that.
+    if let Some(at) = heard.attempt.filter(|at| heard.registered.is_none_or(|registered| registered < *at)) {
+        fact("last attempt", clock::rfc3339(at));
+    }
     let connector = &tunnel.connector;
     fact(
         "/ready",
@@ -187,7 +210,7 @@ fn api(tunnel: &TunnelStatus) -> Option<&str> {
 }
 
 /// What the last lines say, by meaning.
-fn heard(lines: Option<&BTreeMap<&'static str, u64>>) -> String {
+fn lines_heard(lines: Option<&BTreeMap<&'static str, u64>>) -> String {
     let Some(lines) = lines.filter(|lines| !lines.is_empty()) else { return "no line of this unit".into() };
     let all: u64 = lines.values().sum();
     let telling = TELLING.iter().filter_map(|word| Some((word, lines.get(*word)?)));
@@ -236,43 +259,80 @@ fn finding(name: &Name, seen: &Result<Addresses, DnsFailure>) -> Option<Finding>
     }
 }
 
-/// What one look could not conclude, somebody who has watched for longer may have.
-fn judged(tunnel: TunnelStatus, longer: Option<&TunnelStatus>) -> TunnelStatus {
+/// What one look could not conclude, somebody who has watched for longer may have; then there is nothing to suspect.
+fn judged(
+    tunnel: TunnelStatus,
+    longer: Option<&TunnelStatus>,
+    outlook: Option<Outlook>,
+) -> (TunnelStatus, Option<Outlook>) {
     let unknown = |tunnel: &TunnelStatus| tunnel.verdict == Health::Unknown.name();
-    match longer.filter(|longer| unknown(&tunnel) && !unknown(longer)) {
-        Some(longer) => TunnelStatus {
-            verdict: longer.verdict.clone(),
-            cause: longer.cause.clone(),
-            since: longer.since.clone(),
-            explanation: longer.explanation.clone(),
-            advice: longer.advice.clone(),
-            holds: longer.holds.clone(),
-            ..tunnel
-        },
-        None if unknown(&tunnel) => TunnelStatus { advice: advice(&tunnel).into(), ..tunnel },
-        None => tunnel,
+    let waiting = |tunnel: &TunnelStatus| tunnel.cause.as_deref() == Some(Cause::Reconnecting.name());
+    let surer = |longer: &&TunnelStatus| {
+        let healthy = longer.verdict == Health::Healthy.name();
+        // That it was healthy a moment ago is no news about one that has just lost its connections.
+        (unknown(&tunnel) && !unknown(longer))
+            || (waiting(&tunnel) && !unknown(longer) && !waiting(longer) && !healthy)
+    };
+    match longer.filter(surer) {
+        Some(longer) => {
+            let known = TunnelStatus {
+                verdict: longer.verdict.clone(),
+                cause: longer.cause.clone(),
+                since: longer.since.clone(),
+                explanation: longer.explanation.clone(),
+                advice: longer.advice.clone(),
+                holds: longer.holds.clone(),
+                ..tunnel
+            };
+            (known, None)
+        }
+        None if unknown(&tunnel) => {
+            (TunnelStatus { advice: advice(&tunnel, outlook).into(), ..tunnel }, outlook)
+        }
+        None => (tunnel, outlook),
     }
 }
 
 /// What to do where one look cannot tell.
-fn advice(tunnel: &TunnelStatus) -> &'static str {
+fn advice(tunnel: &TunnelStatus, outlook: Option<Outlook>) -> &'static str {
     let lost = |name: &Name| name.answer == Answer::TunnelError.word();
     let connected = tunnel.connector.connections.is_some_and(|n| 0 < n);
     if connected && !tunnel.names.is_empty() && tunnel.names.iter().all(lost) {
         "cloudflared is connected and no name gets through: the edge has lost its connections, or the names lead to another \
          tunnel. One look cannot tell which; tunnelwarden tunnel shows whether Cloudflare lists this host's connector."
+    } else if outlook.is_some() {
+        "Look for longer, as above, before anything is done."
     } else {
         "Give it a minute, or the service that watches: systemctl start tunnelwarden, then tunnelwarden explain."
     }
 }
 
-fn judgement(diagnosis: &Diagnosis, longer: Option<&TunnelStatus>) -> Section {
+/// What time would prove, and the command that gives it that time.
+fn suspicion(outlook: Outlook) -> String {
+    let Outlook { cause, after } = outlook;
+    format!(
+        "{}: certain once everything has stayed as it is for another {}. To look for so long: tunnelwarden diagnose --for {}",
+        cause.name(),
+        span(after),
+        minutes(after)
+    )
+}
+
+/// Whole minutes, with room for what was seen so far, which a new look sees anew, and for the verdict to stand.
+fn minutes(after: Duration) -> String {
+    format!("{}m", (after + Duration::from_secs(45)).as_secs().div_ceil(60))
+}
+
+fn judgement(diagnosis: &Diagnosis, longer: Option<&TunnelStatus>, outlook: Option<Outlook>) -> Section {
     let tunnel = &diagnosis.tunnel;
     let mut facts = vec![
         ("verdict".to_owned(), head(tunnel)),
         ("proof".to_owned(), tunnel.explanation.clone()),
         ("can a restart help?".to_owned(), diagnosis.restart.says.clone()),
     ];
+    if let Some(outlook) = outlook {
+        facts.insert(2, ("suspected".into(), suspicion(outlook)));
+    }
     if let Some(longer) = longer {
         facts.insert(1, ("the service says".into(), format!("{} since {}", head(longer), longer.since)));
     }
@@ -301,6 +361,8 @@ fn as_json(
     diagnosis: &Diagnosis,
     dns: &BTreeMap<String, Result<Addresses, DnsFailure>>,
     lines: Option<&BTreeMap<&'static str, u64>>,
+    heard: Heard,
+    outlook: Option<Outlook>,
 ) -> Value {
     let of = |name: &String| {
         let seen = dns.get(name);
@@ -316,6 +378,11 @@ fn as_json(
     if let Value::Object(object) = &mut value {
         object.insert("dns".into(), dns.into());
         object.insert("journal_lines".into(), json!(lines));
+        object.insert("last_registration".into(), json!(heard.registered.map(clock::rfc3339)));
+        object.insert("last_attempt".into(), json!(heard.attempt.map(clock::rfc3339)));
+        let suspected = outlook
+            .map(|outlook| json!({ "cause": outlook.cause.name(), "certain_in_s": outlook.after.as_secs() }));
+        object.insert("suspected".into(), json!(suspected));
     }
     value
 }
