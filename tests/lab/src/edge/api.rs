@@ -1,5 +1,7 @@
-//! Cloudflare's API as far as a watchdog asks it: accounts, a tunnel, its connections, its configuration, records.
+//! Cloudflare's API as far as a watchdog asks it: accounts, a tunnel, its connections, its configuration, a zone and its
+//! records, the token that asks.
 
+use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 use bytes::Bytes;
@@ -17,13 +19,8 @@ pub const ACCOUNT: &str = "0123456789abcdef0123456789abcdef";
 /// The only token that is accepted.
 pub const TOKEN: &str = "cfut_this-is-the-token-of-the-lab-0123456789abcdef";
 const BASE: &str = "/client/v4";
-const ZONE: &str = "example.com";
-const ZONE_ID: &str = "023e105f4ecef8ad9ca31a8372d0c353";
-
-/// The name that a query asks for.
-fn asked_name(query: &str) -> &str {
-    query.split('&').find_map(|pair| pair.strip_prefix("name=")).unwrap_or_default()
-}
+/// The only zone that the token reaches.
+const ZONE: (&str, &str) = ("00000000000000000000000000000001", "example.com");
 
 /// What the API does instead of telling the truth.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,8 +40,17 @@ struct State {
     deleted: bool,
     /// Listed with four live connections, and nobody else.
     live: Option<String>,
-    /// Name and content of proxied CNAMEs; while there is none, there is no zone.
-    records: Vec<(String, String)>,
+    /// Proxied CNAMEs by name, where they are not to the tunnel.
+    records: BTreeMap<String, String>,
+    /// When the token ends.
+    ends: String,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        let ends = "2036-01-01T00:00:00Z".to_owned();
+        Self { mood: Mood::Truthful, deleted: false, live: None, records: BTreeMap::new(), ends }
+    }
 }
 
 /// One connection as the edge has it.
@@ -56,18 +62,13 @@ pub struct Known {
 }
 
 /// The API's own state; what it tells of connections is the hub's.
+#[derive(Default)]
 pub struct Api {
     state: Mutex<State>,
 }
 
-impl Default for Api {
-    fn default() -> Self {
-        Self { state: Mutex::new(State::good()) }
-    }
-}
-
 impl Api {
-    /// `good`, `deleted`, `html`, `429`, `fail STATUS CODE`, `live CONNECTOR`, `record NAME CONTENT`.
+    /// `good`, `deleted`, `html`, `429`, `fail STATUS CODE`, `live CONNECTOR`, `record NAME TARGET`, `ends TIME`.
     ///
     /// # Errors
     /// No such command.
@@ -75,22 +76,20 @@ impl Api {
         let mut state = lock(&self.state);
         let number = |text: &str| text.parse::<u16>().map_err(|_| format!("no number: {text}"));
         match command.split(' ').collect::<Vec<_>>()[..] {
-            ["good"] => *state = State::good(),
-            ["record", name, content] => {
-                state.records.retain(|(known, _)| known != name);
-                state.records.push((name.to_owned(), content.to_owned()));
-            }
+            ["good"] => *state = State::default(),
             ["deleted"] => state.deleted = true,
             ["html"] => state.mood = Mood::Html,
             ["429"] => state.mood = Mood::Limited,
             ["fail", status, code] => state.mood = Mood::Failing(number(status)?, number(code)?.into()),
+            ["record", name, target] => drop(state.records.insert(name.to_owned(), target.to_owned())),
+            ["ends", time] => state.ends = time.to_owned(),
             ["live", connector] => state.live = Some(connector.to_owned()),
             _ => return Err(format!("no such command: api {command}")),
         }
         Ok(())
     }
 
-    /// Answers one request.
+    /// Answers one request. `query` is what follows the path.
     pub fn answer(
         &self,
         path: &str,
@@ -122,10 +121,15 @@ impl Api {
             ["accounts"] => list(json!([{ "id": ACCOUNT, "name": "lab", "type": "standard" }])),
             ["user", "tokens", "verify"] => good(json!({
                 "id": "ed17574386854bf78a67040be0a770b0", "status": "active",
-                "not_before": "2026-01-01T00:00:00Z", "expires_on": "2036-01-01T00:00:00Z",
+                "not_before": "2026-01-01T00:00:00Z", "expires_on": state.ends,
             })),
-            ["zones"] => list(state.zones(asked_name(query))),
-            ["zones", ZONE_ID, "dns_records"] => list(state.kept(asked_name(query))),
+            ["zones"] => {
+                let (id, name) = ZONE;
+                let zones =
+                    (asked_for(query) == name).then(|| json!({ "id": id, "name": name, "status": "active" }));
+                list(zones.into_iter().collect())
+            }
+            ["zones", id, "dns_records"] if id == ZONE.0 => list(state.records_of(asked_for(query), tunnel)),
             ["accounts", ACCOUNT, "cfd_tunnel", id] if id == tunnel => {
                 good(state.tunnel(tunnel, connections, config.is_some()))
             }
@@ -147,25 +151,21 @@ impl Api {
     }
 }
 
+/// The name in `name=app.example.com&page=1`.
+fn asked_for(query: &str) -> &str {
+    query.split('&').find_map(|pair| pair.strip_prefix("name=")).unwrap_or_default()
+}
+
 impl State {
-    fn good() -> Self {
-        Self { mood: Mood::Truthful, deleted: false, live: None, records: Vec::new() }
-    }
-
-    fn zones(&self, name: &str) -> Value {
-        let there = name == ZONE && !self.records.is_empty();
-        let zone = json!({
-            "id": ZONE_ID, "name": ZONE, "status": "active", "account": { "id": ACCOUNT, "name": "lab" },
+    /// Every name but a wildcard has a record, to the tunnel unless another was set.
+    fn records_of(&self, name: &str, tunnel: &str) -> Value {
+        let known = name.ends_with(ZONE.1) && !name.contains('*') && !name.contains("%2A");
+        let target = self.records.get(name).cloned().unwrap_or_else(|| format!("{tunnel}.cfargotunnel.com"));
+        let record = json!({
+            "id": "372e67954025e0ba6aaa6d586b9e0b59", "name": name, "type": "CNAME", "content": target,
+            "proxied": true, "proxiable": true, "ttl": 1,
         });
-        if there { json!([zone]) } else { json!([]) }
-    }
-
-    fn kept(&self, name: &str) -> Value {
-        let of = |(name, content): &(String, String)| {
-            json!({ "id": "372e67954025e0ba6aaa6d586b9e0b59", "zone_id": ZONE_ID, "name": name, "type": "CNAME",
-                    "content": content, "proxied": true, "ttl": 1 })
-        };
-        self.records.iter().filter(|(known, _)| known == name).map(of).collect()
+        known.then_some(record).into_iter().collect()
     }
 
     fn tunnel(&self, id: &str, connections: &[Known], remote: bool) -> Value {
