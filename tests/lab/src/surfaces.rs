@@ -5,7 +5,7 @@ use std::thread::sleep;
 use anyhow::{Context as _, Result, ensure};
 
 use crate::host::{Wishes, wait};
-use crate::scenarios::{CLOSED, Stage, invocation, seconds, settle, tunnel, wait_cause};
+use crate::scenarios::{CLOSED, Stage, invocation, seconds, settle, wait_cause};
 
 /// The shipped alerts in a real Prometheus, passed to a real Alertmanager.
 pub(crate) fn alerts(stage: &Stage<'_>) -> Result<()> {
