@@ -125,3 +125,27 @@ impl Ending {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_gets_the_time_that_its_unit_allows_and_not_for_ever() {
+        let secs = |n| Some(Duration::from_secs(n));
+        let deadline = |remedy: Remedy, stop, start| remedy.deadline(stop, start).as_secs();
+        assert_eq!(deadline(Remedy::Restart, secs(90), secs(15)), 105);
+        assert_eq!(deadline(Remedy::SwiftRestart, secs(90), secs(15)), 105);
+        assert_eq!(deadline(Remedy::Start, secs(90), secs(15)), 15);
+        assert_eq!(deadline(Remedy::ResetAndStart, None, None), 240);
+        assert_eq!(deadline(Remedy::Restart, None, secs(900)), 540);
+    }
+
+    #[test]
+    fn names_lead_back() {
+        for remedy in Remedy::ALL {
+            assert_eq!(Remedy::from_name(remedy.name()), Some(remedy));
+        }
+        assert_eq!(Remedy::from_name("Reboot"), None);
+    }
+}

@@ -47,6 +47,10 @@ pub(crate) struct World {
     control_asked: bool,
     unit: UnitSight,
     ready: Ready,
+    /// The port was named by this life, or matched to it.
+    port_of_this_life: bool,
+    /// cloudflared dials again and again.
+    trying: bool,
     names: [Answer; 2],
     /// Where the names lead.
     route: Result<RouteSight, Blind>,
@@ -127,6 +131,8 @@ impl World {
             looked: Duration::ZERO,
             unit,
             ready: Ready::Connections(4),
+            port_of_this_life: true,
+            trying: false,
             names: [Answer::Served; 2],
             route: Ok(RouteSight { inside: Some(Route::Edge), ..RouteSight::default() }),
             other_leads_here: false,
@@ -319,12 +325,16 @@ impl World {
         if let Some(said) = self.announced.clone() {
             self.tell(Event::HostObserved(HostFinding::Announced(said)));
         }
+        if self.trying {
+            self.log(Line::Attempt);
+        }
         if self.unit.main_pid != 0 {
             let received = &mut self.counters.quic_received;
             *received = received.map(|bytes| bytes + u64::from(self.arriving));
             let counters = Some(Counters { total_requests: self.requests, ..self.counters });
             let connector = self.unit.invocation.map(|life| life.to_string());
-            let sight = ReadySight { ready: self.ready, connector, port_of_this_life: true, counters };
+            let port_of_this_life = self.port_of_this_life;
+            let sight = ReadySight { ready: self.ready, connector, port_of_this_life, counters };
             self.observed(Finding::Ready(Ok(sight)));
         }
     }

@@ -247,7 +247,9 @@ impl World {
                 let to = Some(to.parse().unwrap());
                 self.log(Line::DialFailed { transport: Some(Transport::Http2), to });
             }
+            ["attempts", "go", "on"] => self.trying = true,
             ["log", "attempt"] => self.log(Line::Attempt),
+            ["port", "of", "another", "life"] => self.port_of_this_life = false,
             ["private", "network"] => {
                 self.setup.private_network = Some(true);
                 self.observed(Finding::Setup(self.setup));
