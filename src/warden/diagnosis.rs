@@ -302,11 +302,10 @@ fn misrouted(f: &Facts<'_>) -> bool {
     if !connected(f) || f.registered_within(PROPAGATION) {
         return false;
     }
-    let failing: Vec<_> =
-        f.conclusive().filter(|(_, _, sight)| sight.answer == Answer::TunnelError).collect();
+    let failing = || f.conclusive().filter(|(_, _, sight)| sight.answer == Answer::TunnelError);
     // "Only some of them" means at the same time: a look at the others that is older proves nothing. One that cannot be
     // looked at for a moment is as it was last seen.
-    let others_since = failing.iter().map(|(_, track, _)| track.since).min();
+    let others_since = failing().map(|(_, track, _)| track.since).min();
     let others_served = others_since.is_some_and(|since| {
         let later = |at: &Duration| since < *at && f.now.since(*at) <= f.policy.name_age;
         let stands = |answer| matches!(answer, Answer::Served | Answer::Blind);
@@ -314,14 +313,13 @@ fn misrouted(f: &Facts<'_>) -> bool {
             .iter()
             .any(|(_, track, sight)| stands(sight.answer) && track.served.as_ref().is_some_and(later))
     });
-    let twice = failing.iter().any(|(_, track, _)| 2 <= track.streak);
+    let twice = failing().any(|(_, track, _)| 2 <= track.streak);
     if f.answering(Answer::DnsError) > 0 || (twice && others_served) {
         return true;
     }
-    let failing = failing.len();
     let never_through = f.life().is_some_and(|life| life.watched_whole && !life.through) && !f.quic_dead();
     let rising = f.track.requests_rising() == Some(true);
-    failing > 0
+    others_since.is_some()
         && (never_through
             || rising
             || listed_live(f) == Some(true)
