@@ -91,7 +91,6 @@ impl Lab {
             onlooker: None,
         };
         lab.pid1 = lab.wait_for_boot()?;
-        lab.sh("update-ca-certificates")?;
         lab.bring_up(wishes)?;
         Ok(lab)
     }

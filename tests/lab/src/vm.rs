@@ -162,7 +162,6 @@ fn make_disk(parts: &Parts, filters: &[String], dir: &Path, disk: &Path) -> Resu
     fs::create_dir_all(&home)?;
     fs::copy(parts.bin.join("edge"), home.join("edge")).context("no edge")?;
     furnish(parts, &inside::wishes(), &home, &root)?;
-    run("chroot", &[&root.to_string_lossy(), "update-ca-certificates"])?;
     let units = root.join("etc/systemd/system");
     let unit = format!(
         "[Unit]\nDescription=The lab's scenarios\nSuccessAction=poweroff\nFailureAction=poweroff\n\n\
