@@ -151,6 +151,15 @@ fn bad_input_is_named_with_its_place_and_a_remedy() {
     write("kind.yml", b"ingress:\n- hostname: app.example.com\n  service: [a, b]\n");
     write("syntax.yml", b"ingress:\n  - hostname: a\n service: b\n");
     write("words.yml", b"no configuration at all\n");
+    let rules: String = (0..10_000).map(|n| format!("- hostname: a{n}.b\n  service: http://a\n")).collect();
+    write("many.yml", format!("ingress:\n{rules}- service: http_status:404\n").as_bytes());
+    write("deep.yml", format!("ingress: {}\n", "[".repeat(5000)).as_bytes());
+    write("expect-bomb.toml", format!("a = {}1\n", "[".repeat(5000)).as_bytes());
+    write(
+        "expect-twice.toml",
+        b"[[expect]]\nhostname = \"a.b\"\nhostname = \"c.d\"\nservice = \"http://a\"\n",
+    );
+    write("expect-binary.toml", b"[[expect]]\n\xff\xfe\x00");
     write("good.yml", b"ingress:\n- service: http_status:404\n");
     write("bad.toml", b"[[expect]]\nhostname = \"a.b\"\npath = 5\n");
     write("typo.toml", b"[[expect]]\nhost = \"a.b\"\nservice = \"http://a\"\n");
@@ -167,7 +176,12 @@ fn bad_input_is_named_with_its_place_and_a_remedy() {
         (&["kind.yml"], "kind.yml:3:", "service: http://localhost:8080"),
         (&["syntax.yml"], "syntax.yml:", "mend that line"),
         (&["words.yml"], "words.yml:1:", "mend that line"),
-        (&["good.yml", "--expect", "missing.toml"], "cannot read missing.toml", ""),
+        (&["deep.yml"], "deep.yml:1:", "mend that line"),
+        (&["many.yml"], "many.yml:", "fewer rules"),
+        (&["good.yml", "--expect", "expect-bomb.toml"], "expect-bomb.toml:1:", "[[expect]]"),
+        (&["good.yml", "--expect", "expect-twice.toml"], "expect-twice.toml:3:", "[[expect]]"),
+        (&["good.yml", "--expect", "expect-binary.toml"], "expect-binary.toml:2: is not UTF-8 text", "TOML"),
+        (&["good.yml", "--expect", "missing.toml"], "cannot read missing.toml: no such file", "[[expect]]"),
         (&["good.yml", "--expect", "bad.toml"], "bad.toml:3:", "[[expect]]"),
         (&["good.yml", "--expect", "typo.toml"], "typo.toml:2:", "[[expect]]"),
         (&["good.yml", "--expect", "none.toml"], "none.toml: holds no route", "[[expect]]"),
@@ -183,6 +197,51 @@ fn bad_input_is_named_with_its_place_and_a_remedy() {
         assert!(said.err.contains(says) && said.err.contains(remedy), "{arguments:?}: {}", said.err);
         assert_eq!(said.out, "");
     }
+}
+
+/// More rules than anybody writes by hand: they are compared, or it is said that they were not.
+#[test]
+fn many_rules_are_compared_or_it_is_said_that_they_were_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let rules = |many: usize| -> String {
+        (0..many).map(|n| format!("- hostname: a{n}.example.com\n  service: http://a{n}:80\n")).collect()
+    };
+    let audit = |rules: String| -> (i32, serde_json::Value) {
+        std::fs::write(folder.path().join("c.yml"), format!("ingress:\n{rules}")).unwrap();
+        let said = run(folder.path(), &["audit", "ingress", "c.yml", "--offline", "--json"]);
+        (said.code, serde_json::from_str(&said.out).unwrap())
+    };
+    let found = |report: &serde_json::Value| -> Vec<(String, u64)> {
+        let of = |finding: &serde_json::Value| {
+            (finding["rule"].as_str().unwrap().to_owned(), finding["line"].as_u64().unwrap_or(0))
+        };
+        report["findings"].as_array().unwrap().iter().map(of).collect()
+    };
+    let end = "- service: http_status:404\n";
+    let hidden = "- hostname: a7.example.com\n  path: /x\n  service: http://b:80\n";
+    let (code, report) = audit(format!("{}{hidden}{end}", rules(900)));
+    assert_eq!((code, found(&report)), (1, vec![("rule-order".to_owned(), 1802)]));
+    let (code, report) = audit(format!("{}{hidden}{end}", rules(1500)));
+    assert_eq!((code, found(&report)), (2, vec![]), "{}", report["blind"]);
+    let blind = report["blind"][0].as_str().unwrap();
+    assert!(blind.contains("More than 1000 rules") && blind.contains("tunnelwarden route"), "{blind}");
+    assert_eq!(report["rules"].as_array().unwrap().len(), 1502);
+    // What needs no comparison is found all the same.
+    let (code, report) = audit(rules(1500));
+    assert!(code == 1 && found(&report).iter().any(|(rule, _)| rule == "missing-catch-all"), "{report}");
+    let said = run(folder.path(), &["route", "https://a1499.example.com/", "--config", "c.yml"]);
+    assert!(said.out.contains("a1499") || said.err.contains("catch-all"), "{}{}", said.err, said.out);
+}
+
+#[test]
+fn a_key_that_stands_twice_is_found_with_its_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = "ingress:\n- service: http_status:404\ningress:\n- service: http_status:503\n";
+    std::fs::write(folder.path().join("twice.yml"), text).unwrap();
+    let said = run(folder.path(), &["audit", "ingress", "twice.yml", "--offline"]);
+    assert_eq!(said.code, 1, "{}", said.err);
+    assert!(said.out.contains("error twice.yml:3 [duplicate-key]"), "{}", said.out);
+    assert!(said.out.contains("fix  Remove one of them"), "{}", said.out);
 }
 
 /// Answers as cloudflared's own port does, until the test ends.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::client::error_chain::chain;
 use crate::client::systemd::{JobOutcome, Systemd, SystemdError, UnitState};
 use crate::warden::evidence::Invocation;
 use crate::warden::remedy::{Failure, Outcome, Remedy};
@@ -131,16 +132,4 @@ fn outcome(result: Result<JobOutcome, SystemdError>) -> Outcome {
             }
         }
     }
-}
-
-/// An error with its causes, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }

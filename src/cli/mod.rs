@@ -21,6 +21,7 @@ mod route;
 mod run;
 mod status;
 mod tunnel;
+mod unread;
 mod verify;
 
 /// What a command's exit status says.

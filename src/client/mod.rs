@@ -11,6 +11,7 @@ pub mod cloudflared_config;
 pub mod cloudflared_log;
 pub mod dns;
 pub mod edge;
+pub mod error_chain;
 pub mod fetch;
 pub mod file_access;
 pub mod file_changes;

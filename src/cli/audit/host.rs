@@ -2,12 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
+use super::rules::told;
 use crate::audit::service::Service;
 use crate::cli::report::step;
+use crate::cli::unread;
 use crate::client::cloudflared_binary::{self, Version};
-use crate::client::cloudflared_config::{self, FileConfig};
+use crate::client::cloudflared_config::{self, ConfigError, FileConfig};
+use crate::client::error_chain::chain;
 use crate::client::systemd::Systemd;
-use crate::client::unit_file;
+use crate::client::unit_file::{self, UnitFileError};
 use crate::clock;
 use crate::daemon::discover::usual_config;
 use crate::sense::unit::newer_program;
@@ -31,6 +34,18 @@ pub(super) struct Of {
 pub(super) struct Gathered {
     pub(super) services: Vec<(Service, Option<Config>)>,
     pub(super) blind: Vec<String>,
+}
+
+impl Gathered {
+    /// What a report on them is about.
+    pub(super) fn subject(&self) -> String {
+        match self.services.as_slice() {
+            [] => "nothing".to_owned(),
+            services => {
+                services.iter().map(|(service, _)| service.name.as_str()).collect::<Vec<_>>().join(", ")
+            }
+        }
+    }
 }
 
 /// cloudflared's own configuration.
@@ -65,7 +80,7 @@ pub(super) fn gather(of: &Of) -> Gathered {
                 told_by(&mut service, config.as_ref());
                 gathered.services.push((service, config));
             }
-            Err(error) => gathered.blind.push(error.to_string()),
+            Err(error) => gathered.blind.push(unseen(&error)),
         }
     }
     if files.is_empty() || !names.is_empty() {
@@ -174,23 +189,38 @@ fn told_by(service: &mut Service, config: Option<&Config>) {
     service.retries = config.and_then(|config| config.retries);
 }
 
+fn unseen(error: &UnitFileError) -> String {
+    match error {
+        UnitFileError::Read { path, source } => {
+            let why =
+                unread::told(source, "name a unit file such as /etc/systemd/system/cloudflared.service");
+            format!("{} cannot be read: {why}", path.display())
+        }
+        UnitFileError::NotAFile { .. }
+        | UnitFileError::TooLarge { .. }
+        | UnitFileError::NotText { .. }
+        | UnitFileError::Line { .. }
+        | UnitFileError::NoService { .. } => error.to_string(),
+    }
+}
+
 fn config(path: PathBuf, blind: &mut Vec<String>) -> Option<Config> {
     match cloudflared_config::read(&path) {
         Ok(config) => Some(Config { path, config }),
         Err(error) => {
-            blind.push(format!("cloudflared's configuration was not seen: {}.", chain(&error)));
+            let why = match &error {
+                ConfigError::Read { source, .. } => {
+                    format!(
+                        "{error}: {}",
+                        unread::told(source, "put it there, or correct the unit that names it")
+                    )
+                }
+                ConfigError::TooLarge { .. } | ConfigError::Yaml { .. } => told(&error),
+            };
+            blind.push(format!("cloudflared's configuration was not seen: {why}."));
             None
         }
     }
-}
-
-/// An error with its causes.
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| {
-        let cause = cause.to_string();
-        if text.contains(&cause) { text } else { format!("{text}: {cause}") }
-    })
 }
 
 /// As `systemctl` completes it.

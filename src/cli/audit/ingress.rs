@@ -93,7 +93,7 @@ fn report(mut rules: Rules, expected: &[Expected], sights: &[(Origin, Sight)]) -
         Some(findings) => rules.findings.extend(findings),
         None => rules.blind.push(format!(
             "More than {MOST_COMPARED} rules are not compared with one another, so those that no request meets were not looked \
-             for."
+             for; tunnelwarden route URL says which one an address meets."
         )),
     }
     rules.findings.extend(findings);

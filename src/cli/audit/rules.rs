@@ -1,19 +1,21 @@
 //! Which rules count: those of a file that was named, else those that the tunnel's cloudflared runs with.
 
-use std::io::ErrorKind;
-use std::net::{Ipv4Addr, SocketAddr};
+mod seat;
+
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use crate::audit::ingress::{Expected, Ingress};
 use crate::audit::{Audit, Finding, Place, Severity};
 use crate::cli::report::step;
-use crate::cli::{Exit, say};
-use crate::client::cloudflared::{self, EffectiveConfig};
+use crate::cli::{Exit, say, unread};
+use crate::client::cloudflared::EffectiveConfig;
 use crate::client::cloudflared_config::{self, ConfigError, IngressFile, Written, WrittenRule};
 use crate::client::systemd::Systemd;
 use crate::config::{self, Settings};
 use crate::daemon::checklist;
-use crate::daemon::discover::{self, Found};
+use crate::daemon::discover;
+use seat::{Seat, choose, running, usual};
 
 /// Whose rules.
 #[derive(Clone, Copy, Debug)]
@@ -93,16 +95,6 @@ fn of_file(read: &IngressFile, path: &Path) -> Rules {
         blind: Vec::new(),
         expected: Vec::new(),
     }
-}
-
-/// Where a tunnel's rules are.
-struct Seat {
-    name: String,
-    unit: String,
-    config: Option<PathBuf>,
-    metrics: Option<SocketAddr>,
-    /// Whose a port may be that is believed.
-    users: Vec<u32>,
 }
 
 async fn of_tunnel(settings: &Settings, name: Option<&str>) -> Result<Rules, Exit> {
@@ -190,95 +182,6 @@ fn effective(
     }
 }
 
-impl Seat {
-    fn of_unit(found: &Found) -> Self {
-        Self {
-            name: found.name.clone(),
-            unit: found.unit.clone(),
-            config: found.files.config.clone(),
-            metrics: found.port.configured,
-            users: vec![found.port.uid],
-        }
-    }
-}
-
-/// Without systemd: what is configured, or else where cloudflared itself looks.
-fn usual(settings: &Settings) -> Vec<Seat> {
-    let users = vec![0, rustix::process::getuid().as_raw()];
-    let mut seats: Vec<Seat> = settings
-        .tunnels
-        .iter()
-        .map(|tunnel| Seat {
-            name: tunnel.name.clone().unwrap_or_else(|| tunnel.unit.as_str().to_owned()),
-            unit: tunnel.unit.as_str().to_owned(),
-            config: tunnel.config.clone().or_else(|| discover::usual_config(false)),
-            metrics: tunnel.metrics,
-            users: users.clone(),
-        })
-        .collect();
-    if seats.is_empty() {
-        let unit = "cloudflared.service".to_owned();
-        let config = discover::usual_config(false);
-        seats.push(Seat { name: unit.clone(), unit, config, metrics: None, users });
-    }
-    seats
-}
-
-fn choose<'a>(seats: &'a [Seat], name: Option<&str>) -> Result<&'a Seat, Exit> {
-    let names = || seats.iter().map(|seat| seat.name.as_str()).collect::<Vec<_>>().join(", ");
-    match (name, seats) {
-        (None, [only]) => Ok(only),
-        (_, []) => {
-            say("no unit on this host runs a tunnel; name the file: tunnelwarden audit ingress FILE");
-            Err(Exit::Blind)
-        }
-        (None, _) => {
-            say(&format!("which one? --tunnel with one of {}", names()));
-            Err(Exit::Usage)
-        }
-        (Some(name), _) => {
-            seats.iter().find(|seat| seat.name == name || seat.unit == name).ok_or_else(|| {
-                say(&format!("no tunnel is called {name}; there is {}", names()));
-                Exit::Usage
-            })
-        }
-    }
-}
-
-/// The rules that the tunnel's cloudflared runs with, from a port that is surely its own.
-async fn running(seat: &Seat, only: bool) -> Result<(SocketAddr, EffectiveConfig), String> {
-    let local = |address: SocketAddr| {
-        let any = address.ip().is_unspecified();
-        if any { SocketAddr::from((Ipv4Addr::LOCALHOST, address.port())) } else { address }
-    };
-    let candidates: Vec<SocketAddr> = match seat.metrics {
-        Some(address) => vec![local(address)],
-        None if only => {
-            cloudflared::PORTS.map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port))).collect()
-        }
-        None => {
-            return Err(
-                "of several tunnels it is not known whose port is which; set metrics under each [[tunnel]]"
-                    .into(),
-            );
-        }
-    };
-    step("asking cloudflared for the rules that it runs with");
-    let mut why = "nothing of cloudflared's listens where it usually does".to_owned();
-    for address in candidates {
-        let Ok(owner) = cloudflared::socket_owner(address) else { continue };
-        if !seat.users.iter().any(|user| owner.belongs_to(*user) == Some(true)) {
-            why = format!("what listens on {address} may be somebody else's");
-            continue;
-        }
-        match cloudflared::config(address).await {
-            Ok(config) => return Ok((address, config)),
-            Err(error) => why = error.to_string(),
-        }
-    }
-    Err(why)
-}
-
 fn as_file(running: &EffectiveConfig) -> IngressFile {
     let of = |text: &str| Written { line: 0, text: text.to_owned() };
     let rules = running.ingress.iter().map(|rule| WrittenRule {
@@ -340,33 +243,15 @@ fn stale(path: &Path) -> Finding {
     }
 }
 
+/// What to name where a configuration of cloudflared's is wanted.
+pub(super) const CONFIG: &str =
+    "name a configuration of cloudflared, which is text, such as /etc/cloudflared/config.yml";
+const CHECKLIST: &str = "name a TOML file with [[expect]] tables";
+
 /// The error with its cause and what to do.
 pub(super) fn told(error: &ConfigError) -> String {
     match error {
-        ConfigError::Read { source, .. } => {
-            let known = [
-                (
-                    ErrorKind::NotFound,
-                    "no such file",
-                    "name cloudflared's configuration, such as /etc/cloudflared/config.yml",
-                ),
-                (
-                    ErrorKind::PermissionDenied,
-                    "permission denied",
-                    "run it as root, or as a user that may read the file",
-                ),
-                (ErrorKind::IsADirectory, "it is a directory", "name the file in it, such as config.yml"),
-            ];
-            if let Some((_, says, remedy)) = known.iter().find(|(kind, ..)| *kind == source.kind()) {
-                return format!("{error}: {says}; {remedy}");
-            }
-            let remedy = if source.kind() == ErrorKind::InvalidData {
-                "name a configuration of cloudflared, which is text"
-            } else {
-                "look at the file and the disk that it is on"
-            };
-            format!("{error}: {source}; {remedy}")
-        }
+        ConfigError::Read { source, .. } => format!("{error}: {}", unread::told(source, CONFIG)),
         ConfigError::TooLarge { .. } => {
             format!("{error}; a configuration has some kB, so this is another file")
         }
@@ -380,7 +265,9 @@ pub(super) fn told(error: &ConfigError) -> String {
 pub(super) fn text(path: &PathBuf) -> Result<String, String> {
     use std::io::Read as _;
     const LONGEST: u64 = 1 << 20;
-    let failed = |error: std::io::Error| format!("cannot read {}: {error}", path.display());
+    let failed = |error: std::io::Error| {
+        format!("cannot read {}: {}", path.display(), unread::told(&error, CHECKLIST))
+    };
     let mut bytes = Vec::new();
     let file = std::fs::File::open(path).map_err(failed)?;
     file.take(LONGEST + 1).read_to_end(&mut bytes).map_err(failed)?;

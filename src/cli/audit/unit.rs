@@ -19,9 +19,7 @@ pub(in crate::cli) struct Arguments {
 
 pub(in crate::cli) fn main(arguments: &Arguments) -> Exit {
     let gathered = gather(&arguments.of);
-    let names: Vec<&str> = gathered.services.iter().map(|(service, _)| service.name.as_str()).collect();
-    let subject = if names.is_empty() { "nothing".to_owned() } else { names.join(", ") };
-    let mut report = Report::new("audit unit", subject);
+    let mut report = Report::new("audit unit", gathered.subject());
     let mut units = Vec::new();
     for (service, _) in &gathered.services {
         let Checked { findings, drop_in } = check(service);

@@ -6,9 +6,9 @@ use serde_json::json;
 
 use super::weight;
 use crate::audit::workflow::{Checked, check};
-use crate::cli::Exit;
 use crate::cli::report::{Form, Report, Section, step};
-use crate::client::github_workflow;
+use crate::cli::{Exit, unread};
+use crate::client::github_workflow::{self, WorkflowError};
 
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Arguments {
@@ -48,7 +48,7 @@ fn report(files: &[PathBuf]) -> Report {
                 }
                 report.findings.extend(findings);
             }
-            Err(error) => report.blind.push(error.to_string()),
+            Err(error) => report.blind.push(unseen(&error)),
         }
     }
     report.data = json!({ "jobs": sights });
@@ -58,6 +58,20 @@ fn report(files: &[PathBuf]) -> Report {
         report.sections.push(Section::Table { title: String::new(), columns, rows });
     }
     report
+}
+
+fn unseen(error: &WorkflowError) -> String {
+    match error {
+        WorkflowError::Read { path, source } => {
+            let why = unread::told(source, "name a workflow such as .github/workflows/provision.yml");
+            format!("{} cannot be read: {why}", path.display())
+        }
+        WorkflowError::NotAFile { .. }
+        | WorkflowError::TooLarge { .. }
+        | WorkflowError::NotText { .. }
+        | WorkflowError::Yaml { .. }
+        | WorkflowError::Form { .. } => error.to_string(),
+    }
 }
 
 fn verdict(report: &Report, looked: bool) -> String {

@@ -211,7 +211,8 @@ fn refused(path: &Path, text: &str, error: &serde_saphyr::Error) -> ConfigError 
         message.truncate(end);
     }
     if message.starts_with("budget breached") {
-        message = "it holds more than any configuration does; write it out without aliases".into();
+        message = "it holds more than any configuration does; write it without aliases, and with fewer rules"
+            .into();
     }
     let form = match key_of(text, line).as_deref() {
         Some("ingress") => Some("a list of rules, each beginning with a dash: - service: http_status:404"),
