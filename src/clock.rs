@@ -23,6 +23,12 @@ fn duration(time: Timespec) -> Duration {
     Duration::from_secs(seconds) + Duration::from_nanos(u64::try_from(time.tv_nsec).unwrap_or(0))
 }
 
+/// Unix time for the calendar; its beginning where it is none of ours.
+pub fn timestamp(wall: Duration) -> jiff::Timestamp {
+    let second = i64::try_from(wall.as_secs()).unwrap_or_default();
+    jiff::Timestamp::from_second(second).unwrap_or_default()
+}
+
 /// Unix time as RFC 3339 in UTC, to the millisecond.
 pub fn rfc3339(wall: Duration) -> String {
     let millis = i64::try_from(wall.as_millis()).unwrap_or(i64::MAX);

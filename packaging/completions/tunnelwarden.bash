@@ -228,7 +228,7 @@ _tunnelwarden() {
             return 0
             ;;
         tunnelwarden__subcmd__audit__subcmd__credentials)
-            opts="-h --cloudflared-version --systemd-version --json --markdown --help"
+            opts="-h --cloudflared-version --systemd-version --ask-token --json --markdown --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -562,12 +562,16 @@ _tunnelwarden() {
             return 0
             ;;
         tunnelwarden__subcmd__diagnose)
-            opts="-h --json --markdown --help"
+            opts="-h --for --json --markdown --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --for)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;

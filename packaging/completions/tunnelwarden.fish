@@ -70,6 +70,7 @@ complete -c tunnelwarden -n "__fish_tunnelwarden_using_subcommand replay" -l sin
 complete -c tunnelwarden -n "__fish_tunnelwarden_using_subcommand replay" -l unit -d 'The unit whose journal is read with `--since`' -r
 complete -c tunnelwarden -n "__fish_tunnelwarden_using_subcommand replay" -l json -d 'One JSON object a line, last a summary'
 complete -c tunnelwarden -n "__fish_tunnelwarden_using_subcommand replay" -s h -l help -d 'Print help'
+complete -c tunnelwarden -n "__fish_tunnelwarden_using_subcommand diagnose" -l for -d 'Go on looking until the verdict stands, for so long at most: 2m, say, or 10m. Some causes only time can prove [default: two looks, under 15 s]' -r
 complete -c tunnelwarden -n "__fish_tunnelwarden_using_subcommand diagnose" -l json -d 'One JSON object'
 complete -c tunnelwarden -n "__fish_tunnelwarden_using_subcommand diagnose" -l markdown -d 'Markdown, to paste into a ticket'
 complete -c tunnelwarden -n "__fish_tunnelwarden_using_subcommand diagnose" -s h -l help -d 'Print help'
@@ -89,6 +90,7 @@ complete -c tunnelwarden -n "__fish_tunnelwarden_using_subcommand audit; and not
 complete -c tunnelwarden -n "__fish_tunnelwarden_using_subcommand audit; and not __fish_seen_subcommand_from credentials unit workflow ingress help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c tunnelwarden -n "__fish_tunnelwarden_using_subcommand audit; and __fish_seen_subcommand_from credentials" -l cloudflared-version -d 'The version of cloudflared to give advice for' -r
 complete -c tunnelwarden -n "__fish_tunnelwarden_using_subcommand audit; and __fish_seen_subcommand_from credentials" -l systemd-version -d 'The major version of systemd to give advice for' -r
+complete -c tunnelwarden -n "__fish_tunnelwarden_using_subcommand audit; and __fish_seen_subcommand_from credentials" -l ask-token -d 'Ask for an API token without echo, to compare the DNS records and to see when the token ends'
 complete -c tunnelwarden -n "__fish_tunnelwarden_using_subcommand audit; and __fish_seen_subcommand_from credentials" -l json -d 'One JSON object'
 complete -c tunnelwarden -n "__fish_tunnelwarden_using_subcommand audit; and __fish_seen_subcommand_from credentials" -l markdown -d 'Markdown, to paste into a ticket'
 complete -c tunnelwarden -n "__fish_tunnelwarden_using_subcommand audit; and __fish_seen_subcommand_from credentials" -s h -l help -d 'Print help'

@@ -4,13 +4,12 @@
 //! `dig CNAME` answers nothing for a name that is right.
 
 use core::net::IpAddr;
+use core::slice;
 use std::sync::LazyLock;
 
 use super::{Audit, Finding, Severity};
 use crate::client::cloudflare_api::{AddressRanges, Record};
-
-/// What a tunnel's record points to, after the tunnel's id.
-pub const TARGET: &str = ".cfargotunnel.com";
+use crate::warden::route::{Fault, Kept, Route, TUNNELS};
 
 /// Whether this is an address of Cloudflare's proxies, as they were published when this program was made.
 pub fn is_cloudflare(address: IpAddr) -> bool {
@@ -18,83 +17,42 @@ pub fn is_cloudflare(address: IpAddr) -> bool {
     RANGES.contains(address)
 }
 
-/// What the world is told of a name that resolves.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Public {
-    /// Cloudflare's addresses, as it should be.
-    Proxied,
-    /// The tunnel's own name shows: the record is not proxied, and leads visitors nowhere. Holds that name.
-    Bare(String),
-    /// Some address is not Cloudflare's; the first such one.
-    Elsewhere(IpAddr),
+/// What the world is told of a name that resolves. The judge counts one good address as enough; here one that leads
+/// elsewhere is told, for some visitors get that one.
+pub fn public(addresses: &[IpAddr], aliases: &[String]) -> Route {
+    let one = |address: &IpAddr| Route::of(aliases, slice::from_ref(address), is_cloudflare);
+    let astray = addresses.iter().map(one).find(|route| *route != Route::Edge);
+    astray.unwrap_or_else(|| Route::of(aliases, addresses, is_cloudflare))
 }
 
-impl Public {
-    /// Judges what a resolver gave: addresses, and the names on the way to them.
-    pub fn of(addresses: &[IpAddr], aliases: &[String]) -> Self {
-        let bare = aliases.iter().find(|alias| alias.to_ascii_lowercase().ends_with(TARGET));
-        if let Some(bare) = bare {
-            return Self::Bare(bare.clone());
-        }
-        match addresses.iter().find(|address| !is_cloudflare(**address)) {
-            Some(address) => Self::Elsewhere(*address),
-            None => Self::Proxied,
-        }
-    }
-
-    /// One word for tables and JSON.
-    pub fn word(&self) -> &'static str {
-        match self {
-            Self::Proxied => "proxied",
-            Self::Bare(_) => "bare",
-            Self::Elsewhere(_) => "elsewhere",
-        }
-    }
-
-    /// What is wrong with it, if anything is. `edge_answers`: whoever answers there is Cloudflare's edge all the same.
-    pub fn finding(&self, hostname: &str, edge_answers: bool) -> Option<Finding> {
-        match self {
-            Self::Proxied => None,
-            Self::Bare(target) => Some(finding(
-                Severity::Error,
-                "record-not-proxied",
-                format!("{hostname} answers with the CNAME {target}."),
-                "The record is not proxied (grey cloud), so that visitors are sent to a name that serves nobody.".into(),
-                "Switch the record to proxied (orange cloud) in the dashboard under DNS › Records.".into(),
-            )),
-            Self::Elsewhere(address) if edge_answers => Some(finding(
-                Severity::Note,
-                "name-leads-elsewhere",
-                format!("{hostname} resolves to {address}, which is not one of Cloudflare's published addresses."),
-                "Cloudflare's edge answers there: addresses of your own, or this host's resolver says another thing than the \
-                 world's (/etc/hosts, split DNS)."
-                    .into(),
-                String::new(),
-            )),
-            Self::Elsewhere(address) => Some(finding(
-                Severity::Warning,
-                "name-leads-elsewhere",
-                format!("{hostname} resolves to {address}, which is not one of Cloudflare's addresses."),
-                "Visitors do not reach the tunnel, unless addresses of your own are announced by Cloudflare, or only this \
-                 host's resolver says so (/etc/hosts, split DNS)."
-                    .into(),
-                format!("Compare with a public resolver, then mend the record:\ndig +short {hostname} @1.1.1.1"),
-            )),
-        }
+/// One word for tables and JSON.
+pub fn word(route: &Route) -> &'static str {
+    match route {
+        Route::Edge => "proxied",
+        Route::Grey(_) => "bare",
+        Route::Elsewhere(_) => "elsewhere",
+        Route::Missing => "missing",
     }
 }
 
-/// A name that the world's resolvers do not know.
-pub fn missing(hostname: &str) -> Finding {
-    finding(
-        Severity::Error,
-        "name-missing",
-        format!("{hostname} does not exist in DNS."),
-        "No visitor finds it.".into(),
-        format!(
-            "Route it to the tunnel, here or in the dashboard:\ncloudflared tunnel route dns TUNNEL {hostname}"
-        ),
-    )
+/// What is wrong with where a name leads, if anything is. `edge_answers`: whoever answers there is Cloudflare's edge all the
+/// same.
+pub fn route(hostname: &str, route: &Route, edge_answers: bool) -> Option<Finding> {
+    match route {
+        Route::Edge => None,
+        Route::Missing => Some(fault(hostname, Fault::Missing { outside: false }, None)),
+        Route::Grey(target) => Some(fault(hostname, Fault::Grey(target), None)),
+        Route::Elsewhere(address) if edge_answers => Some(finding(
+            Severity::Note,
+            "name-leads-elsewhere",
+            format!("{hostname} resolves to {address}, which is not one of Cloudflare's published addresses."),
+            "Cloudflare's edge answers there: addresses of your own, or this host's resolver says another thing than the \
+             world's (/etc/hosts, split DNS)."
+                .into(),
+            String::new(),
+        )),
+        Route::Elsewhere(address) => Some(fault(hostname, Fault::Address(*address), None)),
+    }
 }
 
 /// What is wrong with a name's own records. `found` are those of exactly this name or, where it has none, of the wildcard that
@@ -111,40 +69,76 @@ pub fn record(hostname: &str, found: &[Record], tunnel: Option<&str>) -> Option<
             format!("cloudflared tunnel route dns TUNNEL {hostname} makes the record."),
         ));
     };
-    let shown = format!("{} {}", record.kind, record.content.as_deref().unwrap_or("?"));
-    let target = record.content.as_deref().map(|content| content.trim_end_matches('.').to_ascii_lowercase());
-    let of =
-        target.as_deref().filter(|_| record.kind == "CNAME").and_then(|target| target.strip_suffix(TARGET));
-    let Some(of) = of else {
-        return tunnel.map(|_| {
-            finding(
-                Severity::Warning,
-                "record-not-of-a-tunnel",
-                format!("The record of {hostname} is {shown}, which is no tunnel."),
-                "Visitors are led past the tunnel. `cloudflared tunnel route dns` changes no record that is there already."
-                    .into(),
-                format!("cloudflared tunnel route dns --overwrite-dns TUNNEL {hostname} replaces it."),
-            )
-        });
-    };
-    if let Some(tunnel) = tunnel.filter(|tunnel| !tunnel.eq_ignore_ascii_case(of)) {
-        return Some(finding(
-            Severity::Error,
-            "record-of-another-tunnel",
-            format!("The record of {hostname} leads to tunnel {of}, and this host serves it for tunnel {tunnel}."),
-            "Visitors get Error 1033 while that other tunnel has no connector, and another service while it has.".into(),
-            format!("Mend the record:\ncloudflared tunnel route dns --overwrite-dns {tunnel} {hostname}"),
-        ));
+    let content = record.content.as_deref().unwrap_or("?");
+    let target = content.trim_end_matches('.').to_ascii_lowercase();
+    // Where nobody said which tunnel it should be, the one that it names is right.
+    let own = tunnel.or_else(|| target.strip_suffix(TUNNELS));
+    match (Kept::of(&record.kind, content, record.proxied, own?), tunnel) {
+        (Some(kept), _) => Some(fault(hostname, kept.fault()?, tunnel)),
+        (None, Some(_)) => Some(finding(
+            Severity::Note,
+            "record-of-another-name",
+            format!("The record of {hostname} is {} {target}, which is no tunnel.", record.kind),
+            "Fine if that name has a record of its own into the tunnel; else visitors are led past it."
+                .into(),
+            format!(
+                "cloudflared tunnel route dns --overwrite-dns TUNNEL {hostname} leads it straight into the tunnel."
+            ),
+        )),
+        (None, None) => None,
     }
-    (record.proxied == Some(false)).then(|| {
-        finding(
+}
+
+/// What a fault means for visitors, and how it is mended. `tunnel` is the id of the tunnel that the name should lead to, if
+/// that is known.
+pub fn fault(hostname: &str, fault: Fault<'_>, tunnel: Option<&str>) -> Finding {
+    let to = tunnel.unwrap_or("TUNNEL");
+    let overwrite = format!("cloudflared tunnel route dns --overwrite-dns {to} {hostname}");
+    match fault {
+        Fault::Missing { .. } => finding(
+            Severity::Error,
+            "name-missing",
+            format!("{hostname} does not exist in DNS."),
+            "No visitor finds it.".into(),
+            format!(
+                "Route it to the tunnel, here or in the dashboard:\ncloudflared tunnel route dns {to} {hostname}"
+            ),
+        ),
+        Fault::Grey(target) => finding(
             Severity::Error,
             "record-not-proxied",
-            format!("The record of {hostname} is {shown} and not proxied (grey cloud)."),
-            "Only a proxied record leads into a tunnel.".into(),
-            "Switch it to proxied (orange cloud) in the dashboard under DNS › Records.".into(),
-        )
-    })
+            format!("{hostname} is a CNAME to {target} that is not proxied (grey cloud)."),
+            "Visitors are sent to a name that serves nobody: only a proxied record leads into a tunnel.".into(),
+            "Switch the record to proxied (orange cloud) in the dashboard under DNS › Records.".into(),
+        ),
+        Fault::OtherTunnel(other) => finding(
+            Severity::Error,
+            "record-of-another-tunnel",
+            format!(
+                "The record of {hostname} leads to tunnel {other}, and this host serves it for tunnel {}.",
+                tunnel.unwrap_or("another one")
+            ),
+            "Visitors get Error 1033 while that other tunnel has no connector, and another service while it has.".into(),
+            format!("Mend the record:\n{overwrite}"),
+        ),
+        Fault::Record(record) => finding(
+            Severity::Warning,
+            "record-not-of-a-tunnel",
+            format!("The record of {hostname} is {record}, which is no tunnel."),
+            "Visitors are led past the tunnel. `cloudflared tunnel route dns` changes no record that is there already."
+                .into(),
+            format!("Replace it:\n{overwrite}"),
+        ),
+        Fault::Address(address) => finding(
+            Severity::Warning,
+            "name-leads-elsewhere",
+            format!("{hostname} resolves to {address}, which is not one of Cloudflare's addresses."),
+            "Visitors do not reach the tunnel, unless addresses of your own are announced by Cloudflare, or only this \
+             host's resolver says so (/etc/hosts, split DNS)."
+                .into(),
+            format!("Compare with a public resolver, then mend the record:\ndig +short {hostname} @1.1.1.1"),
+        ),
+    }
 }
 
 fn finding(severity: Severity, rule: &'static str, what: String, why: String, fix: String) -> Finding {
@@ -192,21 +186,22 @@ mod tests {
         let one = |addresses: &[&str], aliases: &[&str]| {
             let addresses: Vec<_> = addresses.iter().map(|text| ip(text)).collect();
             let aliases: Vec<_> = aliases.iter().map(|text| (*text).to_owned()).collect();
-            Public::of(&addresses, &aliases)
+            public(&addresses, &aliases)
         };
-        assert_eq!(one(&["104.16.0.1", "2606:4700::1"], &[]), Public::Proxied);
+        assert_eq!(one(&["104.16.0.1", "2606:4700::1"], &[]), Route::Edge);
         assert_eq!(
             one(&["104.16.0.1"], &["shop.example.net"]),
-            Public::Proxied,
+            Route::Edge,
             "another proxied name behind it"
         );
-        assert_eq!(one(&["104.16.0.1", "192.0.2.1"], &[]), Public::Elsewhere(ip("192.0.2.1")));
+        assert_eq!(one(&["104.16.0.1", "192.0.2.1"], &[]), Route::Elsewhere(ip("192.0.2.1")));
+        assert_eq!(one(&["192.0.2.2", "192.0.2.1"], &[]), Route::Elsewhere(ip("192.0.2.2")));
         let bare = format!("{TUNNEL}.CFargotunnel.com");
-        assert_eq!(one(&["fd10:aec2:5dae::"], &[&bare]), Public::Bare(bare.clone()));
-        assert_eq!(Public::Bare(bare).finding("a.test", true).unwrap().rule, "record-not-proxied");
-        assert_eq!(Public::Proxied.finding("a.test", false), None);
-        let elsewhere = Public::Elsewhere(ip("192.0.2.1"));
-        let severity = |edge_answers| elsewhere.finding("a.test", edge_answers).unwrap().severity;
+        assert_eq!(one(&["fd10:aec2:5dae::"], &[&bare]), Route::Grey(bare.clone()));
+        assert_eq!(route("a.test", &Route::Grey(bare), true).unwrap().rule, "record-not-proxied");
+        assert_eq!(route("a.test", &Route::Edge, false), None);
+        let elsewhere = Route::Elsewhere(ip("192.0.2.1"));
+        let severity = |edge_answers| route("a.test", &elsewhere, edge_answers).unwrap().severity;
         assert_eq!((severity(false), severity(true)), (Severity::Warning, Severity::Note));
     }
 
@@ -239,5 +234,9 @@ mod tests {
             "nobody said that it should be a tunnel's"
         );
         assert_eq!(rule(&[text], Some(TUNNEL)), Some("record-missing"));
+        // It may have a record of its own into the tunnel.
+        let alias = of("CNAME", "web.test", true);
+        assert_eq!(rule(std::slice::from_ref(&alias), Some(TUNNEL)), Some("record-of-another-name"));
+        assert_eq!(rule(&[alias], None), None);
     }
 }

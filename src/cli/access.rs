@@ -4,6 +4,7 @@
 use std::io::IsTerminal as _;
 use std::sync::Arc;
 
+use super::report::sentence;
 use super::{Exit, say};
 use crate::audit::{Audit, Finding, Severity};
 use crate::client::cloudflare_api::{ApiSettings, CloudflareApi, Credentials};
@@ -131,11 +132,4 @@ fn finding(what: &str, credentials: Option<&Credentials>) -> Finding {
         why: why.into(),
         fix: fix.into(),
     }
-}
-
-/// With a capital letter and a full stop.
-fn sentence(text: &str) -> String {
-    let mut letters = text.chars();
-    let first = letters.next().map(|first| first.to_uppercase().to_string()).unwrap_or_default();
-    format!("{first}{}.", letters.as_str().trim_end_matches('.'))
 }

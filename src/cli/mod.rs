@@ -15,6 +15,7 @@ mod diagnose;
 mod follow;
 mod incidents;
 mod order;
+mod records;
 mod replay;
 mod report;
 mod route;

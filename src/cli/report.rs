@@ -116,6 +116,13 @@ fn finding_json(finding: &Finding) -> Value {
     })
 }
 
+/// With a capital letter and a full stop.
+pub(super) fn sentence(text: &str) -> String {
+    let mut letters = text.chars();
+    let first = letters.next().map(|first| first.to_uppercase().to_string()).unwrap_or_default();
+    format!("{first}{}.", letters.as_str().trim_end_matches('.'))
+}
+
 /// Tells the person on stderr what is being done, one line a step.
 pub(super) fn step(doing: &str) {
     say(&format!("- {doing}"));

@@ -1,7 +1,6 @@
 //! `verify`: every public name as a visitor gets it, in one table: DNS, HTTP version, status, cache, certificate.
 
 mod look;
-mod records;
 mod told;
 
 use std::sync::Arc;
@@ -10,7 +9,7 @@ use reqwest::Url;
 
 use super::access::{self, AGENT, Prompt};
 use super::report::{Form, Report, step};
-use super::{Exit, say};
+use super::{Exit, records, say};
 use crate::client::dns::Dns;
 use crate::client::http::PublicClient;
 use crate::client::tls::Tls;
@@ -90,7 +89,7 @@ async fn report(arguments: &Arguments, urls: &[Url], settings: &Settings) -> Res
         Some(credentials) => {
             step("reading the DNS records of these names from Cloudflare");
             let api = access::api(&tls, dns, credentials).map_err(fail)?;
-            Some(records::read(&api, &seen).await)
+            Some(records::read(&api, seen.iter().map(|seen| seen.place.hostname())).await)
         }
         None => None,
     };

@@ -13,6 +13,7 @@ pub(crate) mod once;
 mod probes;
 mod records;
 mod routes;
+pub(crate) mod secret_files;
 pub(crate) mod survey;
 
 use std::collections::BTreeMap;

@@ -14,8 +14,6 @@ use crate::warden::route::{Kept, Route, RouteSight};
 
 /// One question to one resolver.
 const QUESTION: Duration = Duration::from_secs(3);
-/// The names of tunnels end so.
-const TUNNELS: &str = ".cfargotunnel.com";
 /// Between two readings of a record: the few requests that a host has belong to the connections first.
 const RECORDS_REST: Duration = Duration::from_secs(150);
 /// After the API refused, it is asked again.
@@ -57,31 +55,16 @@ impl Routes {
 }
 
 async fn route(dns: &Dns, name: &str, ranges: &AddressRanges) -> Result<Route, DnsFailure> {
-    let grey = |alias: &String| is_tunnel(alias).then(|| Route::Grey(alias.clone()));
     match dns.addresses(name, QUESTION).await {
-        Ok(found) => {
-            if let Some(route) = found.aliases.iter().find_map(grey) {
-                return Ok(route);
-            }
-            // One of several is enough: somebody may balance between Cloudflare and another place.
-            let known = found.addresses.iter().any(|address| ranges.contains(*address));
-            Ok(match found.addresses.first() {
-                Some(first) if !known => Route::Elsewhere(*first),
-                Some(_) | None => Route::Edge,
-            })
-        }
+        Ok(found) => Ok(Route::of(&found.aliases, &found.addresses, |address| ranges.contains(address))),
         // An alias that leads nowhere looks the same, and is another mistake.
         Err(DnsFailure::NxDomain | DnsFailure::NoRecords) => match dns.alias(name, QUESTION).await {
-            Ok(alias) => Ok(grey(&alias).unwrap_or(Route::Missing)),
+            Ok(alias) => Ok(Route::of_alias(&alias).unwrap_or(Route::Missing)),
             Err(DnsFailure::NxDomain | DnsFailure::NoRecords) => Ok(Route::Missing),
             Err(failure) => Err(failure),
         },
         Err(failure) => Err(failure),
     }
-}
-
-fn is_tunnel(name: &str) -> bool {
-    name.ends_with(TUNNELS)
 }
 
 fn blind(failure: &DnsFailure) -> Blind {
@@ -198,20 +181,10 @@ impl Zones {
 
 /// What these records of one name mean for the tunnel; `None` where they do not say where a visitor goes.
 fn meaning(records: &[Record], tunnel: &str) -> Option<Kept> {
-    let of_addresses =
-        records.iter().find(|record| matches!(record.kind.as_str(), "CNAME" | "A" | "AAAA"))?;
-    let content = of_addresses.content.as_deref()?.trim_end_matches('.').to_ascii_lowercase();
+    let leads = records.iter().find(|record| matches!(record.kind.as_str(), "CNAME" | "A" | "AAAA"))?;
+    let content = leads.content.as_deref()?;
     let content: String = content.chars().filter(|c| !c.is_control()).take(LONGEST_NAME).collect();
-    let text = || format!("{} {content}", of_addresses.kind);
-    let Some(id) = content.strip_suffix(TUNNELS).filter(|_| of_addresses.kind == "CNAME") else {
-        // A CNAME may lead to another of our names, which has a record of its own.
-        return (of_addresses.kind != "CNAME").then(|| Kept::Elsewhere(text()));
-    };
-    Some(match (id == tunnel.to_ascii_lowercase(), of_addresses.proxied) {
-        (false, _) => Kept::OtherTunnel(id.to_owned()),
-        (true, Some(false)) => Kept::Grey(content),
-        (true, Some(true) | None) => Kept::Ours,
-    })
+    Kept::of(&leads.kind, &content, leads.proxied, tunnel)
 }
 
 #[cfg(test)]

@@ -9,6 +9,9 @@ use super::evidence::{Answer, Blind, Seen};
 use super::facts::Facts;
 use super::time::Now;
 
+/// What the names of tunnels end with, after the tunnel's id.
+pub const TUNNELS: &str = ".cfargotunnel.com";
+
 /// What a resolver says of a name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Route {
@@ -22,6 +25,26 @@ pub enum Route {
     Elsewhere(IpAddr),
 }
 
+impl Route {
+    /// What an answer means: the names on the way to the addresses, and the addresses. One of the edge's is enough:
+    /// somebody may balance between Cloudflare and another place.
+    pub fn of(aliases: &[String], addresses: &[IpAddr], is_edge: impl Fn(IpAddr) -> bool) -> Self {
+        if let Some(grey) = aliases.iter().find_map(|alias| Self::of_alias(alias)) {
+            return grey;
+        }
+        match addresses.first() {
+            Some(first) if !addresses.iter().any(|address| is_edge(*address)) => Self::Elsewhere(*first),
+            Some(_) | None => Self::Edge,
+        }
+    }
+
+    /// What an alias alone means, if it means anything: that of a proxied record is never shown.
+    pub fn of_alias(alias: &str) -> Option<Self> {
+        let name = alias.trim_end_matches('.').to_ascii_lowercase();
+        name.ends_with(TUNNELS).then(|| Self::Grey(alias.to_owned()))
+    }
+}
+
 /// What Cloudflare keeps of a name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Kept {
@@ -33,6 +56,31 @@ pub enum Kept {
     Grey(String),
     /// A record of another kind, or with another target: `A 192.0.2.1`.
     Elsewhere(String),
+}
+
+impl Kept {
+    /// What a record means for a tunnel; `None` where it does not say where a visitor goes: another type, or a CNAME that
+    /// may lead to another of our names, which has a record of its own.
+    pub fn of(kind: &str, content: &str, proxied: Option<bool>, tunnel: &str) -> Option<Self> {
+        let content = content.trim_end_matches('.').to_ascii_lowercase();
+        match (kind, content.strip_suffix(TUNNELS)) {
+            ("CNAME", Some(id)) if !id.eq_ignore_ascii_case(tunnel) => Some(Self::OtherTunnel(id.to_owned())),
+            ("CNAME", Some(_)) if proxied == Some(false) => Some(Self::Grey(content)),
+            ("CNAME", Some(_)) => Some(Self::Ours),
+            ("A" | "AAAA", _) => Some(Self::Elsewhere(format!("{kind} {content}"))),
+            (_, _) => None,
+        }
+    }
+
+    /// What is wrong with it, if anything is.
+    pub fn fault(&self) -> Option<Fault<'_>> {
+        match self {
+            Self::Ours => None,
+            Self::OtherTunnel(id) => Some(Fault::OtherTunnel(id)),
+            Self::Grey(target) => Some(Fault::Grey(target)),
+            Self::Elsewhere(record) => Some(Fault::Record(record)),
+        }
+    }
 }
 
 /// What is said of a name in one word.
@@ -65,14 +113,9 @@ impl RouteSight {
     /// What is wrong, if anything is. The record itself knows best, then the world's view, then our own: a name that is
     /// answered otherwise inside this network is nobody's fault.
     pub fn fault(&self) -> Option<Fault<'_>> {
-        match &self.kept {
-            Some(Kept::Ours) => {
-                return (self.outside == Some(Route::Missing)).then_some(Fault::Missing { outside: true });
-            }
-            Some(Kept::OtherTunnel(id)) => return Some(Fault::OtherTunnel(id)),
-            Some(Kept::Grey(target)) => return Some(Fault::Grey(target)),
-            Some(Kept::Elsewhere(record)) => return Some(Fault::Record(record)),
-            None => (),
+        if let Some(kept) = &self.kept {
+            let unseen = (self.outside == Some(Route::Missing)).then_some(Fault::Missing { outside: true });
+            return kept.fault().or(unseen);
         }
         let outside = self.outside.is_some();
         match self.outside.as_ref().or(self.inside.as_ref())? {

@@ -1,7 +1,7 @@
 use std::path::Path;
 
 use super::*;
-use crate::client::cloudflare_api::TokenOwner;
+use crate::client::cloudflare_api::{TokenOwner, TokenStatus};
 use crate::client::unit_file;
 
 const MINE: &str = "62da6c19-947b-4bf6-acad-100a73de4e0d";
@@ -92,17 +92,27 @@ fn what_is_handed_over_need_not_be_the_users() {
 fn everything_has_to_name_the_same_tunnel() {
     let unit = service("");
     let config = FileConfig { tunnel: Some(OTHER.into()), ..FileConfig::default() };
-    let record = |tunnel: Option<&str>| RecordSight {
-        name: "app.example.com".into(),
-        tunnel: tunnel.map(str::to_owned),
-        target: "192.0.2.1".into(),
+    let record = |kind: &str, content: &str| {
+        let (id, name) = ("r".to_owned(), "app.example.com".to_owned());
+        let record = Record {
+            id,
+            name: name.clone(),
+            kind: kind.into(),
+            content: Some(content.into()),
+            proxied: Some(true),
+        };
+        (name, vec![record])
     };
     let mut host = host(&unit, vec![token_file(access(0o600, 0), MINE)]);
     host.config = Some(("/etc/cloudflared/config.yml".into(), config));
-    host.records = vec![record(Some(MINE)), record(Some(OTHER)), record(None)];
+    let into = |tunnel: &str| record("CNAME", &format!("{tunnel}.cfargotunnel.com"));
+    host.records = vec![into(MINE), into(OTHER), record("A", "192.0.2.1")];
     let mut found = rules(&host);
     found.sort_unstable();
-    assert_eq!(found, ["record-elsewhere", "record-elsewhere", "token-in-clear", "tunnel-mismatch"]);
+    assert_eq!(
+        found,
+        ["record-not-of-a-tunnel", "record-of-another-tunnel", "token-in-clear", "tunnel-mismatch"]
+    );
     host.config = None;
     host.records.truncate(1);
     assert_eq!(rules(&host), ["token-in-clear"]);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::audit::Finding;
-use crate::audit::dns::{self, Public};
+use crate::audit::dns;
 use crate::cli::report::{Report, Section};
 use crate::client::dns::{Addresses, DnsFailure};
 use crate::clock;
@@ -18,6 +18,7 @@ use crate::warden::diagnosis::Health;
 use crate::warden::evidence::{Answer, Control, Sense};
 use crate::warden::explain::span;
 use crate::warden::outlook::Outlook;
+use crate::warden::route::Route;
 
 /// Meanings worth a word, in the order in which they are shown; the rest is counted together.
 const TELLING: [&str; 24] = [
@@ -243,8 +244,8 @@ fn names(tunnel: &TunnelStatus, dns: &BTreeMap<String, Result<Addresses, DnsFail
 
 fn leads(seen: Option<&Result<Addresses, DnsFailure>>) -> &'static str {
     match seen {
-        Some(Ok(found)) => Public::of(&found.addresses, &found.aliases).word(),
-        Some(Err(DnsFailure::NxDomain | DnsFailure::NoRecords)) => "missing",
+        Some(Ok(found)) => dns::word(&dns::public(&found.addresses, &found.aliases)),
+        Some(Err(DnsFailure::NxDomain | DnsFailure::NoRecords)) => dns::word(&Route::Missing),
         Some(Err(_)) | None => "unseen",
     }
 }
@@ -252,9 +253,12 @@ fn leads(seen: Option<&Result<Addresses, DnsFailure>>) -> &'static str {
 fn finding(name: &Name, seen: &Result<Addresses, DnsFailure>) -> Option<Finding> {
     match seen {
         Ok(found) => {
-            Public::of(&found.addresses, &found.aliases).finding(&name.hostname, name.colo.is_some())
+            let leads = dns::public(&found.addresses, &found.aliases);
+            dns::route(&name.hostname, &leads, name.colo.is_some())
         }
-        Err(DnsFailure::NxDomain | DnsFailure::NoRecords) => Some(dns::missing(&name.hostname)),
+        Err(DnsFailure::NxDomain | DnsFailure::NoRecords) => {
+            dns::route(&name.hostname, &Route::Missing, false)
+        }
         Err(_) => None,
     }
 }

@@ -1,8 +1,8 @@
 use std::time::Duration;
 
 use super::look::Seen;
-use super::records::Records;
 use super::*;
+use crate::cli::records::{self, Records};
 use crate::client::answer::{Answer, BlindReason, Marks};
 use crate::client::cloudflare_api::Record;
 use crate::client::cloudflare_api::tests::server::{good, refused, server};
@@ -136,10 +136,8 @@ async fn records_are_found_in_their_zone() {
         _ => good("[]"),
     })
     .await;
-    let of = |name: &str| seen(name, "104.16.0.1", Answer::Served, 200);
-    let names =
-        [of("app.example.co.uk"), of("a.dev.example.co.uk"), of("x.forbidden.net"), of("far.example.org")];
-    let records = records::read(&server.api(), &names).await;
+    let names = ["app.example.co.uk", "a.dev.example.co.uk", "x.forbidden.net", "far.example.org"];
+    let records = records::read(&server.api(), names.into_iter()).await;
     assert_eq!(records.of["app.example.co.uk"][0].content.as_deref(), Some("x.cfargotunnel.com"));
     assert_eq!(records.of["a.dev.example.co.uk"][0].name, "*.dev.example.co.uk");
     assert!(records.unread["x.forbidden.net"].contains("Zone › Read"), "{records:?}");

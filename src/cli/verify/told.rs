@@ -1,17 +1,17 @@
 //! What was seen of public names, put into a report.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use super::look::Seen;
-use super::records::Records;
 use crate::audit::Severity;
-use crate::audit::dns::{self, Public};
+use crate::audit::dns;
+use crate::cli::records::{Records, as_json as of_api};
 use crate::cli::report::{Report, Section};
 use crate::client::answer::{Answer, BlindReason};
 use crate::client::dns::DnsFailure;
+use crate::warden::route::Route;
 use crate::warden::time::Now;
 
 const DAY: i64 = 86_400;
@@ -57,10 +57,13 @@ pub(super) fn write(report: &mut Report, seen: &[Seen], records: Option<&Records
         }
         let name = one.place.hostname();
         match &one.dns {
-            Ok(found) => report.findings.extend(
-                Public::of(&found.addresses, &found.aliases).finding(name, one.sight.marks.ray.is_some()),
-            ),
-            Err(DnsFailure::NxDomain | DnsFailure::NoRecords) => report.findings.push(dns::missing(name)),
+            Ok(found) => {
+                let leads = dns::public(&found.addresses, &found.aliases);
+                report.findings.extend(dns::route(name, &leads, one.sight.marks.ray.is_some()));
+            }
+            Err(DnsFailure::NxDomain | DnsFailure::NoRecords) => {
+                report.findings.extend(dns::route(name, &Route::Missing, false));
+            }
             Err(failure) => report.blind.push(format!("DNS of {name}: {failure}.")),
         }
         if let Some(found) = records.and_then(|records| records.of.get(name)) {
@@ -206,8 +209,8 @@ fn table(seen: &[Seen], now: Now) -> Section {
 
 fn dns_word(one: &Seen) -> &'static str {
     match &one.dns {
-        Ok(found) => Public::of(&found.addresses, &found.aliases).word(),
-        Err(DnsFailure::NxDomain | DnsFailure::NoRecords) => "missing",
+        Ok(found) => dns::word(&dns::public(&found.addresses, &found.aliases)),
+        Err(DnsFailure::NxDomain | DnsFailure::NoRecords) => dns::word(&Route::Missing),
         Err(_) => "unseen",
     }
 }
@@ -219,18 +222,15 @@ fn about_records(records: Option<&Records>) -> Vec<(String, String)> {
             "read by API".into(),
             "none, for want of a token: set CLOUDFLARE_API_TOKEN, or --ask-token".into(),
         )),
-        Some(Records { of, unread }) => {
-            let names: Vec<_> = of.keys().map(String::as_str).collect();
+        Some(records) => {
+            let names: Vec<_> = records.of.keys().map(String::as_str).collect();
             facts.push((
                 "read by API".into(),
                 if names.is_empty() { "none".into() } else { names.join(", ") },
             ));
-            let mut reasons: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-            for (name, why) in unread {
-                reasons.entry(why).or_default().push(name);
-            }
             facts.extend(
-                reasons
+                records
+                    .reasons()
                     .iter()
                     .map(|(why, names)| ("not read".into(), format!("{}: {why}.", names.join(", ")))),
             );
@@ -246,12 +246,7 @@ fn as_json(one: &Seen, records: Option<&Records>) -> Value {
         Err(_) => (Vec::new(), Vec::new()),
     };
     let name = one.place.hostname();
-    let record = records.and_then(|records| records.of.get(name)).map(|found| {
-        let one = |record: &crate::client::cloudflare_api::Record| {
-            json!({ "type": record.kind, "name": record.name, "content": record.content, "proxied": record.proxied })
-        };
-        found.iter().map(one).collect::<Vec<_>>()
-    });
+    let record = records.and_then(|records| records.of.get(name)).map(|found| of_api(found));
     json!({
         "url": one.place.target.url.as_str(), "hostname": name, "tunnel": one.place.tunnel,
         "dns": {

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::look::Seen;
+use serde_json::{Value, json};
+
 use crate::client::cloudflare_api::{ApiError, CloudflareApi, Record, Zone};
 
 /// By hostname: its records or those of the wildcard over it; or why they are not known.
@@ -12,11 +13,28 @@ pub(super) struct Records {
     pub(super) unread: BTreeMap<String, String>,
 }
 
-/// Reads the records of all names, one after the other; what the credentials may not read is left out.
-pub(super) async fn read(api: &CloudflareApi, seen: &[Seen]) -> Records {
+impl Records {
+    /// Each reason why records were not read, with the names that it concerns.
+    pub(super) fn reasons(&self) -> BTreeMap<&str, Vec<&str>> {
+        let mut reasons: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for (name, why) in &self.unread {
+            reasons.entry(why).or_default().push(name);
+        }
+        reasons
+    }
+}
+
+/// As machines want them.
+pub(super) fn as_json(found: &[Record]) -> Value {
+    let one = |record: &Record| json!({ "type": record.kind, "name": record.name, "content": record.content, "proxied": record.proxied });
+    found.iter().map(one).collect()
+}
+
+/// Reads the records of all names, one after the other; why one is not known is kept beside.
+pub(super) async fn read<'a>(api: &CloudflareApi, names: impl Iterator<Item = &'a str>) -> Records {
     let mut zones = Zones { api, known: BTreeMap::new() };
     let mut records = Records::default();
-    for hostname in seen.iter().map(|seen| seen.place.hostname()) {
+    for hostname in names {
         if records.of.contains_key(hostname) || records.unread.contains_key(hostname) {
             continue;
         }

@@ -1,0 +1,172 @@
+//! The files that hold what a tunnel proves itself with, looked at: who may read them, and what is wrong in them. Nothing
+//! secret leaves this module.
+
+use std::io::{ErrorKind, Read as _};
+use std::path::{Path, PathBuf};
+
+use zeroize::Zeroizing;
+
+use crate::audit::credentials::{Content, FileSight, Role};
+use crate::audit::service::Service;
+use crate::client::cloudflared_config::{CredentialsSight, FileConfig, TokenSight};
+use crate::client::file_access;
+
+/// Whatever is longer is no secret of cloudflared's.
+const LONGEST: u64 = 64 * 1024;
+/// Where certificates lie that nobody names.
+const CERTIFICATES: [&str; 3] =
+    ["/etc/cloudflared/cert.pem", "/usr/local/etc/cloudflared/cert.pem", "/root/.cloudflared/cert.pem"];
+
+/// What was seen, and what was not.
+#[derive(Debug, Default)]
+pub(crate) struct SecretFiles {
+    pub files: Vec<FileSight>,
+    pub unseen: Vec<Unseen>,
+}
+
+/// A file about which something is not known.
+#[derive(Debug)]
+pub(crate) struct Unseen {
+    pub path: PathBuf,
+    pub what: Hidden,
+}
+
+/// What is not known of it.
+#[derive(Debug)]
+pub(crate) enum Hidden {
+    /// A folder on the way may not be searched.
+    Access(std::io::Error),
+    /// Who may read it is known; what is in it is not.
+    Content(std::io::Error),
+    /// A pipe or a device, say, which is not opened.
+    NoFile,
+}
+
+impl Unseen {
+    /// In a sentence without its end.
+    pub(crate) fn says(&self) -> String {
+        let path = self.path.display();
+        match &self.what {
+            Hidden::Access(error) => format!("{path} cannot be looked at: {error}"),
+            Hidden::Content(error) => format!("{path} cannot be read: {error}"),
+            Hidden::NoFile => format!("{path} is no regular file, so it was not opened"),
+        }
+    }
+}
+
+/// The id of the user that cloudflared runs as; `None`: not known, or made for each start.
+pub(crate) fn uid(service: &Service) -> Option<u32> {
+    match service.user().as_deref() {
+        None => Some(0),
+        Some("") => None,
+        Some(user) => user.parse().ok().or_else(|| file_access::uid_of(user)),
+    }
+}
+
+impl SecretFiles {
+    /// Looks at every file that the unit or the configuration names, and for certificates where cloudflared does. `step` is
+    /// told of each.
+    pub(crate) fn look(
+        service: &Service,
+        config: Option<(&Path, &FileConfig)>,
+        mut step: impl FnMut(&Path),
+    ) -> Self {
+        let mut seen = Self::default();
+        for (role, path, handed) in wanted(service, config) {
+            step(&path);
+            seen.one(role, path, handed);
+        }
+        seen
+    }
+
+    fn one(&mut self, role: Role, path: PathBuf, handed: bool) {
+        let access = match file_access::look(&path) {
+            Ok(access) => Some(access),
+            // Certificates are only looked for.
+            Err(_) if role == Role::Certificate => return,
+            Err(error) if error.kind() == ErrorKind::NotFound => None,
+            Err(error) => {
+                self.unseen.push(Unseen { path, what: Hidden::Access(error) });
+                return;
+            }
+        };
+        let opens = matches!(role, Role::Token | Role::Credentials | Role::Environment);
+        let content = match access.as_ref().filter(|_| opens) {
+            None => Content::Unread,
+            Some(access) if !access.is_file => {
+                self.unseen.push(Unseen { path: path.clone(), what: Hidden::NoFile });
+                Content::Unread
+            }
+            Some(_) => match read(&path) {
+                Ok(text) => contents(role, &text),
+                Err(error) => {
+                    self.unseen.push(Unseen { path: path.clone(), what: Hidden::Content(error) });
+                    Content::Unread
+                }
+            },
+        };
+        self.files.push(FileSight { role, path, access, content, handed });
+    }
+}
+
+/// Every file that is to be looked at, with what it is and whether systemd hands it over.
+fn wanted(service: &Service, config: Option<(&Path, &FileConfig)>) -> Vec<(Role, PathBuf, bool)> {
+    let launch = service.launch();
+    let mut wanted: Vec<(Role, PathBuf, bool)> = Vec::new();
+    let mut want = |role: Role, path: &Path, handed: bool| {
+        // systemd's own copies are only for the service.
+        let own = path.starts_with("/run/credentials") || !path.is_absolute();
+        if !own && !wanted.iter().any(|(_, known, _)| known == path) {
+            wanted.push((role, path.to_owned(), handed));
+        }
+    };
+    for handed in service.handed() {
+        if let Some(path) = &handed.path {
+            let by_name = if handed.id.contains("json") || handed.id.contains("credentials") {
+                Role::Credentials
+            } else {
+                Role::Token
+            };
+            want(if handed.encrypted { Role::Encrypted } else { by_name }, path, true);
+        }
+    }
+    let of_config = config.map(|(_, config)| config);
+    let tokens = launch.token_file.iter().chain(of_config.and_then(|config| config.token_file.as_ref()));
+    tokens.for_each(|path| want(Role::Token, path, false));
+    let credentials =
+        launch.credentials_file.iter().chain(of_config.and_then(|config| config.credentials_file.as_ref()));
+    credentials.for_each(|path| want(Role::Credentials, path, false));
+    service.environment_files().iter().for_each(|path| want(Role::Environment, path, true));
+    if let Some((path, _)) = config {
+        want(Role::Config, path, false);
+    }
+    let beside: Vec<PathBuf> = wanted
+        .iter()
+        .filter_map(|(_, path, _)| path.parent().map(|folder| folder.join("cert.pem")))
+        .collect();
+    for path in beside.into_iter().chain(CERTIFICATES.map(PathBuf::from)) {
+        if !wanted.iter().any(|(_, known, _)| *known == path) {
+            wanted.push((Role::Certificate, path, false));
+        }
+    }
+    wanted
+}
+
+fn contents(role: Role, text: &str) -> Content {
+    match role {
+        Role::Token => Content::Token(TokenSight::of(text)),
+        Role::Credentials => Content::Credentials(CredentialsSight::of(text)),
+        Role::Environment => {
+            let value = text.lines().rev().find_map(|line| line.trim().strip_prefix("TUNNEL_TOKEN="));
+            Content::Environment(value.map(|value| TokenSight::of(value.trim().trim_matches(['"', '\'']))))
+        }
+        Role::Config | Role::Certificate | Role::Encrypted => Content::Unread,
+    }
+}
+
+fn read(path: &Path) -> std::io::Result<Zeroizing<String>> {
+    let mut bytes = Zeroizing::new(Vec::new());
+    std::fs::File::open(path)?.take(LONGEST).read_to_end(&mut bytes)?;
+    // What is no text is no secret of cloudflared's, and is told as that.
+    Ok(Zeroizing::new(String::from_utf8_lossy(&bytes).into_owned()))
+}
