@@ -1,35 +1,37 @@
-//! The audits of the unit and of its ingress rules, run all the time: slowly, and soon after a file that they read has
-//! changed. The audits that need root's eyes or a workflow are commands alone.
+//! The audits of a host, run all the time: slowly, and soon after a file that they read has changed, or DNS has. Whatever
+//! only root may read is said to be unread. The audit of workflows is a command alone: they lie in a repository, not here.
 
-use std::path::{Path, PathBuf};
+mod look;
+
+use std::collections::BTreeSet;
+use std::future::pending;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep, sleep_until};
 
-use super::discover::Found;
 use super::event_loop::Signal;
-use crate::audit::ingress::{Expected, Ingress};
-use crate::audit::service::Service;
-use crate::audit::{Audit, Finding, Place, Severity, unit};
-use crate::client::cloudflared_config::{self, ConfigError};
+use super::routes::Leads;
+use crate::audit::credentials::ApiSight;
+use crate::audit::ingress::Expected;
+use crate::audit::{Audit, Finding, Severity};
+use crate::client::cloudflare_api::VerifiedToken;
 use crate::client::file_changes::FileChanges;
 use crate::client::systemd::Systemd;
-use crate::client::unit_file;
-use crate::clock;
 use crate::config::{self, Settings};
 use crate::report::metrics::Metrics;
 use crate::report::snapshot::FindingStatus;
-use crate::sense::unit::newer_program;
+use crate::sense::journal::Told;
 
 /// Not while everything else begins.
 const FIRST: Duration = Duration::from_secs(20);
 const PERIOD: Duration = Duration::from_secs(600);
 /// Whoever writes a file writes another one, too.
 const SETTLES: Duration = Duration::from_secs(2);
-/// Rules are compared with one another; more than these would keep a core busy.
-const RULES_AT_MOST: usize = 200;
+/// However often something changes.
+const AT_MOST_EACH: Duration = Duration::from_secs(10);
 
 /// The audits of one tunnel.
 pub(super) struct Audits {
@@ -39,58 +41,96 @@ pub(super) struct Audits {
     pub(super) unit: String,
     /// As metrics call the tunnel.
     pub(super) name: String,
+    /// Its id, as far as it was known beforehand.
+    pub(super) tunnel: Option<String>,
     pub(super) config: Option<PathBuf>,
     pub(super) expected: Vec<Expected>,
+    pub(super) told: watch::Receiver<Told>,
+    pub(super) leads: watch::Receiver<Leads>,
+    pub(super) api: Api,
+}
+
+/// What the daemon asks Cloudflare's API with.
+#[derive(Clone)]
+pub(super) enum Api {
+    Nothing,
+    GlobalKey,
+    Token(watch::Receiver<Option<VerifiedToken>>),
+}
+
+impl Api {
+    fn sight(&self) -> ApiSight {
+        match self {
+            Self::Nothing => ApiSight::None,
+            Self::GlobalKey => ApiSight::GlobalKey,
+            Self::Token(token) => ApiSight::Token(token.borrow().clone()),
+        }
+    }
 }
 
 impl Audits {
-    pub(super) fn new(
-        found: &Found,
-        expected: Vec<Expected>,
-        systemd: Arc<Systemd>,
-        signals: mpsc::Sender<Signal>,
-        metrics: Arc<Metrics>,
-    ) -> Self {
-        let (unit, name, config) = (found.unit.clone(), found.name.clone(), found.files.config.clone());
-        Self { systemd, signals, metrics, unit, name, config, expected }
-    }
-
     /// Until the daemon ends.
-    pub(super) async fn run(self) {
+    pub(super) async fn run(mut self) {
         self.count(&[]);
-        let folder = self.config.as_deref().and_then(Path::parent);
-        let changes = FileChanges::of(folder)
-            .inspect_err(|error| tracing::warn!("changes of files will be noticed late: {error}"))
-            .ok();
         let mut told: Vec<Finding> = Vec::new();
+        let mut watched: Option<(BTreeSet<PathBuf>, FileChanges)> = None;
         sleep(FIRST).await;
         loop {
-            let found = self.look().await;
-            for new in found.iter().filter(|new| new.severity != Severity::Note && !told.contains(new)) {
-                let place = new.place.as_ref().map(|place| format!(" at {place}")).unwrap_or_default();
-                let (unit, audit, severity) = (&self.unit, new.audit.label(), new.severity.label());
-                tracing::warn!(unit_name = %unit, "audit of {audit}: {severity}{place}: {}", new.what);
-            }
-            self.count(&found);
+            let began = Instant::now();
+            let look::Looked { findings: found, folders } = self.look().await;
+            self.tell(&found, &told);
             let findings = found.iter().map(status).collect();
             told = found;
             if self.signals.send(Signal::Audited { unit: self.unit.clone(), findings }).await.is_err() {
                 return;
             }
-            let until = Instant::now() + PERIOD;
-            match &changes {
-                Some(changes) => match timeout(PERIOD, changes.changed()).await {
-                    Ok(Ok(())) => sleep(SETTLES).await,
-                    Ok(Err(_)) => sleep(until - Instant::now()).await,
-                    Err(_) => (),
-                },
-                None => sleep(PERIOD).await,
+            if watched.as_ref().is_none_or(|(known, _)| *known != folders) {
+                watched = FileChanges::of(folders.iter().map(PathBuf::as_path))
+                    .inspect_err(|error| tracing::warn!("changes of files will be noticed late: {error}"))
+                    .ok()
+                    .map(|changes| (folders, changes));
             }
+            self.rest(watched.as_ref().map(|(_, changes)| changes), began).await;
         }
     }
 
+    /// Waits for a change, or for the period's end.
+    async fn rest(&mut self, changes: Option<&FileChanges>, began: Instant) {
+        let Self { leads, api, .. } = self;
+        let of_file = async {
+            match changes {
+                Some(changes) if changes.changed().await.is_ok() => (),
+                // The kernel tells no more.
+                Some(_) | None => pending().await,
+            }
+        };
+        let of_token = async {
+            match api {
+                Api::Token(token) => changed(token).await,
+                Api::Nothing | Api::GlobalKey => pending().await,
+            }
+        };
+        tokio::select! {
+            () = sleep_until(began + PERIOD) => return,
+            () = of_file => sleep(SETTLES).await,
+            () = changed(leads) => (),
+            () = of_token => (),
+        }
+        sleep_until(began + AT_MOST_EACH).await;
+    }
+
+    /// Says in the journal what is new, and counts all of it.
+    fn tell(&self, found: &[Finding], told: &[Finding]) {
+        for new in found.iter().filter(|new| new.severity != Severity::Note && !told.contains(new)) {
+            let place = new.place.as_ref().map(|place| format!(" at {place}")).unwrap_or_default();
+            let (unit, audit, severity) = (&self.unit, new.audit.label(), new.severity.label());
+            tracing::warn!(unit_name = %unit, "audit of {audit}: {severity}{place}: {}", new.what);
+        }
+        self.count(found);
+    }
+
     fn count(&self, found: &[Finding]) {
-        for audit in Audit::ALL {
+        for audit in Audit::OF_A_HOST {
             for severity in Severity::ALL {
                 let number =
                     found.iter().filter(|one| one.audit == audit && one.severity == severity).count();
@@ -98,39 +138,12 @@ impl Audits {
             }
         }
     }
+}
 
-    async fn look(&self) -> Vec<Finding> {
-        let (path, expected) = (self.config.clone(), self.expected.clone());
-        // Not on the one thread that decides.
-        let rules = tokio::task::spawn_blocking(move || path.map(|path| rules(&path, &expected)));
-        let mut findings = rules.await.ok().flatten().unwrap_or_default();
-        findings.extend(self.of_unit().await);
-        findings.sort_by(Finding::order);
-        findings
-    }
-
-    async fn of_unit(&self) -> Vec<Finding> {
-        // The unit sense tells of a bus that does not answer.
-        let Ok(state) = self.systemd.unit(&self.unit).await else { return Vec::new() };
-        if state.load_state != "loaded" {
-            return Vec::new();
-        }
-        let settings = unit_file::of_unit(&state);
-        let config = self.config.as_deref().and_then(|path| cloudflared_config::read(path).ok());
-        let newer_program = newer_program(&state, clock::now());
-        let service = Service {
-            name: self.unit.clone(),
-            settings,
-            state: Some(state),
-            // Reading it from the program would take many times what this daemon is made of.
-            cloudflared: None,
-            systemd: self.systemd.version().await.ok().flatten(),
-            retries: config.as_ref().and_then(|config| config.retries),
-            protocol: config.and_then(|config| config.protocol),
-            newer_program,
-            update_timer: self.systemd.brief("cloudflared-update.timer").await.ok(),
-        };
-        unit::check(&service).findings
+/// The value becomes another; never, where nobody is left to change it.
+async fn changed<T>(of: &mut watch::Receiver<T>) {
+    if of.changed().await.is_err() {
+        pending().await
     }
 }
 
@@ -150,33 +163,6 @@ pub(crate) fn checklist(tunnel: &config::Tunnel) -> Vec<Expected> {
     tunnel.expected.iter().map(of).collect()
 }
 
-/// What there is to say of the rules in a file. One that may not be read says nothing: that is told elsewhere.
-fn rules(path: &Path, expected: &[Expected]) -> Vec<Finding> {
-    let file = path.display().to_string();
-    match cloudflared_config::read_ingress(path) {
-        Ok(written) => {
-            let (ingress, mut findings) = Ingress::of(&written, &file);
-            if ingress.rules().len() <= RULES_AT_MOST {
-                findings.extend(ingress.findings().unwrap_or_default());
-                if !expected.is_empty() {
-                    findings.extend(ingress.compare(expected).1);
-                }
-            }
-            findings
-        }
-        Err(ConfigError::Read { .. }) => Vec::new(),
-        Err(error) => vec![Finding {
-            audit: Audit::Ingress,
-            severity: Severity::Error,
-            rule: "unreadable-file",
-            place: Some(Place { file, line: None }),
-            what: error.to_string(),
-            why: "cloudflared would not start with it.".into(),
-            fix: "Correct it; tunnelwarden audit ingress says more.".into(),
-        }],
-    }
-}
-
 fn status(finding: &Finding) -> FindingStatus {
     FindingStatus {
         audit: finding.audit.label().into(),
@@ -186,31 +172,5 @@ fn status(finding: &Finding) -> FindingStatus {
         line: finding.place.as_ref().and_then(|place| place.line),
         what: finding.what.clone(),
         fix: finding.fix.clone(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_file_is_judged_as_the_command_judges_it() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("config.yml");
-        let found = |text: &str, expected: &[Expected]| -> Vec<_> {
-            std::fs::write(&path, text).unwrap();
-            rules(&path, expected).iter().map(|finding| (finding.rule, finding.severity)).collect()
-        };
-        let good = "tunnel: a\ningress:\n- hostname: app.example.com\n  service: http://127.0.0.1:8080\n\
-                    - service: http_status:404\n";
-        assert_eq!(found(good, &[]), []);
-        let route =
-            Expected { hostname: "api.example.com".into(), path: None, service: "http://api:80".into() };
-        assert_eq!(found(good, &[route]), [("missing-route", Severity::Error)]);
-        let bad = "ingress:\n- hostname: app.example.com\n  service: http://127.0.0.1:8080\n";
-        assert_eq!(found(bad, &[]), [("missing-catch-all", Severity::Error)]);
-        assert_eq!(found("ingress: [", &[]), [("unreadable-file", Severity::Error)]);
-        std::fs::remove_file(&path).unwrap();
-        assert_eq!(rules(&path, &[]), []);
     }
 }

@@ -27,6 +27,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
 use crate::act::Hands;
+use crate::client::cloudflare_api::Credentials;
 use crate::client::systemd::{Permission, Systemd};
 use crate::clock;
 use crate::config::{Loaded, Mode, Settings};
@@ -129,6 +130,11 @@ async fn live(settings: Settings, first: bool) -> anyhow::Result<Ended> {
         }
     };
     let mut journal = senses.journal(&units, executor.keeper.cursor(), Box::new(count), Box::new(keep))?;
+    let api = match (&given.credentials, senses.token()) {
+        (Some(Credentials::GlobalKey { .. }), _) => audits::Api::GlobalKey,
+        (Some(Credentials::Token(_)), Some(token)) => audits::Api::Token(token),
+        (Some(Credentials::Token(_)) | None, _) => audits::Api::Nothing,
+    };
     // Dropping it ends them.
     let mut auditing = JoinSet::new();
     for tunnel in &found {
@@ -142,10 +148,22 @@ async fn live(settings: Settings, first: bool) -> anyhow::Result<Ended> {
             }
         }
         let told = journal.told.remove(&tunnel.unit).unwrap_or_else(|| watch::channel(Default::default()).1);
-        executor.rein(tunnel.unit.clone(), senses.tunnel(tunnel, told));
-        let expected = audits::expected(&settings, &tunnel.unit);
-        let (systemd, metrics) = (Arc::clone(&systemd), Arc::clone(&metrics));
-        auditing.spawn(Audits::new(tunnel, expected, systemd, signals.clone(), metrics).run());
+        let (leads, seen) = watch::channel(Default::default());
+        let audits = Audits {
+            systemd: Arc::clone(&systemd),
+            signals: signals.clone(),
+            metrics: Arc::clone(&metrics),
+            unit: tunnel.unit.clone(),
+            name: tunnel.name.clone(),
+            tunnel: tunnel.id.clone(),
+            config: tunnel.files.config.clone(),
+            expected: audits::expected(&settings, &tunnel.unit),
+            told: told.clone(),
+            leads: seen,
+            api: api.clone(),
+        };
+        executor.rein(tunnel.unit.clone(), senses.tunnel(tunnel, told, leads));
+        auditing.spawn(audits.run());
     }
     let (units_tx, units_rx) = watch::channel(units);
     let (changed, changed_rx) = mpsc::channel(1);

@@ -196,7 +196,7 @@ impl Round {
             drop(warden.handle(event, clock::now()));
             let told = journal.told.remove(&tunnel.unit);
             let told = told.unwrap_or_else(|| watch::channel(Told::default()).1);
-            tunnels.push(senses.tunnel(tunnel, told));
+            tunnels.push(senses.tunnel(tunnel, told, watch::Sender::new(Default::default())));
         }
         Ok(Self {
             warden,

@@ -16,10 +16,10 @@ use super::executor::Reins;
 use super::names::NameProbes;
 use super::observers::{self, Observers};
 use super::records::Archive;
-use super::routes::{RouteProbe, follow_ranges};
+use super::routes::{Leads, RouteProbe, follow_ranges};
 use super::survey::HISTORY;
 use crate::client::blackbox::Blackbox;
-use crate::client::cloudflare_api::{AddressRanges, Credentials};
+use crate::client::cloudflare_api::{AddressRanges, Credentials, VerifiedToken};
 use crate::client::dns::Dns;
 use crate::client::edge::{EdgeDialer, EdgeSettings, Family};
 use crate::client::http::{PublicClient, PublicTarget};
@@ -230,8 +230,18 @@ impl Senses {
         Reins { pace, probes: Arc::new(AtomicUsize::new(HOST_PROBES)) }
     }
 
-    /// Starts the probes of one tunnel.
-    pub(super) fn tunnel(&self, found: &Found, told: watch::Receiver<Told>) -> Reins {
+    /// The API token as Cloudflare verified it last; `None` where there are no credentials.
+    pub(super) fn token(&self) -> Option<watch::Receiver<Option<VerifiedToken>>> {
+        self.archive.as_ref().map(Archive::token)
+    }
+
+    /// Starts the probes of one tunnel; where its names lead goes to `leads`, too.
+    pub(super) fn tunnel(
+        &self,
+        found: &Found,
+        told: watch::Receiver<Told>,
+        leads: watch::Sender<Leads>,
+    ) -> Reins {
         let (pace, rx) = watch::channel(Pace { hurry: true, look: None });
         let send = || {
             let (events, unit) = (self.events.clone(), found.unit.clone());
@@ -330,6 +340,7 @@ impl Senses {
             ailing: ill,
             pace: rx.clone(),
             settings: self.settings.dns.clone(),
+            leads,
         };
         tokio::spawn(routes.run());
         if let Some(client) = &self.blackbox {

@@ -12,7 +12,7 @@ use tokio::time::sleep;
 use super::discover::Found;
 use super::event_loop::Signal;
 use crate::client::cloudflare_api::{
-    ApiSettings, Budget, CloudflareApi, Count, Credentials, TokenOwner, TokenStatus,
+    ApiSettings, Budget, CloudflareApi, Count, Credentials, TokenOwner, TokenStatus, VerifiedToken,
 };
 use crate::client::dns::Dns;
 use crate::client::tls::Tls;
@@ -44,6 +44,7 @@ pub(super) struct Archive {
     api: Arc<CloudflareApi>,
     account: Option<String>,
     verified: Verified,
+    token: Arc<watch::Sender<Option<VerifiedToken>>>,
     period: Duration,
     /// Tunnels that share the budget.
     share: u32,
@@ -70,6 +71,7 @@ impl Archive {
             api: Arc::new(api),
             account: settings.account_id.as_ref().map(|id| id.as_str().to_owned()),
             verified: Arc::new(watch::Sender::new(Default::default())),
+            token: Arc::new(watch::Sender::new(None)),
             period: settings.period,
             share: u32::try_from(share).unwrap_or(u32::MAX),
             metrics: Arc::clone(metrics),
@@ -81,12 +83,18 @@ impl Archive {
         Arc::clone(&self.api)
     }
 
+    /// The token as it was verified last; nothing before that, and of a global key.
+    pub(super) fn token(&self) -> watch::Receiver<Option<VerifiedToken>> {
+        self.token.subscribe()
+    }
+
     /// Keeps the end of the token known, until the probes' reins are dropped.
     pub(super) fn follow_token(&self, mut pace: watch::Receiver<Pace>) {
         let token = Token {
             api: Arc::clone(&self.api),
             account: self.account.clone(),
             verified: Arc::clone(&self.verified),
+            token: Arc::clone(&self.token),
             metrics: Arc::clone(&self.metrics),
         };
         tokio::spawn(async move {
@@ -181,6 +189,7 @@ struct Token {
     api: Arc<CloudflareApi>,
     account: Option<String>,
     verified: Verified,
+    token: Arc<watch::Sender<Option<VerifiedToken>>>,
     metrics: Arc<Metrics>,
 }
 
@@ -199,6 +208,7 @@ impl Token {
                     if let Some(account) = account.filter(|_| of_account) {
                         self.verified.send_if_modified(|known| known.insert(account));
                     }
+                    self.token.send_replace(token.cloned());
                     TOKEN_EACH
                 }
                 Err(error) => {

@@ -1,6 +1,6 @@
 //! Follows where the public names of a tunnel lead: one after the other, spread over the period.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,6 +26,9 @@ const AGAIN: Duration = Duration::from_secs(5);
 const RANGES_FIRST: Duration = Duration::from_secs(15 * 60);
 const RANGES_EACH: Duration = Duration::from_secs(24 * 3600);
 
+/// Where each name leads; what is wrong was seen twice.
+pub(super) type Leads = BTreeMap<String, RouteSight>;
+
 /// The names of one tunnel.
 pub(super) struct RouteProbe {
     pub(super) unit: String,
@@ -40,6 +43,8 @@ pub(super) struct RouteProbe {
     pub(super) ailing: watch::Receiver<BTreeSet<String>>,
     pub(super) pace: watch::Receiver<Pace>,
     pub(super) settings: config::Dns,
+    /// For the audits.
+    pub(super) leads: watch::Sender<Leads>,
 }
 
 /// What became of a rest.
@@ -111,13 +116,29 @@ impl RouteProbe {
         let seen = self.see(name, hurry).await;
         let blind = seen.is_err();
         let wrong = seen.as_ref().is_ok_and(|sight| sight.fault().is_some());
+        if !wrong {
+            self.settle(name, &seen);
+        }
         self.tell(name, seen).await;
         if wrong {
             sleep(AGAIN).await;
             let seen = self.see(name, hurry).await;
+            self.settle(name, &seen);
             self.tell(name, seen).await;
         }
         blind
+    }
+
+    /// What was seen stands for the audits; a blind look changes nothing there.
+    fn settle(&self, name: &str, seen: &Seen<RouteSight>) {
+        let Ok(sight) = seen else { return };
+        let names = self.names.borrow().clone();
+        self.leads.send_if_modified(|leads| {
+            let before = leads.len();
+            leads.retain(|known, _| names.contains(known));
+            let changed = leads.insert(name.to_owned(), sight.clone()).as_ref() != Some(sight);
+            changed || leads.len() != before
+        });
     }
 
     async fn see(&mut self, name: &str, hurry: bool) -> Seen<RouteSight> {
@@ -182,6 +203,7 @@ mod tests {
         let (events, mut heard) = mpsc::channel(16);
         let (reins, pace) = watch::channel(Pace::default());
         let (list, names) = watch::channel(vec!["app.example.com".to_owned()]);
+        let (leads, audited) = watch::channel(Leads::new());
         let probe = RouteProbe {
             unit: "cloudflared.service".into(),
             events,
@@ -202,6 +224,7 @@ mod tests {
                 resolver: None,
                 ranges: Vec::new(),
             },
+            leads,
         };
         let running = tokio::spawn(probe.run());
         let mut next = async || {
@@ -224,6 +247,9 @@ mod tests {
         assert!(next().await.1);
         list.send_replace(vec!["b.example.com".to_owned()]);
         assert_eq!(next().await.0, "b.example.com");
+        assert!(audited.borrow()["app.example.com"].fault().is_some());
+        next().await;
+        assert_eq!(audited.borrow().keys().collect::<Vec<_>>(), ["b.example.com"]);
         drop(reins);
         running.await.unwrap();
     }
