@@ -12,18 +12,18 @@ use crate::scenarios::{Stage, cause, invocation, seconds, settle, wait_cause, wa
 const NOBODY: &str = "setpriv --reuid=65534 --regid=65534 --clear-groups";
 
 /// A command's exit status, stdout and stderr; neither may hold a secret.
-fn ran(lab: &Lab, line: &str) -> Result<(i32, String, String)> {
+pub(crate) fn ran(lab: &Lab, line: &str) -> Result<(i32, String, String)> {
     let output = lab.try_sh(line)?;
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     ensure!(!out.contains(TOKEN) && !err.contains(TOKEN), "`{line}` shows the token");
     Ok((output.status.code().context("ended by a signal")?, out.into_owned(), err.into_owned()))
 }
 
-fn json(text: &str) -> Result<Value> {
+pub(crate) fn json(text: &str) -> Result<Value> {
     serde_json::from_str(text).with_context(|| format!("no JSON: {text}"))
 }
 
-fn narrow(text: &str) -> Result<()> {
+pub(crate) fn narrow(text: &str) -> Result<()> {
     let wide = text.lines().find(|line| 80 < line.chars().count() && !line.starts_with("      "));
     ensure!(wide.is_none(), "wider than 80 columns: {}", wide.unwrap_or(""));
     Ok(())

@@ -4,6 +4,7 @@
 //! throw-away Debian with both and the package under test, and `scenarios` are the stories that play there. `vm` boots a whole
 //! machine for those that a container cannot play, and `inside` are these.
 
+mod alone;
 mod bad_input;
 pub mod bench;
 mod beside;

@@ -7,6 +7,7 @@ mod proof;
 
 use anyhow::{Context as _, Result};
 
+use crate::alone::{alone_asleep, alone_phantom, audited_by_api};
 use self::installation::{daemon, package, polkit, secrets, watch_only};
 use self::operators::{admin_restart, bad_config, operator_stop, origin_down, remote_managed, wrong_secret};
 use self::outages::{
@@ -102,6 +103,9 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "secrets", play: secrets, long: false },
     Scenario { name: "daemon", play: daemon, long: false },
     Scenario { name: "disk-full", play: disk_full, long: false },
+    Scenario { name: "alone-phantom", play: alone_phantom, long: false },
+    Scenario { name: "alone-asleep", play: alone_asleep, long: true },
+    Scenario { name: "audited-by-api", play: audited_by_api, long: false },
     Scenario { name: "alerts", play: alerts, long: false },
     Scenario { name: "rpm", play: rpm, long: false },
     Scenario { name: "journald", play: journald, long: false },

@@ -4,7 +4,7 @@ use std::thread::sleep;
 
 use anyhow::{Result, ensure};
 
-use crate::host::{Wishes, wait};
+use crate::host::{TUNNEL, Wishes, wait};
 use crate::scenarios::{
     FINISHED, OPENED, ORDERED, Stage, invocation, no_remedy, one_cure, seconds, settle, tunnel, wait_cause,
     wait_healthy,
@@ -64,9 +64,12 @@ pub(crate) fn held_by_host(stage: &Stage<'_>) -> Result<()> {
     one_cure(&lab, "SwiftRestart", "ConnectorPhantom")
 }
 
-/// The audits see a rule that is taken out of config.yml within seconds, tell it everywhere, and touch nothing.
+/// The audits see within seconds what somebody does to a file, tell it everywhere, and touch nothing: a rule taken out of
+/// config.yml, credentials that everyone may read, a unit that does not come back; and a name that leaves DNS. What the service
+/// may not read it says.
 pub(crate) fn audits(stage: &Stage<'_>) -> Result<()> {
-    let lab = stage.boot(&Wishes::default())?;
+    let settings = "[dns]\nperiod = \"5s\"\nperiod_down = \"5s\"\nranges = [\"10.99.0.0/16\"]\n";
+    let lab = stage.boot(&Wishes { settings, ..Wishes::default() })?;
     wait_healthy(&lab, 60)?;
     let before = invocation(&lab)?;
     let count = |audit: &str, severity: &str| {
@@ -74,27 +77,69 @@ pub(crate) fn audits(stage: &Stage<'_>) -> Result<()> {
             "tunnelwarden_audit_findings{{audit=\"{audit}\",severity=\"{severity}\",tunnel=\"cloudflared.service\"}}"
         ))
     };
-    // Of the unit that cloudflared installs by itself there is always something to say.
+    let found = |rule: &str| -> Result<bool> { Ok(tunnel(&lab)?["findings"].to_string().contains(rule)) };
+    for audit in ["ingress", "dns", "credentials", "unit"] {
+        for severity in ["error", "warning", "note"] {
+            count(audit, severity)?;
+        }
+    }
+    ensure!(count("workflow", "error").is_err(), "the daemon claims to look at workflows");
+    // Of the unit that cloudflared installs by itself there is always something to say, and its credentials are root's.
     wait(
         "the unit is audited",
         seconds(60),
         || Ok(0.0 < count("unit", "note")? + count("unit", "warning")?),
     )?;
-    ensure!(count("ingress", "error")? == 0.0, "{}", tunnel(&lab)?["findings"]);
-    lab.sh(
-        "cp /etc/cloudflared/config.yml /root/kept; sed -i '/http_status:404/d' /etc/cloudflared/config.yml",
-    )?;
-    wait("the missing rule is seen", seconds(20), || Ok(count("ingress", "error")? == 1.0))?;
-    wait("it is in the status", seconds(5), || {
-        Ok(tunnel(&lab)?["findings"].to_string().contains("missing-catch-all"))
-    })?;
-    ensure!(lab.sh("tunnelwarden status || true")?.contains("audit of ingress"), "status does not show it");
+    for audit in ["ingress", "dns", "credentials"] {
+        ensure!(count(audit, "error")? == 0.0, "{audit}: {}", tunnel(&lab)?["findings"]);
+    }
     ensure!(
-        lab.sh("journalctl -u tunnelwarden")?.contains("audit of ingress"),
-        "the journal does not say it"
+        1.0 <= count("credentials", "note")? && found("not-looked-into")?,
+        "{}",
+        tunnel(&lab)?["findings"]
     );
-    lab.sh("cp /root/kept /etc/cloudflared/config.yml")?;
-    wait("it is mended", seconds(20), || Ok(count("ingress", "error")? == 0.0))?;
+
+    let step = |what: &str, does: &str, audit: &str, rule: &str, mends: &str| -> Result<()> {
+        lab.sh(does)?;
+        wait(what, seconds(30), || Ok(1.0 <= count(audit, "error")? && found(rule)?))?;
+        let said = format!("audit of {audit}");
+        ensure!(lab.sh("tunnelwarden status || true")?.contains(&said), "status does not show {rule}");
+        ensure!(
+            lab.sh("journalctl -u tunnelwarden -p warning -o cat")?.contains(&said),
+            "the journal does not say {rule}"
+        );
+        lab.sh(mends)?;
+        wait(&format!("{rule} is mended"), seconds(30), || Ok(count(audit, "error")? == 0.0))
+    };
+    let config = "/etc/cloudflared/config.yml";
+    step(
+        "the missing rule is seen",
+        &format!("cp {config} /root/kept; sed -i '/http_status:404/d' {config}"),
+        "ingress",
+        "missing-catch-all",
+        &format!("cp /root/kept {config}"),
+    )?;
+    let credentials = format!("/etc/cloudflared/{TUNNEL}.json");
+    step(
+        "credentials for everyone are seen",
+        &format!("chmod 0644 {credentials}"),
+        "credentials",
+        "file-readable",
+        &format!("chmod 0400 {credentials}"),
+    )?;
+    step(
+        "a unit that stays down is seen",
+        "printf '[Service]\nRestart=no\n' > /etc/systemd/system/cloudflared.service.d/z.conf; systemctl daemon-reload",
+        "unit",
+        "no-restart",
+        "rm /etc/systemd/system/cloudflared.service.d/z.conf; systemctl daemon-reload",
+    )?;
+    lab.records(2, "app A 10.99.3.1\n")?;
+    wait("a name that is missing is seen", seconds(120), || {
+        Ok(count("dns", "error")? == 1.0 && found("name-missing")?)
+    })?;
+    lab.records(3, "app A 10.99.3.1\napi A 10.99.3.1\n")?;
+    wait("it is back", seconds(120), || Ok(count("dns", "error")? == 0.0))?;
     ensure!(invocation(&lab)? == before, "cloudflared was restarted");
     no_remedy(&lab)
 }
