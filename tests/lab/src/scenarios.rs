@@ -7,7 +7,6 @@ mod proof;
 
 use anyhow::{Context as _, Result};
 
-use crate::alone::{alone_asleep, alone_phantom, audited_by_api};
 use self::installation::{daemon, package, polkit, secrets, watch_only};
 use self::operators::{admin_restart, bad_config, operator_stop, origin_down, remote_managed, wrong_secret};
 use self::outages::{
@@ -19,6 +18,7 @@ pub(crate) use self::proof::{
     wait_cause, wait_healthy,
 };
 pub use self::proof::{FINISHED, OPENED, ORDERED, settle};
+use crate::alone::{alone_asleep, alone_phantom, audited_by_api};
 use crate::bad_input::{bad_input, disk_full};
 use crate::beside;
 use crate::commands::{commands, followed};
