@@ -17,6 +17,8 @@ fn gathered() -> Gathered {
         cloudflared: None,
         systemd: None,
         protocol: None,
+        retries: None,
+        newer_program: false,
         update_timer: None,
     };
     let rule = |name: &str| Rule { hostname: Some(name.into()), ..Rule::default() };
