@@ -161,6 +161,9 @@ impl World {
             ["unit", "goes", "without", "a", "word"] => self.down(Active::Inactive, "dead", "success"),
             ["unit", "frozen"] => self.unit.frozen = true,
             ["unit", "restarting"] => self.down(Active::Activating, "auto-restart", "exit-code"),
+            ["unit", "stops"] => {
+                (self.unit.active, self.unit.sub) = (Active::Deactivating, "stop-sigterm".into());
+            }
             ["unit", "exits", "well"] => {
                 self.down(Active::Activating, "auto-restart", "success");
                 self.log(Line::EndedByItself);
