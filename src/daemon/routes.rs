@@ -73,9 +73,27 @@ impl RouteProbe {
             let gap = if hurry { share.min(HURRIED_GAP) } else { share };
             until = began + period;
             let mut blind = false;
+            let (mut wrong, mut since) = (Vec::new(), None);
             for (place, name) in names.iter().enumerate() {
-                blind |= self.look(name, hurry).await;
+                let seen = self.look(name, hurry).await;
+                blind |= seen.is_err();
+                if seen.as_ref().is_ok_and(|sight| sight.fault().is_some()) {
+                    since.get_or_insert(Instant::now());
+                    wrong.push(name.clone());
+                } else {
+                    self.settle(name, &seen);
+                }
                 let last = place + 1 == names.len();
+                if let Some(first) = since.filter(|first| last || AGAIN <= first.elapsed()) {
+                    sleep_until(first + AGAIN).await;
+                    since = None;
+                    for name in wrong.drain(..) {
+                        let seen = self.look(&name, hurry).await;
+                        self.settle(&name, &seen);
+                    }
+                }
+                // What is wrong is not left alone for long.
+                let gap = if since.is_some() { gap.min(HURRIED_GAP) } else { gap };
                 match if last { Rest::Over } else { self.rest(Instant::now() + gap).await } {
                     Rest::Over => (),
                     Rest::CutShort => {
@@ -92,14 +110,21 @@ impl RouteProbe {
         }
     }
 
-    /// Waits, unless trouble begins or the names become others.
+    /// Waits, unless trouble begins, a first name is led to no tunnel, or the names become others.
     async fn rest(&mut self, until: Instant) -> Rest {
         let hurried = self.pace.borrow_and_update().hurry;
+        let ill = !self.ailing.borrow_and_update().is_empty();
         loop {
             tokio::select! {
                 () = sleep_until(until) => return Rest::Over,
                 changed = self.names.changed() => match changed {
                     Ok(()) => return Rest::CutShort,
+                    Err(_) => return Rest::Ended,
+                },
+                // Its record may say why, and what is judged of it does not wait long.
+                changed = self.ailing.changed() => match changed {
+                    Ok(()) if !ill && !self.ailing.borrow_and_update().is_empty() => return Rest::CutShort,
+                    Ok(()) => (),
                     Err(_) => return Rest::Ended,
                 },
                 changed = self.pace.changed() => match changed {
@@ -111,22 +136,10 @@ impl RouteProbe {
         }
     }
 
-    /// True if nothing was seen.
-    async fn look(&mut self, name: &str, hurry: bool) -> bool {
+    async fn look(&mut self, name: &str, hurry: bool) -> Seen<RouteSight> {
         let seen = self.see(name, hurry).await;
-        let blind = seen.is_err();
-        let wrong = seen.as_ref().is_ok_and(|sight| sight.fault().is_some());
-        if !wrong {
-            self.settle(name, &seen);
-        }
-        self.tell(name, seen).await;
-        if wrong {
-            sleep(AGAIN).await;
-            let seen = self.see(name, hurry).await;
-            self.settle(name, &seen);
-            self.tell(name, seen).await;
-        }
-        blind
+        self.tell(name, seen.clone()).await;
+        seen
     }
 
     /// What was seen stands for the audits; a blind look changes nothing there.
@@ -204,6 +217,7 @@ mod tests {
         let (reins, pace) = watch::channel(Pace::default());
         let (list, names) = watch::channel(vec!["app.example.com".to_owned()]);
         let (leads, audited) = watch::channel(Leads::new());
+        let (ailing, ill) = watch::channel(BTreeSet::new());
         let probe = RouteProbe {
             unit: "cloudflared.service".into(),
             events,
@@ -216,7 +230,7 @@ mod tests {
             tunnel: None,
             told: watch::channel(Told::default()).1,
             names,
-            ailing: watch::channel(BTreeSet::new()).1,
+            ailing: ill,
             pace,
             settings: config::Dns {
                 period: Duration::from_secs(300),
@@ -245,6 +259,11 @@ mod tests {
         assert!(next().await.1);
         assert!(quiet.elapsed() < Duration::from_secs(60), "{:?}", quiet.elapsed());
         assert!(next().await.1);
+        // In a hurry already, and a name gives 1033.
+        let (quiet, ()) = (Instant::now(), tokio::time::sleep(Duration::from_secs(8)).await);
+        ailing.send_modify(|ailing| ailing.extend(["app.example.com".to_owned()]));
+        assert!(next().await.1 && next().await.1);
+        assert!(quiet.elapsed() < Duration::from_secs(30), "{:?}", quiet.elapsed());
         list.send_replace(vec!["b.example.com".to_owned()]);
         assert_eq!(next().await.0, "b.example.com");
         assert!(audited.borrow()["app.example.com"].fault().is_some());

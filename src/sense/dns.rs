@@ -16,6 +16,8 @@ use crate::warden::route::{Kept, Route, RouteSight};
 const QUESTION: Duration = Duration::from_secs(3);
 /// Between two readings of a record: the few requests that a host has belong to the connections first.
 const RECORDS_REST: Duration = Duration::from_secs(150);
+/// Names that fail together are read together: each of them has to be explained before it is believed that all are.
+const AT_ONCE: usize = 3;
 /// After the API refused, it is asked again.
 const REFUSED_REST: Duration = Duration::from_secs(3600);
 /// As long as a name can be.
@@ -86,11 +88,13 @@ pub struct Zones {
     /// By public name: when it was read, and what was found.
     kept: BTreeMap<String, (Instant, Option<Kept>)>,
     rest_until: Option<Instant>,
+    /// Names whose record was never read may be read before the rest is over, so many of them.
+    left: usize,
 }
 
 impl Zones {
     pub fn new(api: Arc<CloudflareApi>) -> Self {
-        Self { api, zones: BTreeMap::new(), kept: BTreeMap::new(), rest_until: None }
+        Self { api, zones: BTreeMap::new(), kept: BTreeMap::new(), rest_until: None, left: AT_ONCE }
     }
 
     /// What is known of the record of `name`.
@@ -99,17 +103,34 @@ impl Zones {
         kept.clone().filter(|_| at.elapsed() < KEPT_FOR)
     }
 
-    /// Reads the record that was not read for the longest, if one of `names` is due.
+    /// Reads the records of `names` that were never read, a few of them; or else the one that was not read for the longest, if
+    /// it is due.
     pub async fn read<'a>(&mut self, names: impl Iterator<Item = &'a str>, tunnel: &str) {
-        if self.rest_until.is_some_and(|until| Instant::now() < until) {
-            return;
+        let resting = self.rest_until.is_some_and(|until| Instant::now() < until);
+        if !resting {
+            self.left = AT_ONCE;
         }
-        let due = names.min_by_key(|name| self.kept.get(*name).map(|(at, _)| *at));
-        let Some(name) = due else { return };
+        let (read, unread): (Vec<_>, Vec<_>) = names.partition(|name| self.kept.contains_key(*name));
+        let oldest = read.into_iter().min_by_key(|name| self.kept.get(*name).map(|(at, _)| *at));
+        let mut due: Vec<_> = unread.into_iter().take(self.left).collect();
+        if due.is_empty() && !resting {
+            due.extend(oldest);
+        }
+        for name in due {
+            if self.left == 0 {
+                return;
+            }
+            self.read_one(name, tunnel).await;
+        }
+    }
+
+    async fn read_one(&mut self, name: &str, tunnel: &str) {
+        self.left = self.left.saturating_sub(1);
         let (found, rest) = match self.ask(name, tunnel).await {
             Ok(kept) => (kept, RECORDS_REST),
             Err(error) => {
                 tracing::debug!("the record of {name} cannot be read: {error}");
+                self.left = 0;
                 let rest = match error {
                     ApiError::MissingPermission { .. } | ApiError::BadToken(_) | ApiError::WrongAccount => {
                         REFUSED_REST

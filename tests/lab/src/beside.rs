@@ -30,10 +30,16 @@ fn asked(lab: &Lab) -> Result<u64> {
 /// read changes nothing.
 pub(crate) fn status_page(stage: &Stage<'_>) -> Result<()> {
     let settings = "[edge]\nstatus_page = \"https://www.cloudflarestatus.com\"\n";
-    let lab = stage.boot(&Wishes { settings, ..Wishes::default() })?;
-    wait("the page is read", seconds(30), || Ok(sense(&lab, "status_page")?["blind"].is_null()))?;
+    let lab = stage.boot(&Wishes { settings, warden: false, ..Wishes::default() })?;
     lab.edge("announce Tunnel <b>connectivity</b> issues")?;
+    lab.install()?;
+    wait("the page is read", seconds(30), || Ok(sense(&lab, "status_page")?["blind"].is_null()))?;
     settle(&lab)?;
+    let told = "Cloudflare announces \"Tunnel <b>connectivity</b> issues\"";
+    ensure!(
+        lab.sh("tunnelwarden status")?.split_whitespace().collect::<Vec<_>>().join(" ").contains(told),
+        "a calm status does not say it"
+    );
     let incidents = "tunnelwarden_cloudflare_incidents{tunnel=\"cloudflared.service\"}";
     lab.edge("blackhole")?;
     wait_cause(&lab, "ConnectorPhantom", 40)?;
@@ -44,7 +50,6 @@ pub(crate) fn status_page(stage: &Stage<'_>) -> Result<()> {
             holds.as_array().and_then(|holds| holds.iter().find(|hold| hold["hold"] == "CloudflareIncident"));
         Ok(held.is_some_and(|held| !held["until"].is_null()))
     })?;
-    let told = "Cloudflare announces \"Tunnel <b>connectivity</b> issues\"";
     ensure!(lab.explain()?.contains(told), "{}", lab.explain()?);
     ensure!(
         lab.sh("tunnelwarden status || true")?.contains("Cloudflare announces"),
@@ -60,16 +65,19 @@ pub(crate) fn status_page(stage: &Stage<'_>) -> Result<()> {
         held.iter().any(|event| event["TUNNELWARDEN_HOLD"] == "CloudflareIncident"),
         "the journal does not say it"
     );
-    let steps = tunnel(&lab)?["incident"]["steps"].clone();
-    let steps = steps.as_array().context("no incident")?;
-    let announced = steps.iter().filter(|step| step["what"] == "announced").count();
-    ensure!(announced == 1, "{announced} steps name it");
+    let announced = || -> Result<usize> {
+        let steps = tunnel(&lab)?["incident"]["steps"].clone();
+        let steps = steps.as_array().map_or(&[][..], Vec::as_slice);
+        Ok(steps.iter().filter(|step| step["what"] == "announced").count())
+    };
+    wait("the incident's timeline names it", seconds(40), || Ok(announced()? == 1))?;
     no_remedy(&lab)?;
     // Once a minute at most, however much is wrong.
     let before = asked(&lab)?;
     sleep(seconds(50));
     ensure!(asked(&lab)? <= before + 1, "asked {} times in 50 s", asked(&lab)? - before);
     no_remedy(&lab)?;
+    ensure!(announced()? == 1, "{} steps name it", announced()?);
     // A page that says nothing holds nothing.
     lab.edge("announce html")?;
     one_cure(&lab, "SwiftRestart", "ConnectorPhantom")?;
