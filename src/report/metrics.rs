@@ -2,6 +2,7 @@
 //! Most are set from the warden when they are read; only counts of events are kept between.
 
 mod gauges;
+mod names;
 
 use std::time::Duration;
 
@@ -55,14 +56,7 @@ pub struct Metrics {
     budget: IntGaugeVec,
     detect: HistogramVec,
     recover: HistogramVec,
-    name_up: IntGaugeVec,
-    name_answer: IntGaugeVec,
-    name_route: IntGaugeVec,
-    observer_up: IntGaugeVec,
     probe_seconds: HistogramVec,
-    probe_duration: GaugeVec,
-    probe_http: GaugeVec,
-    certificate_expiry: GaugeVec,
     connections: IntGaugeVec,
     edge_reachable: IntGaugeVec,
     unit_active: IntGaugeVec,
@@ -177,45 +171,10 @@ impl Metrics {
                 "From the first sight of trouble to health.",
                 &[5.0, 10.0, 15.0, 30.0, 60.0, 120.0, 300.0, 900.0, 3600.0],
             ),
-            name_up: make.gauges(
-                "tunnelwarden_name_up",
-                "1 if the public name is served.",
-                &["tunnel", "hostname"],
-            ),
-            name_answer: make.gauges(
-                "tunnelwarden_name_answer",
-                "1 for the kind of the last answer of the public name.",
-                &["tunnel", "hostname", "answer"],
-            ),
-            name_route: make.gauges(
-                "tunnelwarden_name_route",
-                "1 for where DNS leads the public name: to Cloudflare (routed), elsewhere (misrouted), nowhere (missing).",
-                &["tunnel", "hostname", "route"],
-            ),
-            observer_up: make.gauges(
-                "tunnelwarden_observer_up",
-                "1 if a prober elsewhere (probe.observers) was served the public name when it last erred here; absent where none was asked or answered.",
-                &["tunnel", "hostname"],
-            ),
             probe_seconds: make.histograms(
                 "tunnelwarden_probe_seconds",
                 "Time that a look at a public name took.",
                 &[0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0],
-            ),
-            probe_duration: make.float_gauges(
-                "tunnelwarden_probe_duration_seconds",
-                "Time of each phase of the last look at a public name: dns (0 while its addresses are known), tcp, tls, first_byte. Absent for a phase that was not reached.",
-                &["tunnel", "hostname", "phase"],
-            ),
-            probe_http: make.float_gauges(
-                "tunnelwarden_probe_http_version",
-                "Version of HTTP that the public name last answered in; absent without an answer.",
-                &["tunnel", "hostname"],
-            ),
-            certificate_expiry: make.float_gauges(
-                "tunnelwarden_certificate_expiry_timestamp_seconds",
-                "When the certificate that the public name last showed ends.",
-                &["tunnel", "hostname"],
             ),
             connections: make.gauges(
                 "tunnelwarden_connector_connections",

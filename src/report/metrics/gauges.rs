@@ -2,15 +2,14 @@
 
 use prometheus::{Encoder as _, TextEncoder};
 
-use super::{Metrics, name_of};
-use crate::report::snapshot::{About, asked_for, elsewhere, route};
+use super::{Metrics, name_of, names};
+use crate::report::snapshot::{About, asked_for};
 use crate::warden::cause::Cause;
 use crate::warden::diagnosis::Health;
-use crate::warden::evidence::{Active, Answer, Exchange, Reach, Sense};
+use crate::warden::evidence::{Active, Reach, Sense};
 use crate::warden::history::{DAY, HOUR};
 use crate::warden::machine::Warden;
 use crate::warden::rails::Hold;
-use crate::warden::route::WORDS;
 use crate::warden::time::Now;
 use crate::warden::tunnel::Tunnel;
 
@@ -24,11 +23,6 @@ impl Metrics {
         self.memory_lost.set(i64::from(warden.memory_lost().is_some()));
         self.cycles.inc_by(warden.cycles().saturating_sub(self.cycles.get()));
         self.edge_reachable.reset();
-        // What was not reached in the last look has no time, and names go.
-        for vec in [&self.probe_duration, &self.probe_http] {
-            vec.reset();
-        }
-        self.observer_up.reset();
         if let Some((_, Ok(edge))) = &warden.host().edge.latest {
             for link in &edge.links {
                 let reachable = i64::from(link.reach == Reach::Reachable);
@@ -42,7 +36,12 @@ impl Metrics {
         }
         let mut text = Vec::new();
         match TextEncoder::new().encode(&self.registry.gather(), &mut text) {
-            Ok(()) => String::from_utf8_lossy(&text).into_owned(),
+            Ok(()) => {
+                // It writes nothing else.
+                let mut text = String::from_utf8(text).unwrap_or_default();
+                names::write(&mut text, warden, about);
+                text
+            }
             Err(error) => format!("# {error}\n"),
         }
     }
@@ -69,28 +68,6 @@ impl Metrics {
         let left = |limit: u32, window| i64::from(limit.saturating_sub(tunnel.history.spent(now, window)));
         self.budget.with_label_values(&[name, "hour"]).set(left(policy.per_hour, HOUR));
         self.budget.with_label_values(&[name, "day"]).set(left(policy.per_day, DAY));
-        for (hostname, track) in &tunnel.evidence.names {
-            self.exchange(
-                &[name, hostname.as_str()],
-                track.latest.as_ref().map(|(_, sight)| &sight.exchange),
-            );
-            let answer = track.latest.as_ref().map_or(Answer::Blind, |(_, sight)| sight.answer);
-            if let Some(word) = elsewhere(tunnel, hostname) {
-                let up = i64::from(word == "served");
-                self.observer_up.with_label_values(&[name, hostname.as_str()]).set(up);
-            }
-            for word in WORDS {
-                let is = i64::from(route(tunnel, hostname) == Some(word));
-                self.name_route.with_label_values(&[name, hostname.as_str(), word]).set(is);
-            }
-            let up = i64::from(answer == Answer::Served);
-            self.name_up.with_label_values(&[name, hostname.as_str()]).set(up);
-            for kind in Answer::ALL {
-                self.name_answer
-                    .with_label_values(&[name, hostname.as_str(), kind.word()])
-                    .set(i64::from(kind == answer));
-            }
-        }
         // Where nobody wants it there is no such sense, and nobody to be alarmed.
         let there = |sense| asked_for(warden, tunnel, sense);
         if let Some(facts) = warden.facts(&tunnel.unit, now).filter(|_| there(Sense::StatusPage)) {
@@ -115,24 +92,6 @@ impl Metrics {
             self.sense_blind.with_label_values(&labels).set(i64::from(blind.is_some()));
             let seen = seen.map_or(0.0, |at| now.wall_of(at).as_secs_f64());
             self.sense_seen.with_label_values(&labels).set(seen);
-        }
-    }
-
-    fn exchange(&self, labels: &[&str; 2], exchange: Option<&Exchange>) {
-        let Some(exchange) = exchange else { return };
-        let Exchange { dns, tcp, tls, first_byte, http, certificate_expiry } = exchange;
-        for (phase, took) in [("dns", dns), ("tcp", tcp), ("tls", tls), ("first_byte", first_byte)] {
-            if let Some(took) = took {
-                let labels = [labels[0], labels[1], phase];
-                self.probe_duration.with_label_values(&labels).set(took.as_secs_f64());
-            }
-        }
-        let version = http.as_ref().and_then(|http| http.strip_prefix("HTTP/")?.parse().ok());
-        if let Some(version) = version {
-            self.probe_http.with_label_values(labels).set(version);
-        }
-        if let Some(ends) = certificate_expiry {
-            self.certificate_expiry.with_label_values(labels).set(*ends as f64);
         }
     }
 }
