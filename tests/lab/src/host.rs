@@ -32,6 +32,8 @@ pub struct Lab {
     parts: Parts,
     /// The real cloudflared was given, and could not play this.
     pub standin_instead: bool,
+    /// When its turn came.
+    pub began: Instant,
     /// None where no container is needed: this machine is a VM that was made for the lab.
     nspawn: Option<Child>,
     pid1: String,
@@ -59,6 +61,7 @@ impl Lab {
     /// Boots a lab and brings cloudflared (and tunnelwarden) up in it.
     pub fn start(parts: &Parts, wishes: &Wishes) -> Result<Self> {
         let _turn = Turn::wait();
+        let began = Instant::now();
         let name = next_name();
         let dir = parts.scratch.join(&name);
         let root = dir.join("root");
@@ -83,6 +86,7 @@ impl Lab {
             root,
             parts,
             standin_instead,
+            began,
             nspawn,
             pid1,
             edge: None,
@@ -105,6 +109,7 @@ impl Lab {
             root,
             parts,
             standin_instead: false,
+            began: Instant::now(),
             nspawn: None,
             pid1,
             edge: None,

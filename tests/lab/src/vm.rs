@@ -26,6 +26,9 @@ const DISK: &str = "2G";
 /// Plays the machine's scenarios whose name holds one of the filters. True if all went well.
 pub fn play(parts: &Parts, keep: &Path, filters: &[String]) -> Result<bool> {
     let chosen = inside::chosen(filters);
+    if parts.cloudflared.is_some() {
+        println!("lab: the VM plays the stand-in, whose waits can be set");
+    }
     let mut machine = Machine::boot(parts, filters)?;
     let (mut ended, mut failed, mut silent) = (0, Vec::new(), false);
     for scenario in &chosen {

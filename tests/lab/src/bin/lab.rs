@@ -251,7 +251,8 @@ fn record(parts: Parts, scenario: &str, to: &Path) -> Result<bool> {
 fn tell(stage: &Stage<'_>, scenario: &Scenario) -> bool {
     let began = Instant::now();
     let result = (scenario.play)(stage);
-    let took = began.elapsed().as_secs();
+    // Not what it waited for its turn.
+    let took = stage.lab.borrow().as_ref().map_or(began, |lab| lab.began.max(began)).elapsed().as_secs();
     let instead = stage.lab.borrow().as_ref().is_some_and(|lab| lab.standin_instead);
     let by = if instead { ", by the stand-in: the real one cannot play it" } else { "" };
     match result {

@@ -74,10 +74,10 @@ static ENDED: Condvar = Condvar::new();
 pub(super) struct Turn;
 
 impl Turn {
-    /// Waits for a turn. Coming up is what costs the processor, and half of it is waiting: more labs at a time than two for each
-    /// core would only all be late.
+    /// Waits for a turn. Coming up is half of what a lab costs the processor: more at a time than there are cores would only all be
+    /// late, and disturb those that are being played.
     pub(super) fn wait() -> Self {
-        let at_once = 2 * available_parallelism().map_or(1, usize::from);
+        let at_once = available_parallelism().map_or(1, usize::from);
         let under_way = UNDER_WAY.lock().unwrap_or_else(PoisonError::into_inner);
         let full = |under_way: &mut usize| at_once <= *under_way;
         *ENDED.wait_while(under_way, full).unwrap_or_else(PoisonError::into_inner) += 1;
