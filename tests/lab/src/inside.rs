@@ -245,6 +245,7 @@ fn wake(stage: &Stage<'_>) -> Result<()> {
     wait("a remedy is ordered", seconds(150), || Ok(!lab.events(ORDERED)?.is_empty()))?;
     let waited = woke.elapsed();
     note("vm-wake", &format!("slept {} s; a remedy {} s after it woke", slept.as_secs(), waited.as_secs()));
-    ensure!(DOUBT <= waited, "ordered {} s after it woke", waited.as_secs());
+    // tunnelwarden may have woken before whoever put the machine to sleep.
+    ensure!(DOUBT <= waited + seconds(3), "ordered {} s after it woke", waited.as_secs());
     one_cure(&lab, "SwiftRestart", "ConnectorPhantom")
 }
