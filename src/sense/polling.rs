@@ -287,7 +287,7 @@ mod tests {
                 hurried: Duration::from_millis(20) * place,
                 calm: Duration::from_secs(60) * place / number,
                 blind: Duration::from_secs(60),
-                last_looks: place % 10 == 0,
+                last_looks: place.is_multiple_of(10),
             };
             let second = Duration::from_secs(1);
             let hurried = Duration::from_millis(20) * number;
@@ -318,7 +318,7 @@ mod tests {
         let (tx, rx) = watch::channel(Pace { hurry: true, look: None });
         let (local, lanes) = (tokio::task::LocalSet::new(), Arc::new(Lanes::new(4, 64)));
         // Fifty of five hundred hang; they alone would fill the four lanes for a minute.
-        let takes = |place: u32| Duration::from_millis(if place % 10 == 0 { 4900 } else { 20 });
+        let takes = |place: u32| Duration::from_millis(if place.is_multiple_of(10) { 4900 } else { 20 });
         let looks = many(&local, 500, &lanes, &rx, takes, true);
         local
             .run_until(async {
