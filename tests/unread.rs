@@ -103,7 +103,7 @@ fn what_a_unit_names_may_be_for_root_alone() {
     let shut = stage.folder.path().join("shut");
     fs::create_dir(&shut).unwrap();
     stage.write("shut/token", 0o600, "x");
-    fs::set_permissions(&shut, fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&shut, fs::Permissions::from_mode(0o000)).unwrap();
     stage.write("cloudflared.service", 0o644, &unit("tunnel run --token-file DIR/shut/token"));
     let (_, said) = audit("credentials");
     assert!(said.contains(&format!("{here}/shut/token cannot be looked at: Permission denied")), "{said}");

@@ -187,7 +187,7 @@ impl Spread {
             hurried: APART * number,
             calm: self.periods.calm.mul_f64(f64::from(number) / f64::from(self.names)),
             blind: self.blind,
-            last_looks: place % sample == 0,
+            last_looks: place.is_multiple_of(sample),
         };
         (Periods { delay, ..self.periods }, turn)
     }
