@@ -332,12 +332,13 @@ mod tests {
                         .collect();
                     ((from..to).map(per_second).max().unwrap(), quick.iter().copied().min().unwrap())
                 };
+                // Fifty a second on the average; the jitter makes waves.
                 let (most, least) = worst(0, 25);
-                assert!(most <= 70 && 2 <= least, "{most} in a second, {least} in two rounds");
+                assert!(most <= 100 && 2 <= least, "{most} in a second, {least} in two rounds");
                 tx.send_modify(|pace| pace.hurry = false);
                 sleep(Duration::from_secs(150)).await;
                 let (most, least) = worst(90, 156);
-                assert!(most <= 20 && 1 <= least, "{most} in a second of calm, {least} in a period");
+                assert!(most <= 25 && 1 <= least, "{most} in a second of calm, {least} in a period");
             })
             .await;
     }
