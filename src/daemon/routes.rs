@@ -75,26 +75,37 @@ impl RouteProbe {
             let mut blind = false;
             let (mut wrong, mut since) = (Vec::new(), None);
             for (place, name) in names.iter().enumerate() {
-                let seen = self.look(name, hurry).await;
-                blind |= seen.is_err();
-                if seen.as_ref().is_ok_and(|sight| sight.fault().is_some()) {
-                    since.get_or_insert(Instant::now());
-                    wrong.push(name.clone());
-                } else {
-                    self.settle(name, &seen);
+                // Where a record was read on the way, what it says is told at once.
+                let mut turn = vec![name.clone()];
+                while let Some(name) = turn.pop() {
+                    let (seen, read) = self.look(&name, hurry).await;
+                    turn.extend(read.into_iter().filter(|other| *other != name && names.contains(other)));
+                    blind |= seen.is_err();
+                    if seen.as_ref().is_ok_and(|sight| sight.fault().is_some()) {
+                        since.get_or_insert(Instant::now());
+                        wrong.push(name);
+                    } else {
+                        self.settle(&name, &seen);
+                    }
                 }
                 let last = place + 1 == names.len();
+                let mut rest = Rest::Over;
                 if let Some(first) = since.filter(|first| last || AGAIN <= first.elapsed()) {
-                    sleep_until(first + AGAIN).await;
+                    rest = self.rest(first + AGAIN).await;
                     since = None;
-                    for name in wrong.drain(..) {
-                        let seen = self.look(&name, hurry).await;
-                        self.settle(&name, &seen);
+                    if rest == Rest::Over {
+                        for name in wrong.drain(..) {
+                            let (seen, _) = self.look(&name, hurry).await;
+                            self.settle(&name, &seen);
+                        }
                     }
                 }
                 // What is wrong is not left alone for long.
                 let gap = if since.is_some() { gap.min(HURRIED_GAP) } else { gap };
-                match if last { Rest::Over } else { self.rest(Instant::now() + gap).await } {
+                if rest == Rest::Over && !last {
+                    rest = self.rest(Instant::now() + gap).await;
+                }
+                match rest {
                     Rest::Over => (),
                     Rest::CutShort => {
                         until = Instant::now();
@@ -110,10 +121,10 @@ impl RouteProbe {
         }
     }
 
-    /// Waits, unless trouble begins, a first name is led to no tunnel, or the names become others.
+    /// Waits, unless trouble begins, a name is led to no tunnel and its record may say why, or the names become others.
     async fn rest(&mut self, until: Instant) -> Rest {
         let hurried = self.pace.borrow_and_update().hurry;
-        let ill = !self.ailing.borrow_and_update().is_empty();
+        let ill = !self.ailing.borrow().is_empty();
         loop {
             tokio::select! {
                 () = sleep_until(until) => return Rest::Over,
@@ -121,9 +132,9 @@ impl RouteProbe {
                     Ok(()) => return Rest::CutShort,
                     Err(_) => return Rest::Ended,
                 },
-                // Its record may say why, and what is judged of it does not wait long.
+                // What is judged of it does not wait long.
                 changed = self.ailing.changed() => match changed {
-                    Ok(()) if !ill && !self.ailing.borrow_and_update().is_empty() => return Rest::CutShort,
+                    Ok(()) if self.concerns(ill) => return Rest::CutShort,
                     Ok(()) => (),
                     Err(_) => return Rest::Ended,
                 },
@@ -136,10 +147,19 @@ impl RouteProbe {
         }
     }
 
-    async fn look(&mut self, name: &str, hurry: bool) -> Seen<RouteSight> {
-        let seen = self.see(name, hurry).await;
+    /// Of the names that are led to no tunnel one is the first, or has a record that is to be read.
+    fn concerns(&self, ill: bool) -> bool {
+        let ailing = self.ailing.borrow();
+        let wanted =
+            || self.zones.as_ref().is_some_and(|zones| zones.wants(ailing.iter().map(String::as_str)));
+        !ailing.is_empty() && (!ill || wanted())
+    }
+
+    /// What was seen, and the names whose records were read for it.
+    async fn look(&mut self, name: &str, hurry: bool) -> (Seen<RouteSight>, Vec<String>) {
+        let (seen, read) = self.see(name, hurry).await;
         self.tell(name, seen.clone()).await;
-        seen
+        (seen, read)
     }
 
     /// What was seen stands for the audits; a blind look changes nothing there.
@@ -154,20 +174,23 @@ impl RouteProbe {
         });
     }
 
-    async fn see(&mut self, name: &str, hurry: bool) -> Seen<RouteSight> {
+    async fn see(&mut self, name: &str, hurry: bool) -> (Seen<RouteSight>, Vec<String>) {
         let seen = self.routes.look(name).await;
-        let Some(zones) = &mut self.zones else { return seen };
+        let Some(zones) = &mut self.zones else { return (seen, Vec::new()) };
         // What the process itself says is newer than what we found before it ran.
         let tunnel = self.told.borrow().tunnel_id.clone().or_else(|| self.tunnel.clone());
+        let mut read = Vec::new();
         if let Some(tunnel) = tunnel.filter(|_| hurry) {
-            let ailing = self.ailing.borrow().clone();
-            zones.read(ailing.iter().map(String::as_str), &tunnel).await;
+            let ailing = self.ailing.borrow_and_update().clone();
+            let names = zones.read(ailing.iter().map(String::as_str), &tunnel).await;
+            read.extend(names.into_iter().map(str::to_owned));
         }
-        match (seen, zones.known(name)) {
+        let seen = match (seen, zones.known(name)) {
             (Ok(sight), kept) => Ok(RouteSight { kept, ..sight }),
             (Err(_), Some(kept)) => Ok(RouteSight { kept: Some(kept), ..RouteSight::default() }),
             (Err(blind), None) => Err(blind),
-        }
+        };
+        (seen, read)
     }
 
     async fn tell(&self, name: &str, seen: Seen<RouteSight>) {

@@ -103,10 +103,19 @@ impl Zones {
         kept.clone().filter(|_| at.elapsed() < KEPT_FOR)
     }
 
+    /// One of `names` was never read, and may be now.
+    pub fn wants<'a>(&self, mut names: impl Iterator<Item = &'a str>) -> bool {
+        (0 < self.left || !self.resting()) && names.any(|name| !self.kept.contains_key(name))
+    }
+
+    fn resting(&self) -> bool {
+        self.rest_until.is_some_and(|until| Instant::now() < until)
+    }
+
     /// Reads the records of `names` that were never read, a few of them; or else the one that was not read for the longest, if
-    /// it is due.
-    pub async fn read<'a>(&mut self, names: impl Iterator<Item = &'a str>, tunnel: &str) {
-        let resting = self.rest_until.is_some_and(|until| Instant::now() < until);
+    /// it is due. Returns those that it read.
+    pub async fn read<'a>(&mut self, names: impl Iterator<Item = &'a str>, tunnel: &str) -> Vec<&'a str> {
+        let resting = self.resting();
         if !resting {
             self.left = AT_ONCE;
         }
@@ -116,12 +125,15 @@ impl Zones {
         if due.is_empty() && !resting {
             due.extend(oldest);
         }
+        let mut done = Vec::new();
         for name in due {
             if self.left == 0 {
-                return;
+                break;
             }
             self.read_one(name, tunnel).await;
+            done.push(name);
         }
+        done
     }
 
     async fn read_one(&mut self, name: &str, tunnel: &str) {
