@@ -16,8 +16,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-pub use self::container::Inside;
-use self::container::{Turn, boot, forget};
+pub use self::container::{Inside, forget};
+use self::container::{Turn, boot};
 pub(crate) use self::far_side::{PUBLIC, region};
 pub use self::wishes::{CONFIG_RUN, NAMES, Parts, SECRET, TOKEN, TOKEN_RUN, TUNNEL, Wishes};
 use crate::furnish::{christen, furnish, install_service};

@@ -2,6 +2,7 @@
 //! the service behind the tunnel.
 #![expect(clippy::disallowed_methods, reason = "the lab runs in real time")]
 
+use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -13,7 +14,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use clap::{Args, Parser, Subcommand};
 use tunnelwarden_lab::bench::{self, Readers};
-use tunnelwarden_lab::host::{PREFIX, Parts};
+use tunnelwarden_lab::host::{PREFIX, Parts, forget};
 use tunnelwarden_lab::scenarios::{ALL, Scenario, Stage};
 use tunnelwarden_lab::shell::{output, run};
 use tunnelwarden_lab::{compare, inside, timeline, vm};
@@ -278,15 +279,38 @@ fn play_inside(filters: &[String]) -> Result<bool> {
 
 fn clean(scratch: &Path) -> Result<()> {
     let netns = run("ip", &["netns", "list"]).unwrap_or_default();
-    for name in netns.lines().filter_map(|line| line.split(' ').next()).filter(|name| abandoned(name)) {
-        let _ = output("ip", &["netns", "del", name]);
+    let mut names: BTreeSet<String> =
+        netns.lines().filter_map(|line| line.split(' ').next()).map(str::to_owned).collect();
+    let folders = std::fs::read_dir(scratch).into_iter().flatten().flatten();
+    names.extend(folders.map(|entry| entry.file_name().to_string_lossy().into_owned()));
+    names.retain(|name| abandoned(name));
+    // Whoever played them was killed, and what it had started goes on.
+    for pid in started_for(&names) {
+        let _ = output("kill", &["-KILL", &pid]);
     }
-    let Ok(entries) = std::fs::read_dir(scratch) else { return Ok(()) };
-    for entry in entries.flatten().filter(|entry| abandoned(&entry.file_name().to_string_lossy())) {
-        let _ = output("umount", &["-l", &entry.path().join("root").to_string_lossy()]);
-        let _ = std::fs::remove_dir_all(entry.path());
+    for name in &names {
+        let _ = output("ip", &["netns", "del", name]);
+        let folder = scratch.join(name);
+        let _ = output("umount", &["-l", &folder.join("root").to_string_lossy()]);
+        let _ = std::fs::remove_dir_all(folder);
+        forget(name);
     }
     Ok(())
+}
+
+/// What runs on the far sides of these labs, and their containers, which take all in them along.
+fn started_for(names: &BTreeSet<String>) -> Vec<String> {
+    let far = names.iter().filter_map(|name| run("ip", &["netns", "pids", name]).ok());
+    let mut pids: Vec<_> = far.flat_map(|pids| pids.lines().map(str::to_owned).collect::<Vec<_>>()).collect();
+    for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let line = std::fs::read_to_string(entry.path().join("cmdline")).unwrap_or_default();
+        let mut words = line.split('\0');
+        let is_container = words.next().is_some_and(|program| program.ends_with("systemd-nspawn"));
+        if is_container && words.any(|word| names.contains(word)) {
+            pids.push(entry.file_name().to_string_lossy().into_owned());
+        }
+    }
+    pids
 }
 
 /// The name of a lab whose process is gone; labs of others that are being played stay.

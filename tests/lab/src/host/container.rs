@@ -114,7 +114,7 @@ pub(super) fn boot(name: &str, dir: &Path, root: &Path) -> Result<Child> {
 }
 
 /// Ends its control groups, which hold no process any more.
-pub(super) fn forget(name: &str) {
+pub fn forget(name: &str) {
     for hierarchy in hierarchies() {
         remove_groups(&hierarchy.join(name));
     }
