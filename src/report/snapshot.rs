@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::rfc3339;
 use crate::warden::cause::Cause;
 use crate::warden::diagnosis::Health;
-use crate::warden::evidence::{Reach, Ready, Sense};
+use crate::warden::evidence::{Blind, Reach, Ready, Sense};
 use crate::warden::explain::explain;
 use crate::warden::explain::span;
 use crate::warden::facts::Facts;
@@ -401,7 +401,11 @@ pub(super) fn asked_for(warden: &Warden, tunnel: &Tunnel, sense: Sense) -> bool 
     }
 }
 
-fn senses(warden: &Warden, tunnel: &Tunnel, now: Now) -> Vec<SenseStatus> {
+/// Each sense of a tunnel and of its host: why it is blind, if it is, and when it last saw something (time since boot).
+pub(super) fn sensed(
+    warden: &Warden,
+    tunnel: &Tunnel,
+) -> impl Iterator<Item = (Sense, Option<Blind>, Option<Duration>)> {
     let host = warden.host();
     let of_host = [
         (Sense::Control, host.control.blind(), host.control.seen_at),
@@ -410,17 +414,19 @@ fn senses(warden: &Warden, tunnel: &Tunnel, now: Now) -> Vec<SenseStatus> {
         (Sense::StatusPage, host.announced.blind(), host.announced.seen_at),
     ];
     let of_tunnel = tunnel.blindness().map(|(sense, blind)| (sense, blind, tunnel.seen_at(sense)));
-    let one = |(sense, blind, seen_at): (Sense, Option<crate::warden::evidence::Blind>, Option<Duration>)| {
-        SenseStatus {
-            sense: sense.word().into(),
-            seen_at: seen_at.map(|at| rfc3339(now.wall_of(at))),
-            blind: blind.map(|blind| match asked_for(warden, tunnel, sense) {
-                true => blind.words().into(),
-                false => NOT_CONFIGURED.into(),
-            }),
-        }
+    of_tunnel.into_iter().chain(of_host)
+}
+
+fn senses(warden: &Warden, tunnel: &Tunnel, now: Now) -> Vec<SenseStatus> {
+    let one = |(sense, blind, seen_at): (Sense, Option<Blind>, Option<Duration>)| SenseStatus {
+        sense: sense.word().into(),
+        seen_at: seen_at.map(|at| rfc3339(now.wall_of(at))),
+        blind: blind.map(|blind| match asked_for(warden, tunnel, sense) {
+            true => blind.words().into(),
+            false => NOT_CONFIGURED.into(),
+        }),
     };
-    of_tunnel.into_iter().chain(of_host).map(one).collect()
+    sensed(warden, tunnel).map(one).collect()
 }
 
 impl TunnelStatus {

@@ -3,7 +3,7 @@
 use prometheus::{Encoder as _, TextEncoder};
 
 use super::{Metrics, name_of, names};
-use crate::report::snapshot::{About, asked_for};
+use crate::report::snapshot::{About, asked_for, sensed};
 use crate::warden::cause::Cause;
 use crate::warden::diagnosis::Health;
 use crate::warden::evidence::{Active, Reach, Sense};
@@ -79,15 +79,7 @@ impl Metrics {
         let unit = tunnel.evidence.unit.latest.as_ref().and_then(|(_, seen)| seen.as_ref().ok());
         let active = unit.is_some_and(|unit| unit.active == Active::Active);
         self.unit_active.with_label_values(&[name]).set(i64::from(active));
-        let host = warden.host();
-        let of_host = [
-            (Sense::Control, host.control.blind(), host.control.seen_at),
-            (Sense::Edge, host.edge.blind(), host.edge.seen_at),
-            (Sense::Host, host.host.blind(), host.host.seen_at),
-            (Sense::StatusPage, host.announced.blind(), host.announced.seen_at),
-        ];
-        let of_tunnel = tunnel.blindness().map(|(sense, blind)| (sense, blind, tunnel.seen_at(sense)));
-        for (sense, blind, seen) in of_tunnel.into_iter().chain(of_host).filter(|(sense, ..)| there(*sense)) {
+        for (sense, blind, seen) in sensed(warden, tunnel).filter(|(sense, ..)| there(*sense)) {
             let labels = [name, sense.word()];
             self.sense_blind.with_label_values(&labels).set(i64::from(blind.is_some()));
             let seen = seen.map_or(0.0, |at| now.wall_of(at).as_secs_f64());
