@@ -18,13 +18,12 @@ use super::tunnel::{Phase, Tunnel};
 const EDGE_INCIDENT_ESCALATES: Duration = Duration::from_secs(300);
 
 /// An incident may open, escalate or close at this moment, and then it is put into words.
-pub(super) fn may_move(tunnel: &Tunnel, verdict: Verdict, holds: &[Held], now: Now) -> bool {
+pub(super) fn may_move(tunnel: &Tunnel, policy: &Policy, verdict: Verdict, holds: &[Held], now: Now) -> bool {
     let Some(cause) = verdict.cause else { return false };
     match tunnel.history.incident.as_ref().filter(|incident| incident.open()) {
-        None => tunnel.trouble_since.is_some(),
-        Some(incident) => {
-            !cause.is_incident() || (!incident.escalated && needs_a_person(tunnel, cause, holds, now))
-        }
+        None => tunnel.trouble_since.is_some_and(|since| sustained(tunnel, policy, since, now)),
+        Some(_) if !cause.is_incident() => cause == Cause::OperatorStopped || tunnel.proven(now),
+        Some(incident) => !incident.escalated && needs_a_person(tunnel, cause, holds, now),
     }
 }
 

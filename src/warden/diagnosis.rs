@@ -50,7 +50,7 @@ const RULES: [Rule; 30] = [
     rule(Cause::ConnectorPhantom, phantom),
     rule(Cause::IngressEmpty, ingress_empty),
     rule(Cause::OriginDown, |f| {
-        f.connections != Some(0) && (f.origin_down() || f.answering(Answer::Unexpected) > 0)
+        f.connections != Some(0) && (f.origin_down() || f.looks.any(Answer::Unexpected))
     }),
     // What the names that do lead here say comes first.
     rule(Cause::Misrouted, |f| f.led_astray()),
@@ -70,7 +70,7 @@ pub fn diagnose(facts: &Facts<'_>) -> Verdict {
     if rule.cause.remedy().is_some() && facts.doubt().is_some() {
         return Verdict::UNKNOWN;
     }
-    let served = facts.answering(Answer::Served) > 0;
+    let served = facts.looks.any(Answer::Served);
     let health = if rule.cause == Cause::Healthy {
         Health::Healthy
     } else if served || rule.cause == Cause::PartlyConnected {
@@ -105,16 +105,16 @@ fn healthy(f: &Facts<'_>) -> bool {
         Some(_) => true,
         None => false,
     };
-    if partly(f) || f.astray().next().is_some() {
+    if partly(f) || f.looks.astray().next().is_some() {
         return false;
     }
     if f.names_known == 0 {
         return held;
     }
-    let served = f.all(Answer::Served);
+    let served = f.looks.all(Answer::Served);
     // Behind Access or a challenge nothing can be proven from outside; nothing speaks against it either.
     let unproven =
-        f.conclusive().next().is_none() && f.names.iter().any(|(_, _, s)| s.answer != Answer::Blind);
+        !f.looks.any_conclusive() && f.looks.names.iter().any(|(_, _, s)| s.answer != Answer::Blind);
     // Where /ready cannot be read at all, what visitors get is the better witness.
     let up_unread = f.connections.is_none() && f.track.silent == 0 && f.unit.is_some_and(|u| u.up());
     (held && (served || unproven)) || (up_unread && served)
@@ -296,25 +296,26 @@ fn connected(f: &Facts<'_>) -> bool {
 }
 
 fn misrouted(f: &Facts<'_>) -> bool {
-    if f.led_astray() && f.answering(Answer::TunnelError) > 0 {
+    if f.led_astray() && f.looks.any(Answer::TunnelError) {
         return true;
     }
     if !connected(f) || f.registered_within(PROPAGATION) {
         return false;
     }
-    let failing = || f.conclusive().filter(|(_, _, sight)| sight.answer == Answer::TunnelError);
+    let failing = || f.looks.conclusive().filter(|(_, _, sight)| sight.answer == Answer::TunnelError);
     // "Only some of them" means at the same time: a look at the others that is older proves nothing. One that cannot be
     // looked at for a moment is as it was last seen.
     let others_since = failing().map(|(_, track, _)| track.since).min();
     let others_served = others_since.is_some_and(|since| {
         let later = |at: &Duration| since < *at && f.now.since(*at) <= f.policy.name_age;
         let stands = |answer| matches!(answer, Answer::Served | Answer::Blind);
-        f.names
+        f.looks
+            .names
             .iter()
             .any(|(_, track, sight)| stands(sight.answer) && track.served.as_ref().is_some_and(later))
     });
     let twice = failing().any(|(_, track, _)| 2 <= track.streak);
-    if f.answering(Answer::DnsError) > 0 || (twice && others_served) {
+    if f.looks.any(Answer::DnsError) || (twice && others_served) {
         return true;
     }
     let never_through = f.life().is_some_and(|life| life.watched_whole && !life.through) && !f.quic_dead();
@@ -347,7 +348,7 @@ pub fn listed_lost(f: &Facts<'_>) -> bool {
 fn ingress_empty(f: &Facts<'_>) -> bool {
     let rules = f.tunnel.and_then(|(_, tunnel)| tunnel.remote_rules_since);
     let told = f.log.no_ingress.is_some_and(|at| f.life().is_none_or(|life| life.began <= at));
-    let answers: Vec<_> = f.conclusive().map(|(_, _, sight)| sight.status).collect();
+    let answers: Vec<_> = f.looks.conclusive().map(|(_, _, sight)| sight.status).collect();
     let all_503 = !answers.is_empty() && answers.iter().all(|status| *status == Some(503));
     connected(f) && told && all_503 && f.age(rules).is_some_and(|age| RULES_SETTLED < age)
 }
@@ -358,8 +359,8 @@ fn bad_for_long(f: &Facts<'_>) -> bool {
 }
 
 fn phantom(f: &Facts<'_>) -> bool {
-    let twice = f.conclusive().all(|(_, track, _)| 2 <= track.streak);
-    if !connected(f) || !f.all(Answer::TunnelError) || !twice || !f.dial_ok() {
+    let twice = f.looks.conclusive().all(|(_, track, _)| 2 <= track.streak);
+    if !connected(f) || !f.looks.all(Answer::TunnelError) || !twice || !f.dial_ok() {
         return false;
     }
     // Whoever is served elsewhere would lose that: then it takes as long as where the past is not known.
@@ -371,6 +372,6 @@ fn phantom(f: &Facts<'_>) -> bool {
 }
 
 fn edge_incident(f: &Facts<'_>) -> bool {
-    let errs = f.answering(Answer::EdgeError) + f.answering(Answer::OriginError) > 0;
+    let errs = f.looks.any(Answer::EdgeError) || f.looks.any(Answer::OriginError);
     connected(f) && f.dial_ok() && (errs || f.served_elsewhere())
 }

@@ -26,7 +26,7 @@ pub fn explain(verdict: Verdict, f: &Facts<'_>) -> String {
         Cause::ConnectorPhantom => proof.extend([dial(f), received(f), elsewhere(f)]),
         Cause::ConnectorAsleep | Cause::Reconnecting => proof.push(dial(f)),
         Cause::EdgeIncident => proof.push(elsewhere(f)),
-        Cause::Misrouted => proof.extend(f.astray().take(3).map(|(name, fault)| fault.words(name))),
+        Cause::Misrouted => proof.extend(f.looks.astray().take(3).map(|(name, fault)| fault.words(name))),
         Cause::ConfigInvalid => proof.push(text(f, f.log.config_invalid.as_ref())),
         Cause::CredentialsUnusable => proof.push(text(f, f.log.credentials_unusable.as_ref())),
         Cause::CredentialsRejected => proof.push(text(f, f.log.unauthorized.as_ref())),
@@ -100,8 +100,8 @@ fn claim(cause: Cause, f: &Facts<'_>) -> String {
         }
         Cause::Reconnecting => "cloudflared is reconnecting by itself".into(),
         Cause::Misrouted
-            if f.astray().all(|(_, fault)| matches!(fault, Fault::Missing { .. }))
-                && f.astray().next().is_some() =>
+            if f.looks.astray().all(|(_, fault)| matches!(fault, Fault::Missing { .. }))
+                && f.looks.astray().next().is_some() =>
         {
             "cloudflared is connected and a public name does not exist in DNS".into()
         }
@@ -133,7 +133,7 @@ fn unknown(f: &Facts<'_>) -> String {
     if let Some(doubt) = f.doubt() {
         return format!("Unknown, so nothing is done: {}.", doubtful(doubt, f));
     }
-    if 0 < f.names_known && f.names.is_empty() {
+    if 0 < f.names_known && f.looks.names.is_empty() {
         return "Unknown, so nothing is done: no public name has been looked at yet.".into();
     }
     let parts = [unit(f), connections(f), names(f), dial(f), way_out(f)];
@@ -194,7 +194,7 @@ fn names(f: &Facts<'_>) -> String {
     }
     let mut parts = Vec::new();
     for answer in Answer::ALL {
-        let of: Vec<_> = f.names.iter().filter(|(_, _, sight)| sight.answer == answer).collect();
+        let of: Vec<_> = f.looks.names.iter().filter(|(_, _, sight)| sight.answer == answer).collect();
         let Some((first, track, sight)) = of.first() else { continue };
         let mut part = match of.len() {
             1 => (*first).to_owned(),

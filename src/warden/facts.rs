@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use super::announcement::Announcement;
 use super::evidence::{
-    Active, Answer, Control, EdgeSight, Elsewhere, Evidence, HostEvidence, HostSight, NameSight, NameTrack,
-    Ready, ReadySight, Transport, TunnelSight, UnitSight,
+    Active, Answer, Control, EdgeSight, Elsewhere, Evidence, HostEvidence, HostSight, LogTrack, Ready,
+    ReadySight, Transport, TunnelSight, UnitSight,
 };
+use super::looks::Looks;
 use super::policy::Policy;
-use super::route::Fault;
 use super::time::Now;
 use super::track::{COMES_AND_GOES, EdgeTrack, Life, Origin, Track};
 
@@ -20,10 +20,7 @@ pub struct Facts<'a> {
     pub ready: Option<&'a ReadySight>,
     /// Connections held, where known. A unit that is not up holds none.
     pub connections: Option<u8>,
-    /// Every name with a fresh look.
-    pub names: Vec<(&'a str, &'a NameTrack, &'a NameSight)>,
-    /// Names that lead elsewhere, whatever they answer.
-    pub faults: Vec<(&'a str, Fault<'a>)>,
+    pub looks: Looks<'a>,
     /// What probers elsewhere see of each name; fresh ones only.
     pub elsewhere: Vec<(&'a str, &'a Elsewhere)>,
     /// Names we were asked to watch.
@@ -33,7 +30,7 @@ pub struct Facts<'a> {
     pub control_blind: bool,
     pub edge: Option<&'a EdgeSight>,
     pub host: Option<HostSight>,
-    pub log: &'a super::evidence::LogTrack,
+    pub log: &'a LogTrack,
     pub journal_readable: bool,
     pub files: Option<&'a super::evidence::FilesSight>,
     pub private_network: Option<bool>,
@@ -113,12 +110,8 @@ impl<'a> Facts<'a> {
     ) -> Self {
         let unit = evidence.unit.fresh(now, Duration::MAX);
         let ready = evidence.ready.fresh(now, policy.ready_age);
-        let names: Vec<(&str, &NameTrack, &NameSight)> = evidence
-            .names
-            .iter()
-            .filter_map(|(name, track)| Some((name.as_str(), track, track.fresh(now, policy.name_age)?)))
-            .collect();
-        let colos = || names.iter().filter_map(|(_, _, sight)| sight.colo.as_deref());
+        let looks = Looks::of(evidence, policy, now);
+        let colos = || looks.names.iter().filter_map(|(_, _, sight)| sight.colo.as_deref());
         let announced = host.announced.fresh(now, ANNOUNCED_AGE).into_iter().flatten();
         let announced = announced.filter(|one| one.concerns(colos())).collect();
         let control_blind =
@@ -128,12 +121,7 @@ impl<'a> Facts<'a> {
             unit,
             ready,
             connections: connections(now, unit, ready),
-            names,
-            faults: evidence
-                .routes
-                .iter()
-                .filter_map(|(name, track)| Some((name.as_str(), track.fault(now, policy.route_age)?)))
-                .collect(),
+            looks,
             elsewhere: evidence
                 .elsewhere
                 .iter()
@@ -188,52 +176,37 @@ impl<'a> Facts<'a> {
         self.track.life.as_ref()
     }
 
-    /// Answers that say something about a visitor's way.
-    pub fn conclusive(&self) -> impl Iterator<Item = (&'a str, &'a NameTrack, &'a NameSight)> {
-        self.names.iter().copied().filter(|(_, _, sight)| sight.answer.conclusive())
-    }
-
     /// A prober elsewhere is served a name that gives 1033 here.
     pub fn served_elsewhere(&self) -> bool {
-        self.names.iter().any(|(name, _, sight)| {
+        self.looks.names.iter().any(|(name, _, sight)| {
             let served = |(of, seen): &(&str, &Elsewhere)| of == name && seen.served;
             sight.answer == Answer::TunnelError && self.elsewhere.iter().any(served)
         })
     }
 
-    /// Names whose answer is `answer`.
-    pub fn answering(&self, answer: Answer) -> usize {
-        self.names.iter().filter(|(_, _, sight)| sight.answer == answer).count()
-    }
-
-    /// Every conclusive name, and at least one, gives `answer`.
-    pub fn all(&self, answer: Answer) -> bool {
-        self.answering(answer) > 0 && self.conclusive().all(|(_, _, sight)| sight.answer == answer)
-    }
-
     /// Some name's answer came through the tunnel: the origin's own, or a connector's word that it is down.
     pub fn through(&self) -> bool {
-        self.answering(Answer::Served) > 0 || self.origin_down()
+        self.looks.through(self.origin_reported())
+    }
+
+    /// Some name leads elsewhere, and every name that gives 1033 does.
+    pub fn led_astray(&self) -> bool {
+        self.connections != Some(0) && self.looks.led_astray()
     }
 
     /// A name says that its origin is down, and cloudflared says so too.
     pub fn origin_down(&self) -> bool {
-        self.answering(Answer::OriginError) > 0 && self.origin_reported()
+        self.looks.any(Answer::OriginError) && self.origin_reported()
     }
 
     /// cloudflared itself says that an origin does not answer.
     pub fn origin_reported(&self) -> bool {
-        let errors = |counters: &super::evidence::Counters| counters.request_errors;
-        let counted = match (&self.track.baseline, &self.track.counters) {
-            (Some(before), Some(after)) => errors(&before.counters) < errors(after),
-            (None, _) | (_, None) => false,
-        };
-        counted || self.within(self.log.origin_down, ORIGIN_RECENT)
+        origin_reported(self.track, self.log, self.now)
     }
 
     /// This host's own way out works: the control name answers, or any edge page reaches us.
     pub fn way_out(&self) -> bool {
-        self.control == Some(Control::Answered) || self.conclusive().next().is_some()
+        self.control == Some(Control::Answered) || self.looks.any_conclusive()
     }
 
     /// The transport that the connector uses, or will try first.
@@ -344,7 +317,17 @@ impl<'a> Facts<'a> {
 /// Nine QUIC dials and the jitter between them take at most 235 s; a start that lasts longer is no fallback.
 pub const FALLBACK_OVER: Duration = Duration::from_secs(360);
 
-fn connections(now: Now, unit: Option<&UnitSight>, ready: Option<&ReadySight>) -> Option<u8> {
+/// cloudflared itself says that an origin does not answer.
+pub(super) fn origin_reported(track: &Track, log: &LogTrack, now: Now) -> bool {
+    let counted = match (&track.baseline, &track.counters) {
+        (Some(before), Some(after)) => before.counters.request_errors < after.request_errors,
+        (None, _) | (_, None) => false,
+    };
+    counted || log.origin_down.is_some_and(|at| now.since(at) <= ORIGIN_RECENT)
+}
+
+/// The connections held, where known.
+pub(super) fn connections(now: Now, unit: Option<&UnitSight>, ready: Option<&ReadySight>) -> Option<u8> {
     let unit = unit?;
     let told = ready.and_then(|sight| match sight.ready {
         Ready::Connections(n) => Some(n),

@@ -20,7 +20,7 @@ use super::remedy::Remedy;
 use super::telling::{tell, tell_blindness, tell_holds};
 use super::time::Now;
 use super::track::EdgeTrack;
-use super::tunnel::{Looked, Phase, Tunnel, UNKNOWN_PAUSES};
+use super::tunnel::{Phase, Tunnel, UNKNOWN_PAUSES};
 
 /// What a judgement needs besides the tunnel.
 pub(super) struct Around<'a> {
@@ -35,23 +35,13 @@ pub(super) struct Around<'a> {
 
 pub(super) fn judge(tunnel: &mut Tunnel, around: &Around<'_>, now: Now, out: &mut Vec<Command>) {
     let Around { policy, host, edge_track, shaken, .. } = *around;
-    let facts = tunnel.facts(now, policy, host, edge_track, shaken);
-    let unrouted = facts.answering(Answer::TunnelError) > 0;
-    let looked = Looked {
-        through: facts.through(),
-        conclusive: facts.conclusive().next().is_some(),
-        unrouted,
-        // Only that explains a 1033 which may linger when a record is mended.
-        astray: facts.led_astray() && unrouted,
-    };
-    let connections = facts.connections;
-    let mut dirty = tunnel.follow(now, looked, connections);
+    let mut dirty = tunnel.follow(now, policy);
 
     let facts = tunnel.facts(now, policy, host, edge_track, shaken);
     let verdict = diagnose(&facts);
     // Every name that leads here is served: what is wrong with the others is not the connector's.
     let carries = verdict.cause == Some(Cause::PartlyConnected)
-        || (verdict.cause == Some(Cause::Misrouted) && facts.all(Answer::Served));
+        || (verdict.cause == Some(Cause::Misrouted) && facts.looks.all(Answer::Served));
     let case = verdict.cause.and_then(|cause| {
         let remedy = chosen(cause, &facts)?;
         Some(Case {
@@ -73,7 +63,7 @@ pub(super) fn judge(tunnel: &mut Tunnel, around: &Around<'_>, now: Now, out: &mu
     let before = facts.unit.and_then(|unit| unit.invocation);
     let announced: Vec<String> = facts.announced.iter().map(|announced| announced.words()).collect();
     // Putting it into words costs as much as the whole judgement, and mostly there is nothing to say.
-    if may_speak(tunnel, verdict, &holds, now) {
+    if may_speak(tunnel, policy, verdict, &holds, now) {
         let explanation = explain(verdict, &facts);
         tunnel.explain(explanation, now);
     }
@@ -100,11 +90,15 @@ pub(super) fn judge(tunnel: &mut Tunnel, around: &Around<'_>, now: Now, out: &mu
 }
 
 /// Something may have to be said at this moment: of the verdict, a hold, the remedy under way, or the incident.
-fn may_speak(tunnel: &Tunnel, verdict: Verdict, holds: &[Held], now: Now) -> bool {
-    verdict != tunnel.verdict
+fn may_speak(tunnel: &Tunnel, policy: &Policy, verdict: Verdict, holds: &[Held], now: Now) -> bool {
+    let ends = match tunnel.phase {
+        Phase::Watching | Phase::Acting { .. } => false,
+        Phase::LastLook { looked, .. } => looked,
+        Phase::Verifying { give_up, .. } => give_up <= now.boot || tunnel.proven(now),
+    };
+    ends || verdict != tunnel.verdict
         || holds.iter().any(|held| !tunnel.held_told.contains(&held.hold))
-        || matches!(tunnel.phase, Phase::LastLook { .. } | Phase::Verifying { .. })
-        || may_move(tunnel, verdict, holds, now)
+        || may_move(tunnel, policy, verdict, holds, now)
 }
 
 /// The remedy for a cause under these facts: swift only where nothing live can be harmed.

@@ -1,5 +1,5 @@
 //! The judge. Pure: it reads no clock, opens no file and awaits nothing, so that every decision can be
-//! replayed from a text file. Reading order: time, evidence (unit, journal, connector, edge, name, route), track, facts,
+//! replayed from a text file. Reading order: time, evidence (unit, journal, connector, edge, name, route), track, looks, facts,
 //! cause, verdict, diagnosis, remedy, hold, rails, policy, history, incident, tunnel, judgement, order, machine, outlook.
 
 pub mod time;
@@ -15,6 +15,7 @@ pub mod track;
 mod unit;
 
 pub mod facts;
+pub mod looks;
 
 pub mod cause;
 pub mod diagnosis;

@@ -145,7 +145,7 @@ const FALLBACK: Duration = Duration::from_secs(240);
 /// Since when the trouble that `cause` names has been seen, and in how many rounds.
 fn evidence_of(case: &Case<'_>) -> (Option<Duration>, u32) {
     let (f, track) = (case.facts, case.facts.track);
-    let streak = f.conclusive().map(|(_, name, _)| name.streak).min();
+    let streak = f.looks.conclusive().map(|(_, name, _)| name.streak).min();
     match case.cause {
         Cause::UnitFailed | Cause::StoppedFromOutside => (f.unit.map(|unit| unit.since), u32::MAX),
         Cause::ConnectorFrozen => (track.silent_since, track.silent),

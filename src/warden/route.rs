@@ -6,7 +6,6 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::evidence::{Answer, Blind, Seen};
-use super::facts::Facts;
 use super::time::Now;
 
 /// What the names of tunnels end with, after the tunnel's id.
@@ -141,7 +140,7 @@ impl RouteSight {
 
 impl Fault<'_> {
     /// Such an answer shows that a visitor gets there all the same.
-    fn disproven_by(self, answer: Answer) -> bool {
+    pub(super) fn disproven_by(self, answer: Answer) -> bool {
         match self {
             // Asked at the edge's own addresses a name answers though the world cannot find it.
             Self::Missing { outside } => !outside && answer == Answer::Served,
@@ -219,27 +218,6 @@ impl RouteTrack {
     pub(super) fn fault(&self, now: Now, max_age: Duration) -> Option<Fault<'_>> {
         let (at, sight) = self.sight.as_ref()?;
         sight.fault().filter(|_| 2 <= self.streak && now.since(*at) <= max_age)
-    }
-}
-
-impl<'a> Facts<'a> {
-    /// Some name leads elsewhere, and every name that gives 1033 does.
-    pub fn led_astray(&self) -> bool {
-        let astray: Vec<_> = self.astray().map(|(name, _)| name).collect();
-        !astray.is_empty()
-            && self.connections != Some(0)
-            && self
-                .names
-                .iter()
-                .all(|(name, _, sight)| sight.answer != Answer::TunnelError || astray.contains(name))
-    }
-
-    /// Names that lead elsewhere, unless their own answer disproves it.
-    pub fn astray(&self) -> impl Iterator<Item = (&'a str, Fault<'a>)> {
-        self.faults.iter().copied().filter(|(name, fault)| {
-            let looked = self.names.iter().find(|(looked, _, _)| looked == name);
-            looked.is_some_and(|(_, _, sight)| !fault.disproven_by(sight.answer))
-        })
     }
 }
 

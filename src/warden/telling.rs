@@ -67,22 +67,21 @@ pub(super) fn tell_holds(
 
 pub(super) fn tell_blindness(tunnel: &mut Tunnel, now: Now, out: &mut Vec<Command>) {
     let at_rest = matches!(tunnel.verdict.cause, Some(Cause::OperatorStopped | Cause::UnitMissing));
-    for (sense, blind) in tunnel.blindness() {
+    for (number, (sense, blind)) in tunnel.blindness().into_iter().enumerate() {
         let expected = sense == Sense::Ready && at_rest
             || matches!(sense, Sense::Public | Sense::Dns) && tunnel.evidence.names.is_empty()
             || sense == Sense::Tunnel && !tunnel.reads_records();
-        let known = tunnel.blind.get(&sense).copied();
-        match (blind.filter(|_| !expected), known) {
+        match (blind.filter(|_| !expected), tunnel.blind[number]) {
             (Some(_), None) => {
-                tunnel.blind.insert(sense, Blindness { since: now.boot, told: false });
+                tunnel.blind[number] = Some(Blindness { since: now.boot, told: false });
             }
             (Some(why), Some(Blindness { since, told: false })) if BLIND_TOLD_AFTER <= now.since(since) => {
-                tunnel.blind.insert(sense, Blindness { since, told: true });
+                tunnel.blind[number] = Some(Blindness { since, told: true });
                 let text = format!("The {} sense is blind: {}.", sense.word(), why.words());
                 tell(tunnel, Happening::SenseBlind { sense }, text, out);
             }
             (None, Some(Blindness { told, since })) => {
-                tunnel.blind.remove(&sense);
+                tunnel.blind[number] = None;
                 if told {
                     let text =
                         format!("The {} sense sees again after {}.", sense.word(), span(now.since(since)));

@@ -1,15 +1,16 @@
 //! One tunnel's record: what was seen, what is concluded, what is under way.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::cause::Cause;
 use super::diagnosis::Verdict;
 use super::evidence::{
-    Active, Answer, Blind, Evidence, Finding, HostEvidence, Line, Ready, Sense, UnitSight,
+    Active, Answer, Blind, Evidence, Finding, HostEvidence, Line, NameTrack, Ready, Sense, UnitSight,
 };
-use super::facts::{Facts, Shaken};
+use super::facts::{Facts, Shaken, connections, origin_reported};
 use super::history::{History, KnownLife, Latch};
+use super::looks::Looks;
 use super::policy::Policy;
 use super::rails::{Held, Hold};
 use super::remedy::Remedy;
@@ -73,7 +74,8 @@ pub struct Tunnel {
     pub(super) look_again: Option<Duration>,
     pub(super) held_told: BTreeSet<Hold>,
     pub(super) hurried: bool,
-    pub(super) blind: BTreeMap<Sense, Blindness>,
+    /// Since when each sense is blind, in the order of [`Self::blindness`].
+    pub(super) blind: [Option<Blindness>; SENSES],
     pub(super) unknown_since: Option<Duration>,
     pub(super) watched_since: Duration,
     /// When the explanation was last put into words.
@@ -89,18 +91,8 @@ const NEGATIVE_CACHE: Duration = Duration::from_secs(15);
 const PROOF_ROUNDS: u32 = 3;
 const PROOF_WITHOUT_NAMES: Duration = Duration::from_secs(60);
 
-/// What the latest looks at the public names say together.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Looked {
-    /// Some name's answer came through the tunnel.
-    pub(super) through: bool,
-    /// Some name's answer says something of the tunnel.
-    pub(super) conclusive: bool,
-    /// Some name gives 1033.
-    pub(super) unrouted: bool,
-    /// Some name leads elsewhere.
-    pub(super) astray: bool,
-}
+/// Senses that look at one tunnel; the others look at the host.
+const SENSES: usize = 6;
 
 impl Tunnel {
     pub(super) fn new(unit: String, history: History, now: Now) -> Self {
@@ -119,7 +111,7 @@ impl Tunnel {
             look_again: None,
             held_told: BTreeSet::new(),
             hurried: false,
-            blind: BTreeMap::new(),
+            blind: [None; SENSES],
             unknown_since: None,
             watched_since: now.boot,
             explained_at: now.boot,
@@ -223,26 +215,32 @@ impl Tunnel {
     ) -> Facts<'a> {
         let latched = self.history.latch.is_some();
         let ours_at_work = matches!(self.phase, Phase::Acting { .. });
-        Facts {
-            ours_at_work,
-            shaken,
-            ..Facts::new(now, policy, &self.evidence, host, &self.track, edge_track, latched)
-        }
+        let mut facts = Facts::new(now, policy, &self.evidence, host, &self.track, edge_track, latched);
+        facts.ours_at_work = ours_at_work;
+        facts.shaken = shaken;
+        facts
     }
 
-    /// What follows from the facts over time: since when names are bad, whose life came through, the latch.
+    /// What follows from what is seen over time: since when names are bad, whose life came through, the latch.
     /// True if something that must survive us has changed.
-    pub(super) fn follow(&mut self, now: Now, looked: Looked, connections: Option<u8>) -> bool {
+    pub(super) fn follow(&mut self, now: Now, policy: &Policy) -> bool {
         let mut dirty = false;
-        let Looked { through, conclusive, unrouted, astray } = looked;
-        if astray {
-            self.track.astray = Some(now.boot);
+        let Self { evidence, track, .. } = self;
+        let (unit, ready) =
+            (evidence.unit.fresh(now, Duration::MAX), evidence.ready.fresh(now, policy.ready_age));
+        let connections = connections(now, unit, ready);
+        let looks = Looks::of(evidence, policy, now);
+        let unrouted = looks.any(Answer::TunnelError);
+        // Only that explains a 1033 which may linger when a record is mended.
+        if unrouted && connections != Some(0) && looks.led_astray() {
+            track.astray = Some(now.boot);
         }
+        let through = looks.through(origin_reported(track, &evidence.log, now));
         if through {
-            self.track.came_through(now, self.evidence.log.registered);
-        } else if conclusive {
-            self.track.names_bad_since.get_or_insert(now.boot);
-            self.track.unrouted |= unrouted;
+            track.came_through(now, evidence.log.registered);
+        } else if looks.any_conclusive() {
+            track.names_bad_since.get_or_insert(now.boot);
+            track.unrouted |= unrouted;
         }
         match connections {
             Some(0) => {
@@ -296,20 +294,17 @@ impl Tunnel {
     /// The names' answers, or the connections where no name says anything, have been good for long enough.
     pub fn proven(&self, now: Now) -> bool {
         let Some(good) = self.good_since else { return false };
-        let served: Vec<_> = self
-            .evidence
-            .names
-            .values()
-            .filter(|name| name.latest.as_ref().is_some_and(|(_, sight)| sight.answer == Answer::Served))
-            .collect();
-        if served.is_empty() {
-            return PROOF_WITHOUT_NAMES <= now.since(good);
+        let served =
+            |name: &&NameTrack| name.latest.as_ref().is_some_and(|(_, sight)| sight.answer == Answer::Served);
+        let streaks = self.evidence.names.values().filter(served).map(|name| name.streak);
+        match streaks.min() {
+            Some(least) => NEGATIVE_CACHE <= now.since(good) && PROOF_ROUNDS <= least,
+            None => PROOF_WITHOUT_NAMES <= now.since(good),
         }
-        NEGATIVE_CACHE <= now.since(good) && served.iter().all(|name| PROOF_ROUNDS <= name.streak)
     }
 
     /// Why each sense of this tunnel cannot see, if it cannot.
-    pub fn blindness(&self) -> [(Sense, Option<Blind>); 6] {
+    pub fn blindness(&self) -> [(Sense, Option<Blind>); SENSES] {
         let mut looked = self.evidence.names.values().filter_map(|name| name.latest.as_ref()).peekable();
         let public = if self.evidence.names.is_empty() {
             Some(Blind::NotFound)

@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use tunnelwarden::warden::evidence::{
-    Control, Counters, EdgeSight, Finding, HostFinding, HostSight, Link, LogLine, NameSight, Reach, Ready,
-    ReadySight, Setup, Transport,
+    Control, EdgeSight, Finding, HostFinding, HostSight, Link, LogLine, NameSight, Reach, Setup, Transport,
 };
 use tunnelwarden::warden::history::Histories;
 use tunnelwarden::warden::machine::{Command, Event, Memory, Warden};
@@ -135,20 +134,6 @@ impl Seat {
         };
         Finding::Name { hostname: self.name.clone(), sight }
     }
-
-    fn ready(&self) -> Option<Finding> {
-        if self.world.unit.main_pid == 0 {
-            return None;
-        }
-        let ready = self.world.ready();
-        let counters = matches!(ready, Ready::Connections(_)).then_some(Counters {
-            total_requests: self.world.requests,
-            register_fail: self.world.refused,
-            ..Counters::default()
-        });
-        let connector = self.world.unit.invocation.map(|life| life.to_string());
-        Some(Finding::Ready(Ok(ReadySight { ready, connector, port_of_this_life: true, counters })))
-    }
 }
 
 impl Host {
@@ -225,8 +210,8 @@ impl Host {
         if self.seats[number].ready_at <= now {
             self.seats[number].ready_at = now + 5.0;
             self.observed(number, self.seats[number].unit());
-            if let Some(ready) = self.seats[number].ready() {
-                self.observed(number, ready);
+            if let Some(ready) = self.seats[number].world.ready_sight() {
+                self.observed(number, Finding::Ready(Ok(ready)));
             }
         }
         if self.seats[number].name_at <= now {

@@ -6,7 +6,9 @@ mod turn;
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use tunnelwarden::warden::evidence::{Active, Answer, Invocation, Line, Load, Reach, Ready, UnitSight};
+use tunnelwarden::warden::evidence::{
+    Active, Answer, Counters, Invocation, Line, Load, Reach, Ready, ReadySight, UnitSight,
+};
 
 use crate::rng::Rng;
 pub(crate) use turn::Turn;
@@ -102,6 +104,8 @@ pub(crate) struct World {
     after: After,
     quic_worked: bool,
     lives: u128,
+    /// The id that the process of this life goes by.
+    connector: String,
 }
 
 fn boot(at: f64) -> std::time::Duration {
@@ -191,6 +195,7 @@ impl World {
             after: After::Rest,
             quic_worked: quic,
             lives: 1,
+            connector: Invocation(1).to_string(),
         }
     }
 
@@ -334,6 +339,21 @@ impl World {
             (_, false) if self.unit.active == Active::Deactivating => Ready::Connections(0),
             (_, false) => Ready::Connections(self.held),
         }
+    }
+
+    /// What a look at /ready and the counters sees; nothing without a process.
+    pub(crate) fn ready_sight(&self) -> Option<ReadySight> {
+        if self.unit.main_pid == 0 {
+            return None;
+        }
+        let ready = self.ready();
+        let counters = matches!(ready, Ready::Connections(_)).then_some(Counters {
+            total_requests: self.requests,
+            register_fail: self.refused,
+            ..Counters::default()
+        });
+        let connector = Some(self.connector.clone());
+        Some(ReadySight { ready, connector, port_of_this_life: true, counters })
     }
 
     pub(crate) fn reach(&self, way: Way) -> Reach {

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use tunnelwarden::warden::evidence::{
-    Answer, Blind, Control, Counters, EdgeSight, Exchange, FilesSight, Finding, HostFinding, HostSight, Line,
-    Link, LogLine, NameSight, Ready, ReadySight, Transport,
+    Answer, Blind, Control, EdgeSight, Exchange, FilesSight, Finding, HostFinding, HostSight, Line, Link,
+    LogLine, NameSight, Transport,
 };
 use tunnelwarden::warden::machine::Event;
 use tunnelwarden::warden::remedy::{Failure, Outcome};
@@ -84,20 +84,9 @@ impl Run<'_> {
     }
 
     fn see_ready(&mut self) {
-        if self.world.unit.main_pid == 0 {
-            return;
-        }
-        if self.blind() {
-            return self.observed(Finding::Ready(Err(Blind::TimedOut)));
-        }
-        let ready = self.world.ready();
-        let counters = matches!(ready, Ready::Connections(_)).then_some(Counters {
-            total_requests: self.world.requests,
-            register_fail: self.world.refused,
-            ..Counters::default()
-        });
-        let connector = self.world.unit.invocation.map(|life| life.to_string());
-        self.observed(Finding::Ready(Ok(ReadySight { ready, connector, port_of_this_life: true, counters })));
+        let Some(sight) = self.world.ready_sight() else { return };
+        let seen = if self.blind() { Err(Blind::TimedOut) } else { Ok(sight) };
+        self.observed(Finding::Ready(seen));
     }
 
     fn see_edge(&mut self) {

@@ -19,6 +19,7 @@ impl World {
     pub(super) fn start(&mut self) {
         self.lives += 1;
         self.unit.invocation = Some(Invocation(self.lives));
+        self.connector = Invocation(self.lives).to_string();
         self.unit.main_pid = 100 + u32::try_from(self.lives % 30_000).unwrap_or(0);
         self.unit.started = Some(boot(self.now));
         self.unit.result = "success".into();
