@@ -50,7 +50,7 @@ const RULES: [Rule; 30] = [
     rule(Cause::ConnectorPhantom, phantom),
     rule(Cause::IngressEmpty, ingress_empty),
     rule(Cause::OriginDown, |f| {
-        f.connections != Some(0) && (f.origin_down() || f.looks.any(Answer::Unexpected))
+        f.connections != Some(0) && (f.origin_down() || f.tally.any(Answer::Unexpected))
     }),
     // What the names that do lead here say comes first.
     rule(Cause::Misrouted, |f| f.led_astray()),
@@ -70,7 +70,7 @@ pub fn diagnose(facts: &Facts<'_>) -> Verdict {
     if rule.cause.remedy().is_some() && facts.doubt().is_some() {
         return Verdict::UNKNOWN;
     }
-    let served = facts.looks.any(Answer::Served);
+    let served = facts.tally.any(Answer::Served);
     let health = if rule.cause == Cause::Healthy {
         Health::Healthy
     } else if served || rule.cause == Cause::PartlyConnected {
@@ -111,10 +111,10 @@ fn healthy(f: &Facts<'_>) -> bool {
     if f.names_known == 0 {
         return held;
     }
-    let served = f.looks.all(Answer::Served);
+    let served = f.tally.all(Answer::Served);
     // Behind Access or a challenge nothing can be proven from outside; nothing speaks against it either.
     let unproven =
-        !f.looks.any_conclusive() && f.looks.names.iter().any(|(_, _, s)| s.answer != Answer::Blind);
+        !f.tally.any_conclusive() && f.looks.names.iter().any(|(_, _, s)| s.answer != Answer::Blind);
     // Where /ready cannot be read at all, what visitors get is the better witness.
     let up_unread = f.connections.is_none() && f.track.silent == 0 && f.unit.is_some_and(|u| u.up());
     (held && (served || unproven)) || (up_unread && served)
@@ -296,7 +296,7 @@ fn connected(f: &Facts<'_>) -> bool {
 }
 
 fn misrouted(f: &Facts<'_>) -> bool {
-    if f.led_astray() && f.looks.any(Answer::TunnelError) {
+    if f.led_astray() && f.tally.any(Answer::TunnelError) {
         return true;
     }
     if !connected(f) || f.registered_within(PROPAGATION) {
@@ -315,7 +315,7 @@ fn misrouted(f: &Facts<'_>) -> bool {
             .any(|(_, track, sight)| stands(sight.answer) && track.served.as_ref().is_some_and(later))
     });
     let twice = failing().any(|(_, track, _)| 2 <= track.streak);
-    if f.looks.any(Answer::DnsError) || (twice && others_served) {
+    if f.tally.any(Answer::DnsError) || (twice && others_served) {
         return true;
     }
     let never_through = f.life().is_some_and(|life| life.watched_whole && !life.through) && !f.quic_dead();
@@ -360,7 +360,7 @@ fn bad_for_long(f: &Facts<'_>) -> bool {
 
 fn phantom(f: &Facts<'_>) -> bool {
     let twice = f.looks.conclusive().all(|(_, track, _)| 2 <= track.streak);
-    if !connected(f) || !f.looks.all(Answer::TunnelError) || !twice || !f.dial_ok() {
+    if !connected(f) || !f.tally.all(Answer::TunnelError) || !twice || !f.dial_ok() {
         return false;
     }
     // Whoever is served elsewhere would lose that: then it takes as long as where the past is not known.
@@ -372,6 +372,6 @@ fn phantom(f: &Facts<'_>) -> bool {
 }
 
 fn edge_incident(f: &Facts<'_>) -> bool {
-    let errs = f.looks.any(Answer::EdgeError) || f.looks.any(Answer::OriginError);
+    let errs = f.tally.any(Answer::EdgeError) || f.tally.any(Answer::OriginError);
     connected(f) && f.dial_ok() && (errs || f.served_elsewhere())
 }

@@ -7,7 +7,7 @@ use super::evidence::{
     Active, Answer, Control, EdgeSight, Elsewhere, Evidence, HostEvidence, HostSight, LogTrack, Ready,
     ReadySight, Transport, TunnelSight, UnitSight,
 };
-use super::looks::Looks;
+use super::looks::{Looks, Tally};
 use super::policy::Policy;
 use super::time::Now;
 use super::track::{COMES_AND_GOES, EdgeTrack, Life, Origin, Track};
@@ -21,6 +21,7 @@ pub struct Facts<'a> {
     /// Connections held, where known. A unit that is not up holds none.
     pub connections: Option<u8>,
     pub looks: Looks<'a>,
+    pub tally: Tally,
     /// What probers elsewhere see of each name; fresh ones only.
     pub elsewhere: Vec<(&'a str, &'a Elsewhere)>,
     /// Names we were asked to watch.
@@ -122,6 +123,7 @@ impl<'a> Facts<'a> {
             ready,
             connections: connections(now, unit, ready),
             looks,
+            tally: Tally::of(evidence, policy, now),
             elsewhere: evidence
                 .elsewhere
                 .iter()
@@ -186,7 +188,7 @@ impl<'a> Facts<'a> {
 
     /// Some name's answer came through the tunnel: the origin's own, or a connector's word that it is down.
     pub fn through(&self) -> bool {
-        self.looks.through(self.origin_reported())
+        self.tally.through(self.origin_reported())
     }
 
     /// Some name leads elsewhere, and every name that gives 1033 does.
@@ -196,7 +198,7 @@ impl<'a> Facts<'a> {
 
     /// A name says that its origin is down, and cloudflared says so too.
     pub fn origin_down(&self) -> bool {
-        self.looks.any(Answer::OriginError) && self.origin_reported()
+        self.tally.any(Answer::OriginError) && self.origin_reported()
     }
 
     /// cloudflared itself says that an origin does not answer.
@@ -206,7 +208,7 @@ impl<'a> Facts<'a> {
 
     /// This host's own way out works: the control name answers, or any edge page reaches us.
     pub fn way_out(&self) -> bool {
-        self.control == Some(Control::Answered) || self.looks.any_conclusive()
+        self.control == Some(Control::Answered) || self.tally.any_conclusive()
     }
 
     /// The transport that the connector uses, or will try first.

@@ -41,7 +41,7 @@ pub(super) fn judge(tunnel: &mut Tunnel, around: &Around<'_>, now: Now, out: &mu
     let verdict = diagnose(&facts);
     // Every name that leads here is served: what is wrong with the others is not the connector's.
     let carries = verdict.cause == Some(Cause::PartlyConnected)
-        || (verdict.cause == Some(Cause::Misrouted) && facts.looks.all(Answer::Served));
+        || (verdict.cause == Some(Cause::Misrouted) && facts.tally.all(Answer::Served));
     let case = verdict.cause.and_then(|cause| {
         let remedy = chosen(cause, &facts)?;
         Some(Case {

@@ -2,8 +2,48 @@
 
 use super::evidence::{Answer, Evidence, NameSight, NameTrack};
 use super::policy::Policy;
-use super::route::Fault;
+use super::route::{Fault, RouteTrack};
 use super::time::Now;
+
+/// How many names give each answer, by looks that are fresh. Most rules ask for one of these numbers.
+#[derive(Clone, Copy, Debug)]
+pub struct Tally([usize; Answer::ALL.len()]);
+
+impl Tally {
+    pub(super) fn of(evidence: &Evidence, policy: &Policy, now: Now) -> Self {
+        let mut tally = Self([0; Answer::ALL.len()]);
+        let fresh = evidence.names.values().filter_map(|track| track.fresh(now, policy.name_age));
+        fresh.for_each(|sight| tally.0[sight.answer as usize] += 1);
+        tally
+    }
+
+    /// Names whose answer is `answer`.
+    pub fn answering(&self, answer: Answer) -> usize {
+        self.0[answer as usize]
+    }
+
+    /// Some name's answer is `answer`.
+    pub fn any(&self, answer: Answer) -> bool {
+        0 < self.answering(answer)
+    }
+
+    /// Some answer says something about a visitor's way.
+    pub fn any_conclusive(&self) -> bool {
+        Answer::ALL.into_iter().any(|answer| answer.conclusive() && self.any(answer))
+    }
+
+    /// Every conclusive name, and at least one, gives `answer`.
+    pub fn all(&self, answer: Answer) -> bool {
+        let speaks_against = |other: Answer| other != answer && other.conclusive() && self.any(other);
+        self.any(answer) && !Answer::ALL.into_iter().any(speaks_against)
+    }
+
+    /// Some name's answer came through the tunnel: the origin's own, or a connector's word that it is down.
+    /// `reported`: cloudflared itself says that an origin does not answer.
+    pub(super) fn through(&self, reported: bool) -> bool {
+        self.any(Answer::Served) || (reported && self.any(Answer::OriginError))
+    }
+}
 
 /// The fresh looks at the public names, and where the names lead.
 #[derive(Clone, Debug)]
@@ -12,56 +52,25 @@ pub struct Looks<'a> {
     pub names: Vec<(&'a str, &'a NameTrack, &'a NameSight)>,
     /// Names that lead elsewhere, whatever they answer.
     faults: Vec<(&'a str, Fault<'a>)>,
-    /// How many names give each answer: most rules ask for one of these numbers.
-    tally: [usize; Answer::ALL.len()],
 }
 
 impl<'a> Looks<'a> {
     pub(super) fn of(evidence: &'a Evidence, policy: &Policy, now: Now) -> Self {
-        let mut names = Vec::with_capacity(evidence.names.len());
-        let mut tally = [0; Answer::ALL.len()];
-        for (name, track) in &evidence.names {
-            if let Some(sight) = track.fresh(now, policy.name_age) {
-                names.push((name.as_str(), track, sight));
-                tally[sight.answer as usize] += 1;
-            }
-        }
-        let fault = |(name, track): (&'a String, &'a super::route::RouteTrack)| {
+        let name = |(name, track): (&'a String, &'a NameTrack)| {
+            Some((name.as_str(), track, track.fresh(now, policy.name_age)?))
+        };
+        let fault = |(name, track): (&'a String, &'a RouteTrack)| {
             Some((name.as_str(), track.fault(now, policy.route_age)?))
         };
-        Self { names, faults: evidence.routes.iter().filter_map(fault).collect(), tally }
+        Self {
+            names: evidence.names.iter().filter_map(name).collect(),
+            faults: evidence.routes.iter().filter_map(fault).collect(),
+        }
     }
 
     /// Answers that say something about a visitor's way.
     pub fn conclusive(&self) -> impl Iterator<Item = (&'a str, &'a NameTrack, &'a NameSight)> {
         self.names.iter().copied().filter(|(_, _, sight)| sight.answer.conclusive())
-    }
-
-    /// Some answer says something about a visitor's way.
-    pub fn any_conclusive(&self) -> bool {
-        Answer::ALL.into_iter().any(|answer| answer.conclusive() && self.any(answer))
-    }
-
-    /// Names whose answer is `answer`.
-    pub fn answering(&self, answer: Answer) -> usize {
-        self.tally[answer as usize]
-    }
-
-    /// Some name's answer is `answer`.
-    pub fn any(&self, answer: Answer) -> bool {
-        0 < self.answering(answer)
-    }
-
-    /// Every conclusive name, and at least one, gives `answer`.
-    pub fn all(&self, answer: Answer) -> bool {
-        let others = |other: &Answer| *other != answer && other.conclusive();
-        self.any(answer) && !Answer::ALL.into_iter().filter(others).any(|other| self.any(other))
-    }
-
-    /// Some name's answer came through the tunnel: the origin's own, or a connector's word that it is down.
-    /// `reported`: cloudflared itself says that an origin does not answer.
-    pub(super) fn through(&self, reported: bool) -> bool {
-        self.any(Answer::Served) || (reported && self.any(Answer::OriginError))
     }
 
     /// Names that lead elsewhere, unless their own answer disproves it.

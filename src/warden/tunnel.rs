@@ -10,7 +10,7 @@ use super::evidence::{
 };
 use super::facts::{Facts, Shaken, connections, origin_reported};
 use super::history::{History, KnownLife, Latch};
-use super::looks::Looks;
+use super::looks::{Looks, Tally};
 use super::policy::Policy;
 use super::rails::{Held, Hold};
 use super::remedy::Remedy;
@@ -229,16 +229,16 @@ impl Tunnel {
         let (unit, ready) =
             (evidence.unit.fresh(now, Duration::MAX), evidence.ready.fresh(now, policy.ready_age));
         let connections = connections(now, unit, ready);
-        let looks = Looks::of(evidence, policy, now);
-        let unrouted = looks.any(Answer::TunnelError);
+        let tally = Tally::of(evidence, policy, now);
+        let unrouted = tally.any(Answer::TunnelError);
         // Only that explains a 1033 which may linger when a record is mended.
-        if unrouted && connections != Some(0) && looks.led_astray() {
+        if unrouted && connections != Some(0) && Looks::of(evidence, policy, now).led_astray() {
             track.astray = Some(now.boot);
         }
-        let through = looks.through(origin_reported(track, &evidence.log, now));
+        let through = tally.through(origin_reported(track, &evidence.log, now));
         if through {
             track.came_through(now, evidence.log.registered);
-        } else if looks.any_conclusive() {
+        } else if tally.any_conclusive() {
             track.names_bad_since.get_or_insert(now.boot);
             track.unrouted |= unrouted;
         }
