@@ -21,7 +21,6 @@ pub enum Audit {
 }
 
 impl Audit {
-    pub const ALL: [Self; 5] = [Self::Ingress, Self::Dns, Self::Credentials, Self::Unit, Self::Workflow];
     /// Those of a host, which the daemon runs too. A workflow lies in a repository.
     pub const OF_A_HOST: [Self; 4] = [Self::Ingress, Self::Dns, Self::Credentials, Self::Unit];
 

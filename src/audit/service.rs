@@ -141,13 +141,16 @@ impl Service {
         launch
     }
 
-    /// `EnvironmentFile=`, without those that may be missing.
+    /// `EnvironmentFile=`, without those that may be missing, and without patterns.
     pub fn environment_files(&self) -> Vec<PathBuf> {
+        let named = |path: &&str| !path.starts_with('-') && !path.contains(['*', '?', '[']);
         match &self.state {
-            Some(state) => state.environment_files.iter().map(PathBuf::from).collect(),
+            Some(state) => {
+                state.environment_files.iter().map(String::as_str).filter(named).map(PathBuf::from).collect()
+            }
             None => {
                 let written = self.all("Service", "EnvironmentFile");
-                written.iter().map(|line| PathBuf::from(line.value.trim_start_matches('-'))).collect()
+                written.iter().map(|line| line.value).filter(named).map(PathBuf::from).collect()
             }
         }
     }

@@ -30,11 +30,17 @@ pub(super) fn as_json(found: &[Record]) -> Value {
     found.iter().map(one).collect()
 }
 
-/// Reads the records of all names, one after the other; why one is not known is kept beside.
+/// Reads the records of all names, one after the other; why one is not known is kept beside. What would keep every other name
+/// from being read ends it, for each may take its whole time over that.
 pub(super) async fn read<'a>(api: &CloudflareApi, names: impl Iterator<Item = &'a str>) -> Records {
     let mut zones = Zones { api, known: BTreeMap::new() };
     let mut records = Records::default();
+    let mut ended: Option<String> = None;
     for hostname in names {
+        if let Some(why) = &ended {
+            records.unread.entry(hostname.to_owned()).or_insert_with(|| why.clone());
+            continue;
+        }
         if records.of.contains_key(hostname) || records.unread.contains_key(hostname) {
             continue;
         }
@@ -43,24 +49,66 @@ pub(super) async fn read<'a>(api: &CloudflareApi, names: impl Iterator<Item = &'
                 records.of.insert(hostname.to_owned(), found);
             }
             Err(why) => {
-                records.unread.insert(hostname.to_owned(), why);
+                let says = why.says();
+                ended = why.of_all().then(|| says.clone());
+                records.unread.insert(hostname.to_owned(), says);
             }
         }
     }
     records
 }
 
-async fn one(zones: &mut Zones<'_>, hostname: &str) -> Result<Vec<Record>, String> {
-    let words = |error: ApiError| format!("{error}: {}", error.advice());
-    let zone = zones.of(hostname).await.map_err(words)?;
-    let Some(zone) = zone else { return Err("its zone is not in reach of these credentials".into()) };
-    let found = zones.api.records(&zone.id, hostname).await.map_err(words)?;
+/// Why the records of one name are not known.
+enum Missed {
+    NoZone,
+    Api(ApiError),
+}
+
+impl Missed {
+    fn says(&self) -> String {
+        match self {
+            Self::NoZone => "its zone is not in reach of these credentials".into(),
+            Self::Api(error) => format!("{error}: {}", error.advice()),
+        }
+    }
+
+    /// The next name would hear the same.
+    fn of_all(&self) -> bool {
+        match self {
+            Self::NoZone => false,
+            Self::Api(error) => match error {
+                ApiError::NoCredentials
+                | ApiError::BadToken(_)
+                | ApiError::Timeout
+                | ApiError::Unreachable(_)
+                | ApiError::CutOff { .. }
+                | ApiError::RateLimited { .. }
+                | ApiError::Silenced { .. }
+                | ApiError::Budget { .. } => true,
+                ApiError::MissingPermission { .. }
+                | ApiError::WrongAccount
+                | ApiError::BadId
+                | ApiError::NotFound
+                | ApiError::AccountsNotListable
+                | ApiError::Refused { .. }
+                | ApiError::NotJson { .. }
+                | ApiError::TooLarge
+                | ApiError::Unexpected { .. } => false,
+            },
+        }
+    }
+}
+
+async fn one(zones: &mut Zones<'_>, hostname: &str) -> Result<Vec<Record>, Missed> {
+    let zone = zones.of(hostname).await.map_err(Missed::Api)?;
+    let Some(zone) = zone else { return Err(Missed::NoZone) };
+    let found = zones.api.records(&zone.id, hostname).await.map_err(Missed::Api)?;
     if !found.is_empty() {
         return Ok(found);
     }
     // A record of the name itself, of whatever type, wins over a wildcard; the closest wildcard wins over others.
     for parent in parents(hostname).take_while(|parent| ends_with(parent, &zone.name)) {
-        let found = zones.api.records(&zone.id, &format!("*.{parent}")).await.map_err(words)?;
+        let found = zones.api.records(&zone.id, &format!("*.{parent}")).await.map_err(Missed::Api)?;
         if !found.is_empty() {
             return Ok(found);
         }
@@ -81,7 +129,7 @@ impl Zones<'_> {
             let zone = match self.known.get(name) {
                 Some(zone) => zone.clone(),
                 None => {
-                    let zone = self.api.zones(name).await?.into_iter().next();
+                    let zone = self.api.zones(name).await?.into_iter().find(Zone::answers);
                     self.known.insert(name.to_owned(), zone.clone());
                     zone
                 }

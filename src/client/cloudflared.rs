@@ -72,15 +72,9 @@ pub struct Counters {
     pub register_success: u64,
     /// Refused or unanswered registrations of every kind.
     pub register_fail: u64,
-    /// Of these, the ones that the edge refused.
-    pub register_fail_server_error: u64,
-    /// Attempts in progress, *not* connections: never evidence.
-    pub ha_connections: u64,
     /// Bytes that came from the edge by QUIC, of all connections together; `None` before the first. A connection that
     /// lives brings some each second, as it is kept alive.
     pub quic_received: Option<u64>,
-    /// When the process started, Unix seconds.
-    pub process_start: Option<f64>,
 }
 
 /// `/config`: the rules in effect.
@@ -235,7 +229,7 @@ fn parse_config(body: &[u8]) -> Option<EffectiveConfig> {
 fn parse_counters(text: &str) -> Option<Counters> {
     let mut counters = Counters::default();
     let mut ours = false;
-    for (name, labels, value) in text.lines().filter_map(sample) {
+    for (name, value) in text.lines().filter_map(sample) {
         let count = whole(value);
         match name {
             "cloudflared_tunnel_total_requests" => {
@@ -243,46 +237,37 @@ fn parse_counters(text: &str) -> Option<Counters> {
                 counters.total_requests = count;
             }
             "cloudflared_tunnel_request_errors" => counters.request_errors = count,
-            "cloudflared_tunnel_ha_connections" => counters.ha_connections = count,
             "cloudflared_tunnel_tunnel_register_success" => {
                 counters.register_success = counters.register_success.saturating_add(count);
             }
             "cloudflared_tunnel_tunnel_register_fail" => {
                 counters.register_fail = counters.register_fail.saturating_add(count);
-                if labels.contains("error=\"server_error\"") {
-                    let refused = counters.register_fail_server_error.saturating_add(count);
-                    counters.register_fail_server_error = refused;
-                }
             }
             "quic_client_receive_bytes" => {
                 let known = counters.quic_received.unwrap_or(0);
                 counters.quic_received = Some(known.saturating_add(count));
             }
-            "process_start_time_seconds" => counters.process_start = Some(value),
             _ => {}
         }
     }
     ours.then_some(counters)
 }
 
-/// Name, labels in their braces, and value of a line of Prometheus text.
-fn sample(line: &str) -> Option<(&str, &str, f64)> {
+/// Name and value of a line of Prometheus text. `ha_connections`, by the way, counts attempts and no connections.
+fn sample(line: &str) -> Option<(&str, f64)> {
     let line = line.trim();
     if line.starts_with('#') {
         return None;
     }
-    let (name, labels, rest) = match line.split_once('{') {
+    let (name, rest) = match line.split_once('{') {
         Some((name, rest)) => {
-            let (labels, value) = rest.rsplit_once('}')?;
-            (name, labels, value)
+            let (_labels, value) = rest.rsplit_once('}')?;
+            (name, value)
         }
-        None => {
-            let (name, value) = line.split_once(char::is_whitespace)?;
-            (name, "", value)
-        }
+        None => line.split_once(char::is_whitespace)?,
     };
     let value: f64 = rest.split_whitespace().next()?.parse().ok()?;
-    value.is_finite().then_some((name.trim(), labels, value))
+    value.is_finite().then_some((name.trim(), value))
 }
 
 /// A counter is a whole number, written as `1.234567e+06` when large.

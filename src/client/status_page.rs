@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use reqwest::Url;
 use serde_json::Value;
 
@@ -29,8 +28,6 @@ pub struct Announced {
     pub tunnels: bool,
     /// Locations (IATA codes) among its components, each once.
     pub colos: Vec<String>,
-    /// When it began, if the page says so.
-    pub began: Option<Timestamp>,
 }
 
 /// Why a status page told nothing.
@@ -105,8 +102,7 @@ fn announced(incident: &Value) -> Option<Announced> {
     colos.sort_unstable();
     colos.dedup();
     colos.truncate(COLOS_AT_MOST);
-    let began = ["started_at", "created_at"].into_iter().find_map(|key| text(key).parse().ok());
-    Some(Announced { name: printable(title), tunnels, colos, began })
+    Some(Announced { name: printable(title), tunnels, colos })
 }
 
 /// "Cloudflare Tunnel", "Tunnels", "Access", "Zero Trust Access".
@@ -155,11 +151,10 @@ mod tests {
                 name: "Cloudflare Tunnel connectivity".into(),
                 tunnels: true,
                 colos: vec!["FRA".into()],
-                began: "2026-11-20T10:00:00Z".parse().ok(),
             }]
         );
         let bare = &one("{}").unwrap()[0];
-        assert_eq!((bare.tunnels, bare.colos.len(), bare.began), (false, 0, None));
+        assert_eq!((bare.tunnels, bare.colos.len()), (false, 0));
         let odd =
             r#"{"name":7,"components":[3,{"name":null},{"name":"R2 (AB)"}],"started_at":"soon","impact":[]}"#;
         assert_eq!(one(odd).unwrap(), one("{}").unwrap());

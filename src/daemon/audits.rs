@@ -68,15 +68,22 @@ impl Api {
     }
 }
 
+fn watch(folders: &BTreeSet<PathBuf>) -> Option<FileChanges> {
+    let watched = FileChanges::of(folders.iter().map(PathBuf::as_path));
+    watched.inspect_err(|error| tracing::warn!("changes of files will be noticed late: {error}")).ok()
+}
+
 impl Audits {
     /// Until the daemon ends.
     pub(super) async fn run(mut self) {
         self.count(&[]);
         let mut told: Vec<Finding> = Vec::new();
-        let mut watched: Option<(BTreeSet<PathBuf>, FileChanges)> = None;
+        let mut known = BTreeSet::new();
         sleep(FIRST).await;
         loop {
             let began = Instant::now();
+            // Anew each time, as a folder may have been made anew; and before the look, so that nothing is missed meanwhile.
+            let mut watched = watch(&known);
             let look::Looked { findings: found, folders } = self.look().await;
             self.tell(&found, &told);
             let findings = found.iter().map(status).collect();
@@ -84,13 +91,11 @@ impl Audits {
             if self.signals.send(Signal::Audited { unit: self.unit.clone(), findings }).await.is_err() {
                 return;
             }
-            if watched.as_ref().is_none_or(|(known, _)| *known != folders) {
-                watched = FileChanges::of(folders.iter().map(PathBuf::as_path))
-                    .inspect_err(|error| tracing::warn!("changes of files will be noticed late: {error}"))
-                    .ok()
-                    .map(|changes| (folders, changes));
+            if known != folders {
+                watched = watch(&folders);
+                known = folders;
             }
-            self.rest(watched.as_ref().map(|(_, changes)| changes), began).await;
+            self.rest(watched.as_ref(), began).await;
         }
     }
 

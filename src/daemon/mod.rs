@@ -122,7 +122,11 @@ async fn live(settings: Settings, first: bool) -> anyhow::Result<Ended> {
         Executor::new(events.clone(), hands, keeper, Arc::clone(&metrics), host, about.clone(), to_bus);
     let units: Vec<_> = found.iter().map(|tunnel| tunnel.unit.clone()).collect();
     let (counted, called) = (Arc::clone(&metrics), about.clone());
-    let count = move |unit: &str, meaning| counted.journal_line(name_of(&called, unit), meaning);
+    let count = move |unit: &str, meaning, history: bool| {
+        if !history {
+            counted.journal_line(name_of(&called, unit), meaning);
+        }
+    };
     let cursor_path = executor.keeper.cursor_path();
     let keep = move |cursor: &str| {
         if let Err(error) = crate::store::write_cursor(&cursor_path, cursor) {
@@ -137,7 +141,7 @@ async fn live(settings: Settings, first: bool) -> anyhow::Result<Ended> {
     };
     // Dropping it ends them.
     let mut auditing = JoinSet::new();
-    for tunnel in &found {
+    for (number, tunnel) in found.iter().enumerate() {
         for unread in &tunnel.unread {
             tracing::warn!(unit_name = %tunnel.unit, "not readable for us: {unread}");
         }
@@ -160,7 +164,8 @@ async fn live(settings: Settings, first: bool) -> anyhow::Result<Ended> {
             expected: audits::expected(&settings, &tunnel.unit),
             told: told.clone(),
             leads: seen,
-            api: api.clone(),
+            // The token is the host's: what is wrong with it is said once.
+            api: if number == 0 { api.clone() } else { audits::Api::Nothing },
         };
         executor.rein(tunnel.unit.clone(), senses.tunnel(tunnel, told, leads));
         auditing.spawn(audits.run());

@@ -31,7 +31,7 @@ pub(super) struct NameProbes {
     pub(super) unit: String,
     pub(super) events: mpsc::Sender<Event>,
     pub(super) client: PublicClient,
-    /// Bound the looks that run at once.
+    /// Bound the looks that run at once. Of this tunnel alone: where its names hang, those of others do not wait for them.
     pub(super) lanes: Arc<Lanes>,
     pub(super) pace: watch::Receiver<Pace>,
     pub(super) settings: Probe,
@@ -40,6 +40,8 @@ pub(super) struct NameProbes {
     /// Probes of this tunnel, for the last look to wait for.
     pub(super) count: Arc<AtomicUsize>,
     pub(super) running: BTreeMap<String, Running>,
+    /// How those that run are spread.
+    pub(super) spread: Option<Spread>,
     /// The names, for whoever else looks at them.
     pub(super) listed: watch::Sender<Vec<String>>,
     /// Those that the edge cannot lead to a tunnel.
@@ -73,6 +75,13 @@ impl NameProbes {
             stays
         });
         let spread = Spread::of(names.len(), &self.settings);
+        // What suits many suits few not: who takes part in last looks, and how often one looks.
+        if self.spread.as_ref().is_some_and(|before| !before.suits_as(&spread)) {
+            for running in std::mem::take(&mut self.running).into_values() {
+                running.task.abort();
+                self.count.fetch_sub(usize::from(running.counted), Ordering::Relaxed);
+            }
+        }
         for (place, name) in names.iter().enumerate() {
             if self.running.contains_key(name) {
                 continue;
@@ -87,6 +96,7 @@ impl NameProbes {
             self.running.insert(name.clone(), Running { task, counted });
             self.count.fetch_add(usize::from(counted), Ordering::Relaxed);
         }
+        self.spread = Some(spread);
     }
 
     fn start(
@@ -156,20 +166,21 @@ impl NameProbes {
 }
 
 /// How the looks at the names of one tunnel spread over time.
-struct Spread {
+pub(super) struct Spread {
     names: u32,
     periods: Periods,
     blind: Duration,
 }
 
 impl Spread {
-    /// Many names are never looked at more often than is good for the host, whatever is wrong; few as their settings say.
+    /// Many names are never looked at more often than is good for the host, whatever is wrong; few as their settings say. Those
+    /// that see nothing hold a lane for their whole limit: all of them together leave lanes to the others.
     fn of(names: usize, settings: &Probe) -> Self {
         let Probe { period, period_down, timeout, .. } = *settings;
         let names = u32::try_from(names.max(1)).unwrap_or(u32::MAX);
         let slowest = period.max(period_down);
         let hurried = period_down.max(APART.saturating_mul(names)).min(slowest);
-        let blind = hurried.max(APART_BLIND.saturating_mul(names)).min(slowest);
+        let blind = hurried.max(APART_BLIND.saturating_mul(names));
         Self {
             names,
             periods: Periods { calm: period, hurried, limit: timeout, delay: Duration::ZERO },
@@ -177,17 +188,27 @@ impl Spread {
         }
     }
 
+    /// One in so many takes part in a last look.
+    fn sample(&self) -> usize {
+        (self.names as usize).div_ceil(LAST_LOOKS)
+    }
+
+    /// Whoever was started for the one need not be started anew for the other.
+    fn suits_as(&self, other: &Self) -> bool {
+        let of = |spread: &Self| (spread.sample(), spread.periods.hurried, spread.blind);
+        of(self) == of(other)
+    }
+
     /// Of the name at this place of the list.
     fn turn(&self, place: usize, lanes: &Arc<Lanes>) -> (Periods, Turn) {
         let number = u32::try_from(place).unwrap_or(u32::MAX);
         let delay = (FIRST / self.names).max(APART) * number;
-        let sample = (self.names as usize).div_ceil(LAST_LOOKS);
         let turn = Turn {
             lanes: Arc::clone(lanes),
             hurried: APART * number,
             calm: self.periods.calm.mul_f64(f64::from(number) / f64::from(self.names)),
             blind: self.blind,
-            last_looks: place.is_multiple_of(sample),
+            last_looks: place.is_multiple_of(self.sample()),
         };
         (Periods { delay, ..self.periods }, turn)
     }
@@ -239,8 +260,11 @@ mod tests {
         assert!((16..=24).contains(&sample), "{sample}");
         let (periods, turn) = many.turn(500, &lanes);
         assert_eq!((periods.delay, turn.calm), (Duration::from_secs(10), Duration::from_secs(30)));
-        // Never slower than in calm.
-        let quick = Probe { period: Duration::from_secs(10), ..settings() };
-        assert_eq!(Spread::of(1000, &quick).blind, Duration::from_secs(10));
+        // Of forty-eight each second one takes part in last looks, of few each.
+        let of = |names| Spread::of(names, &settings());
+        assert!(of(3).suits_as(&of(4)) && !of(48).suits_as(&of(4)) && !of(4).suits_as(&of(1000)));
+        // Never slower than in calm, but where nothing is seen.
+        let quick = Spread::of(1000, &Probe { period: Duration::from_secs(10), ..settings() });
+        assert_eq!((quick.periods.hurried, quick.blind), (Duration::from_secs(10), Duration::from_secs(60)));
     }
 }

@@ -183,7 +183,7 @@ impl Round {
         let host = senses.host();
         let lines = Arc::new(Mutex::new(BTreeMap::<String, BTreeMap<&'static str, u64>>::new()));
         let counted = Arc::clone(&lines);
-        let count = move |unit: &str, meaning: &'static str| {
+        let count = move |unit: &str, meaning: &'static str, _history: bool| {
             let mut lines = counted.lock().unwrap_or_else(PoisonError::into_inner);
             *lines.entry(unit.to_owned()).or_default().entry(meaning).or_default() += 1;
         };

@@ -69,7 +69,6 @@ pub(super) struct Senses {
     /// Where names that lead to Cloudflare resolve to.
     ranges: Arc<watch::Sender<AddressRanges>>,
     dialer: Arc<EdgeDialer>,
-    lanes: Arc<Lanes>,
     signals: mpsc::Sender<Signal>,
     archive: Option<Archive>,
 }
@@ -136,7 +135,6 @@ impl Senses {
             dns,
             ranges: Arc::new(watch::Sender::new(ranges)),
             dialer: Arc::new(dialer),
-            lanes: Arc::new(Lanes::new(LOOKS_AT_ONCE, LOOKS_WAITING)),
             signals,
             archive: archive.transpose()?,
         })
@@ -361,12 +359,13 @@ impl Senses {
             unit: found.unit.clone(),
             events: self.events.clone(),
             client: self.visitor.clone(),
-            lanes: Arc::clone(&self.lanes),
+            lanes: Arc::new(Lanes::new(LOOKS_AT_ONCE, LOOKS_WAITING)),
             pace: rx,
             settings: probe.clone(),
             refined: found.probes.clone(),
             count: Arc::clone(&count),
             running: BTreeMap::new(),
+            spread: None,
             listed,
             ailing,
         };

@@ -16,8 +16,6 @@ use crate::warden::evidence::{Finding, Seen};
 use crate::warden::machine::Event;
 use crate::warden::route::RouteSight;
 
-/// By then the names themselves have been looked at.
-const FIRST: Duration = Duration::from_secs(3);
 /// In a hurry, names follow each other so soon.
 const HURRIED_GAP: Duration = Duration::from_secs(1);
 /// What is wrong is looked at twice before it counts.
@@ -57,16 +55,27 @@ enum Rest {
     Ended,
 }
 
+/// What was known when a round of looks began.
+#[derive(Clone, Copy, Default)]
+struct Known {
+    hurry: bool,
+    /// Some name is led to no tunnel.
+    ill: bool,
+}
+
 impl RouteProbe {
     /// Until the reins are dropped.
     pub(super) async fn run(mut self) {
-        let mut until = Instant::now() + FIRST;
+        let mut until = Instant::now();
+        let mut known = Known::default();
         loop {
-            if self.rest(until).await == Rest::Ended {
+            if self.rest(until, known).await == Rest::Ended {
                 return;
             }
             let names = self.names.borrow().clone();
-            let hurry = self.pace.borrow().hurry;
+            self.forget_others(&names);
+            known = Known { hurry: self.pace.borrow().hurry, ill: !self.ailing.borrow().is_empty() };
+            let hurry = known.hurry;
             let period = jittered(if hurry { self.settings.period_down } else { self.settings.period });
             let began = Instant::now();
             let share = period / u32::try_from(names.len().max(1)).unwrap_or(u32::MAX);
@@ -75,11 +84,7 @@ impl RouteProbe {
             let mut blind = false;
             let (mut wrong, mut since) = (Vec::new(), None);
             for (place, name) in names.iter().enumerate() {
-                // Where a record was read on the way, what it says is told at once.
-                let mut turn = vec![name.clone()];
-                while let Some(name) = turn.pop() {
-                    let (seen, read) = self.look(&name, hurry).await;
-                    turn.extend(read.into_iter().filter(|other| *other != name && names.contains(other)));
+                for (name, seen) in self.look_on(name, &names, hurry).await {
                     blind |= seen.is_err();
                     if seen.as_ref().is_ok_and(|sight| sight.fault().is_some()) {
                         since.get_or_insert(Instant::now());
@@ -91,19 +96,20 @@ impl RouteProbe {
                 let last = place + 1 == names.len();
                 let mut rest = Rest::Over;
                 if let Some(first) = since.filter(|first| last || AGAIN <= first.elapsed()) {
-                    rest = self.rest(first + AGAIN).await;
+                    rest = self.rest(first + AGAIN, known).await;
                     since = None;
                     if rest == Rest::Over {
                         for name in wrong.drain(..) {
-                            let (seen, _) = self.look(&name, hurry).await;
-                            self.settle(&name, &seen);
+                            for (name, seen) in self.look_on(&name, &names, hurry).await {
+                                self.settle(&name, &seen);
+                            }
                         }
                     }
                 }
                 // What is wrong is not left alone for long.
                 let gap = if since.is_some() { gap.min(HURRIED_GAP) } else { gap };
                 if rest == Rest::Over && !last {
-                    rest = self.rest(Instant::now() + gap).await;
+                    rest = self.rest(Instant::now() + gap, known).await;
                 }
                 match rest {
                     Rest::Over => (),
@@ -121,10 +127,13 @@ impl RouteProbe {
         }
     }
 
-    /// Waits, unless trouble begins, a name is led to no tunnel and its record may say why, or the names become others.
-    async fn rest(&mut self, until: Instant) -> Rest {
-        let hurried = self.pace.borrow_and_update().hurry;
-        let ill = !self.ailing.borrow().is_empty();
+    /// Waits, unless trouble begins, a name is led to no tunnel and its record may say why, or the names become others. What
+    /// began since this round did, while it looked, is not waited out either.
+    async fn rest(&mut self, until: Instant, known: Known) -> Rest {
+        let Known { hurry: hurried, ill } = known;
+        if (!hurried && self.pace.borrow_and_update().hurry) || (!ill && !self.ailing.borrow().is_empty()) {
+            return Rest::CutShort;
+        }
         loop {
             tokio::select! {
                 () = sleep_until(until) => return Rest::Over,
@@ -155,6 +164,22 @@ impl RouteProbe {
         !ailing.is_empty() && (!ill || wanted())
     }
 
+    /// Looks at a name, and at those whose records were read on the way: what they say is told at once.
+    async fn look_on(
+        &mut self,
+        name: &str,
+        names: &[String],
+        hurry: bool,
+    ) -> Vec<(String, Seen<RouteSight>)> {
+        let (mut turn, mut all) = (vec![name.to_owned()], Vec::new());
+        while let Some(name) = turn.pop() {
+            let (seen, read) = self.look(&name, hurry).await;
+            turn.extend(read.into_iter().filter(|other| *other != name && names.contains(other)));
+            all.push((name, seen));
+        }
+        all
+    }
+
     /// What was seen, and the names whose records were read for it.
     async fn look(&mut self, name: &str, hurry: bool) -> (Seen<RouteSight>, Vec<String>) {
         let (seen, read) = self.see(name, hurry).await;
@@ -165,12 +190,17 @@ impl RouteProbe {
     /// What was seen stands for the audits; a blind look changes nothing there.
     fn settle(&self, name: &str, seen: &Seen<RouteSight>) {
         let Ok(sight) = seen else { return };
-        let names = self.names.borrow().clone();
+        self.leads
+            .send_if_modified(|leads| leads.insert(name.to_owned(), sight.clone()).as_ref() != Some(sight));
+    }
+
+    /// Of names that are not looked at any more nothing stands.
+    fn forget_others(&self, names: &[String]) {
+        let names: BTreeSet<_> = names.iter().collect();
         self.leads.send_if_modified(|leads| {
             let before = leads.len();
             leads.retain(|known, _| names.contains(known));
-            let changed = leads.insert(name.to_owned(), sight.clone()).as_ref() != Some(sight);
-            changed || leads.len() != before
+            leads.len() != before
         });
     }
 
@@ -289,7 +319,8 @@ mod tests {
         assert!(quiet.elapsed() < Duration::from_secs(30), "{:?}", quiet.elapsed());
         list.send_replace(vec!["b.example.com".to_owned()]);
         assert_eq!(next().await.0, "b.example.com");
-        assert!(audited.borrow()["app.example.com"].fault().is_some());
+        // The old name is no more; of the new one nothing stands before it was looked at twice.
+        assert!(audited.borrow().is_empty());
         next().await;
         assert_eq!(audited.borrow().keys().collect::<Vec<_>>(), ["b.example.com"]);
         drop(reins);

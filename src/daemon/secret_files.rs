@@ -40,6 +40,8 @@ pub(crate) enum Hidden {
     Content(std::io::Error),
     /// A pipe or a device, say, which is not opened.
     NoFile,
+    /// It is not there for us; a unit may have temporary folders of its own, and this daemon has.
+    Private,
 }
 
 impl Unseen {
@@ -50,6 +52,7 @@ impl Unseen {
             Hidden::Access(error) => format!("{path} cannot be looked at: {error}"),
             Hidden::Content(error) => format!("{path} cannot be read: {error}"),
             Hidden::NoFile => format!("{path} is no regular file, so it was not opened"),
+            Hidden::Private => format!("{path} is not there for others than the unit, if it is there at all"),
         }
     }
 }
@@ -84,6 +87,10 @@ impl SecretFiles {
             Ok(access) => Some(access),
             // Certificates are only looked for.
             Err(_) if role == Role::Certificate => return,
+            Err(error) if error.kind() == ErrorKind::NotFound && is_temporary(&path) => {
+                self.unseen.push(Unseen { path, what: Hidden::Private });
+                return;
+            }
             Err(error) if error.kind() == ErrorKind::NotFound => None,
             Err(error) => {
                 self.unseen.push(Unseen { path, what: Hidden::Access(error) });
@@ -121,13 +128,16 @@ fn wanted(service: &Service, config: Option<(&Path, &FileConfig)>) -> Vec<(Role,
         }
     };
     for handed in service.handed() {
-        if let Some(path) = &handed.path {
-            let by_name = if handed.id.contains("json") || handed.id.contains("credentials") {
-                Role::Credentials
-            } else {
-                Role::Token
-            };
-            want(if handed.encrypted { Role::Encrypted } else { by_name }, path, true);
+        let Some(path) = &handed.path else { continue };
+        // Not everything that a unit is handed is a tunnel's: a CA is, or the key of an origin.
+        if handed.encrypted {
+            want(Role::Encrypted, path, true);
+        } else if handed.id.contains("json") || handed.id.contains("credentials") {
+            want(Role::Credentials, path, true);
+        } else if handed.id.contains("token")
+            || launch.token_file.as_ref().is_some_and(|file| file.ends_with(&handed.id))
+        {
+            want(Role::Token, path, true);
         }
     }
     let of_config = config.map(|(_, config)| config);
@@ -150,6 +160,11 @@ fn wanted(service: &Service, config: Option<(&Path, &FileConfig)>) -> Vec<(Role,
         }
     }
     wanted
+}
+
+/// `PrivateTmp=` gives a unit folders of its own under these names.
+fn is_temporary(path: &Path) -> bool {
+    ["/tmp", "/var/tmp"].iter().any(|folder| path.starts_with(folder))
 }
 
 fn contents(role: Role, text: &str) -> Content {

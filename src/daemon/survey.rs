@@ -116,7 +116,7 @@ async fn told(units: &[String]) -> BTreeMap<String, Told> {
         events,
         told: tell,
         units: units.to_vec(),
-        count: Box::new(|_, _| ()),
+        count: Box::new(|_, _, _| ()),
         keep: Box::new(|_| ()),
     };
     let listening = tokio::spawn(listen(journal, listeners));

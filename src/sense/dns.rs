@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::client::cloudflare_api::{AddressRanges, ApiError, CloudflareApi, Record};
+use crate::client::cloudflare_api::{AddressRanges, ApiError, CloudflareApi, Record, Zone};
 use crate::client::dns::{Dns, DnsFailure};
 use crate::warden::evidence::{Blind, Seen};
 use crate::warden::route::{Kept, Route, RouteSight};
@@ -22,8 +22,9 @@ const AT_ONCE: usize = 3;
 const REFUSED_REST: Duration = Duration::from_secs(3600);
 /// As long as a name can be.
 const LONGEST_NAME: usize = 253;
-/// A record that was read counts for so long.
+/// A record that was read counts for so long; of many names, until its turn has come again.
 const KEPT_FOR: Duration = Duration::from_secs(600);
+const KEPT_AT_MOST: Duration = Duration::from_secs(3600);
 
 /// Whom to ask.
 pub struct Routes {
@@ -79,17 +80,24 @@ fn blind(failure: &DnsFailure) -> Blind {
     }
 }
 
-/// Reads the records themselves, seldom and one at a time, where a token allows it.
+/// Reads the records themselves, seldom and a few at a time, where a token allows it.
 #[derive(Debug)]
 pub struct Zones {
     api: Arc<CloudflareApi>,
     /// By name: the zone's id, or that there is none in our sight.
     zones: BTreeMap<String, Option<String>>,
-    /// By public name: when it was read, and what was found.
-    kept: BTreeMap<String, (Instant, Option<Kept>)>,
+    kept: BTreeMap<String, Reading>,
     rest_until: Option<Instant>,
     /// Names whose record was never read may be read before the rest is over, so many of them.
     left: usize,
+}
+
+/// What is known of the record of one public name.
+#[derive(Debug)]
+struct Reading {
+    asked: Instant,
+    /// What was read last, and when. An answer that was missed takes nothing of it away.
+    read: Option<(Instant, Kept)>,
 }
 
 impl Zones {
@@ -99,8 +107,10 @@ impl Zones {
 
     /// What is known of the record of `name`.
     pub fn known(&self, name: &str) -> Option<Kept> {
-        let (at, kept) = self.kept.get(name)?;
-        kept.clone().filter(|_| at.elapsed() < KEPT_FOR)
+        let (at, kept) = self.kept.get(name)?.read.as_ref()?;
+        let turns = u32::try_from(self.kept.len()).unwrap_or(u32::MAX).saturating_add(2);
+        let counts = KEPT_FOR.max(RECORDS_REST.saturating_mul(turns)).min(KEPT_AT_MOST);
+        (at.elapsed() < counts).then(|| kept.clone())
     }
 
     /// One of `names` was never read, and may be now.
@@ -120,7 +130,7 @@ impl Zones {
             self.left = AT_ONCE;
         }
         let (read, unread): (Vec<_>, Vec<_>) = names.partition(|name| self.kept.contains_key(*name));
-        let oldest = read.into_iter().min_by_key(|name| self.kept.get(*name).map(|(at, _)| *at));
+        let oldest = read.into_iter().min_by_key(|name| self.kept.get(*name).map(|one| one.asked));
         let mut due: Vec<_> = unread.into_iter().take(self.left).collect();
         if due.is_empty() && !resting {
             due.extend(oldest);
@@ -139,7 +149,7 @@ impl Zones {
     async fn read_one(&mut self, name: &str, tunnel: &str) {
         self.left = self.left.saturating_sub(1);
         let (found, rest) = match self.ask(name, tunnel).await {
-            Ok(kept) => (kept, RECORDS_REST),
+            Ok(kept) => (Ok(kept), RECORDS_REST),
             Err(error) => {
                 tracing::debug!("the record of {name} cannot be read: {error}");
                 self.left = 0;
@@ -162,11 +172,15 @@ impl Zones {
                     | ApiError::TooLarge
                     | ApiError::Unexpected { .. } => RECORDS_REST,
                 };
-                (None, rest)
+                (Err(()), rest)
             }
         };
         let now = Instant::now();
-        self.kept.insert(name.to_owned(), (now, found));
+        let reading = self.kept.entry(name.to_owned()).or_insert(Reading { asked: now, read: None });
+        reading.asked = now;
+        if let Ok(kept) = found {
+            reading.read = kept.map(|kept| (now, kept));
+        }
         self.rest_until = Some(now + rest);
     }
 
@@ -195,11 +209,7 @@ impl Zones {
                 Some(known) => known.clone(),
                 None => {
                     let found = self.api.zones(&zone).await?;
-                    // One name can be in several accounts, and only one of them answers for it.
-                    let active = |zone: &&crate::client::cloudflare_api::Zone| {
-                        zone.status.as_deref().is_none_or(|status| status == "active")
-                    };
-                    let id = found.iter().find(active).map(|zone| zone.id.clone());
+                    let id = found.into_iter().find(Zone::answers).map(|zone| zone.id);
                     self.zones.insert(zone, id.clone());
                     id
                 }

@@ -163,8 +163,8 @@ impl Told {
     }
 }
 
-/// Counts a line of a unit under the word for its meaning.
-pub type Count = Box<dyn Fn(&str, &'static str) + Send + Sync>;
+/// Counts a line of a unit under the word for its meaning; `true`: it is history, and may have been counted by those before us.
+pub type Count = Box<dyn Fn(&str, &'static str, bool) + Send + Sync>;
 
 /// Where the journal sense keeps its place, and whom it tells.
 pub struct Listeners {
@@ -263,7 +263,7 @@ impl Listeners {
                 (line, meaning.label())
             }
         };
-        (self.count)(&entry.unit, label);
+        (self.count)(&entry.unit, label, entry.history);
         (line.line != Line::Other).then_some(line)
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use reqwest::Url;
 
 use crate::client::blackbox::{Blackbox, BlackboxError, Probed};
+use crate::client::error_chain::chain;
 use crate::client::fetch::FetchError;
 use crate::warden::evidence::{Blind, Elsewhere, Seen};
 
@@ -21,7 +22,7 @@ pub async fn look(client: &Blackbox, observers: &[Url], target: &str, limit: Dur
                 }
             }
             Err(error) => {
-                tracing::debug!("an observer says nothing of {target}: {error}");
+                tracing::debug!("an observer says nothing of {target}: {}", chain(&error));
                 if seen.is_err() {
                     seen = Err(blind(&error));
                 }
@@ -34,7 +35,8 @@ pub async fn look(client: &Blackbox, observers: &[Url], target: &str, limit: Dur
 fn blind(error: &BlackboxError) -> Blind {
     match error {
         BlackboxError::Missed(missed) => unfetched(missed),
-        BlackboxError::Refused(_) => Blind::Forbidden,
+        BlackboxError::Refused(401 | 403) => Blind::Forbidden,
+        BlackboxError::Refused(_) => Blind::Garbled,
         BlackboxError::Garbled => Blind::Garbled,
     }
 }

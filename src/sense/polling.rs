@@ -93,8 +93,8 @@ pub struct Turn {
     pub hurried: Duration,
     /// When calm begins, it looks after this time.
     pub calm: Duration,
-    /// Its period in a hurry after a look that saw nothing. Such looks cost the most, and a host that is too slow for them
-    /// does not get faster by more of them.
+    /// Its period after a look that saw nothing, at least. Such looks cost the most, and a host that is too slow for them does
+    /// not get faster by more of them.
     pub blind: Duration,
     /// It takes part in last looks.
     pub last_looks: bool,
@@ -161,7 +161,6 @@ async fn run(
             };
             continue;
         }
-        hurried = now_pace.hurry;
         let mut began = Instant::now();
         let limit = fresh_look.as_ref().map_or(periods.limit, |look| look.limit.min(periods.limit));
         let look = async {
@@ -191,10 +190,12 @@ async fn run(
             }
             looked = Some(look);
         }
+        // Whoever watched for a last look has taken a change of pace for seen.
+        hurried = pace.borrow().hurry;
+        let period = if hurried { periods.hurried } else { periods.calm };
         let period = match &turn {
-            Some(turn) if hurried && !saw => turn.blind,
-            Some(_) | None if hurried => periods.hurried,
-            Some(_) | None => periods.calm,
+            Some(turn) if !saw => period.max(turn.blind),
+            Some(_) | None => period,
         };
         next = if interrupted { Instant::now() } else { (began + jittered(period)).max(Instant::now()) };
     }
@@ -266,6 +267,27 @@ mod tests {
                 look.wait(1).await;
                 assert!(began.elapsed() < Duration::from_secs(2));
                 assert_eq!(looks.get(), 4);
+            })
+            .await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_hurry_that_begins_while_one_looks_is_not_lost() {
+        let (tx, rx) = watch::channel(Pace::default());
+        let looks = Rc::new(Cell::new(0));
+        let counted = Rc::clone(&looks);
+        let local = tokio::task::LocalSet::new();
+        let look = async move |_| {
+            counted.set(counted.get() + 1);
+            sleep(Duration::from_secs(1)).await;
+        };
+        local.spawn_local(poll(periods(), rx, look, async || ()));
+        local
+            .run_until(async {
+                sleep(Duration::from_millis(500)).await;
+                tx.send_modify(|pace| pace.hurry = true);
+                sleep(Duration::from_secs(6)).await;
+                assert_eq!(looks.get(), 2, "the next one is due after five seconds");
             })
             .await;
     }

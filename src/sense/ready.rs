@@ -19,7 +19,8 @@ pub struct Where {
     pub uid: u32,
 }
 
-/// Where a connector has answered, and in which life of its unit: there it is asked again, also when it answers no more.
+/// Where a connector has answered that was surely the unit's, and in which of its lives: there it is asked again, also when it
+/// answers no more. What one of the usual ports answered is no ground for that: another of this user's may listen there.
 pub type Answered = Option<(String, SocketAddr)>;
 
 /// Looks once. `invocation` is the unit's present life as systemd names it; the counters cost a second question.
@@ -32,35 +33,37 @@ pub async fn look(
     limit: Duration,
 ) -> Seen<ReadySight> {
     let here = answered.as_ref().filter(|(life, _)| Some(life.as_str()) == invocation).map(|(_, addr)| *addr);
-    let (addr, sight) = find(place, here, told, invocation, counters, limit).await?;
-    if let (Some(life), Ready::Connections(_)) = (invocation, sight.ready) {
+    // What the journal says of another life is not true of this one.
+    let told =
+        Some(told).filter(|told| told.invocation.is_some() && told.invocation.as_deref() == invocation);
+    let (addr, sight, sure) = find(place, here, told, counters, limit).await?;
+    if let (Some(life), Ready::Connections(_), true) = (invocation, sight.ready, sure) {
         *answered = Some((life.to_owned(), addr));
     }
     Ok(sight)
 }
 
+/// Where it answered, what, and whether that is surely the unit's.
 async fn find(
     place: &Where,
     here: Option<SocketAddr>,
-    told: &Told,
-    invocation: Option<&str>,
+    told: Option<&Told>,
     counters: bool,
     limit: Duration,
-) -> Seen<(SocketAddr, ReadySight)> {
-    let of_this_life = told.invocation.is_some() && told.invocation.as_deref() == invocation;
-    let named = told.metrics.as_deref().filter(|_| of_this_life).and_then(address).or(here);
+) -> Seen<(SocketAddr, ReadySight, bool)> {
+    let known = told.and_then(|told| told.connector.as_deref());
+    let named = told.and_then(|told| told.metrics.as_deref()).and_then(address).or(here);
     if let Some(addr) = named.or(place.configured) {
-        return Ok((addr, ask(place, told, addr, named.is_some(), counters, limit).await?));
+        return Ok((addr, ask(place, known, addr, named.is_some(), counters, limit).await?, true));
     }
     // The journal does not name it (lost, or not readable): the usual ports, matched by the connector's id.
     for port in cloudflared::PORTS {
         let addr = SocketAddr::from(([127, 0, 0, 1], port));
         let each = limit / 5;
-        let Ok(sight) = ask(place, told, addr, false, counters, each).await else { continue };
-        let known = told.connector.as_deref().filter(|_| of_this_life);
+        let Ok(sight) = ask(place, None, addr, false, counters, each).await else { continue };
         let matches = known.is_none() || sight.connector.as_deref() == known;
         if matches && matches!(sight.ready, Ready::Connections(_)) {
-            return Ok((addr, sight));
+            return Ok((addr, sight, known.is_some()));
         }
     }
     Err(Blind::NotFound)
@@ -68,7 +71,7 @@ async fn find(
 
 async fn ask(
     place: &Where,
-    told: &Told,
+    expected: Option<&str>,
     addr: SocketAddr,
     of_this_life: bool,
     counters: bool,
@@ -90,7 +93,6 @@ async fn ask(
         Ok(Err(AskError::Connect { .. })) => return Err(Blind::Unreachable),
         Ok(Ok(answer)) => answer,
     };
-    let expected = told.connector.as_deref().filter(|_| of_this_life);
     if expected.is_some() && answer.connector_id.is_some() && expected != answer.connector_id.as_deref() {
         return Err(Blind::Garbled);
     }
@@ -124,5 +126,72 @@ pub(super) fn address(text: &str) -> Option<SocketAddr> {
         ip if !ip.is_unspecified() => Some(addr),
         std::net::IpAddr::V4(_) => Some(SocketAddr::from(([127, 0, 0, 1], addr.port()))),
         std::net::IpAddr::V6(_) => Some(SocketAddr::from(([127, 0, 0, 1], addr.port()))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    const ID: &str = "0e9a4f7c-31e5-4d4f-9d5e-3f1c2b7a8d90";
+    const LIMIT: Duration = Duration::from_millis(500);
+
+    /// A connector with four connections, until the flag is raised: then it keeps silent.
+    async fn connector(listener: TcpListener, mut silent: tokio::sync::watch::Receiver<bool>) {
+        let body = format!("{{\"status\":200,\"readyConnections\":4,\"connectorId\":\"{ID}\"}}\n");
+        let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+        while let Ok((mut stream, _)) = listener.accept().await {
+            if *silent.borrow_and_update() {
+                std::future::pending::<()>().await;
+            }
+            let _asked = stream.read(&mut [0; 2048]).await;
+            stream.write_all(answer.as_bytes()).await.ok();
+        }
+    }
+
+    fn mine(configured: Option<SocketAddr>) -> Where {
+        Where { configured, uid: rustix::process::getuid().as_raw() }
+    }
+
+    #[tokio::test]
+    async fn a_configured_port_is_this_lifes_once_it_answered_whatever_the_journal_says_of_the_last() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let place = mine(Some(listener.local_addr().unwrap()));
+        let (freeze, silent) = tokio::sync::watch::channel(false);
+        tokio::spawn(connector(listener, silent));
+        // Of this life the journal has not said anything yet.
+        let told =
+            Told { invocation: Some("before".into()), connector: Some("another".into()), ..Told::default() };
+        let mut answered = None;
+        for _ in 0..2 {
+            let seen = look(&place, &mut answered, &told, Some("now"), false, LIMIT).await;
+            assert_eq!(seen.unwrap().ready, Ready::Connections(4));
+        }
+        freeze.send_replace(true);
+        let seen = look(&place, &mut answered, &told, Some("now"), false, LIMIT).await.unwrap();
+        assert!(seen.ready == Ready::Silent && seen.port_of_this_life, "{seen:?}");
+        // A life later it may be anybody.
+        let seen = look(&place, &mut answered, &told, Some("later"), false, LIMIT).await.unwrap();
+        assert!(seen.ready == Ready::Silent && !seen.port_of_this_life, "{seen:?}");
+    }
+
+    #[tokio::test]
+    async fn a_usual_port_that_another_may_have_is_not_held_on_to() {
+        let mut listener = None;
+        for port in cloudflared::PORTS {
+            listener = listener.or(TcpListener::bind(("127.0.0.1", port)).await.ok());
+        }
+        let (_reins, silent) = tokio::sync::watch::channel(false);
+        tokio::spawn(connector(listener.expect("a usual port is free"), silent));
+        let mut answered = None;
+        let seen = look(&mine(None), &mut answered, &Told::default(), Some("now"), false, LIMIT * 5).await;
+        assert_eq!((seen.unwrap().ready, answered.is_none()), (Ready::Connections(4), true));
+        // By the connector's id it is known.
+        let told = Told { invocation: Some("now".into()), connector: Some(ID.into()), ..Told::default() };
+        look(&mine(None), &mut answered, &told, Some("now"), false, LIMIT * 5).await.unwrap();
+        assert!(answered.is_some());
     }
 }

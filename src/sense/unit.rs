@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
+use crate::client::cloudflared_config::is_tunnel_run;
 use crate::client::host;
 use crate::client::systemd::{Signal, Systemd, SystemdError, UnitState, follow};
 use crate::clock;
@@ -60,7 +61,10 @@ pub async fn watch(
 pub fn newer_program(state: &UnitState, now: Now) -> bool {
     let Some(started) = started(state).filter(|_| state.main_pid != 0) else { return false };
     let commands = state.exec_start.commands();
-    let program = commands.first().and_then(|argv| argv.first()).map(Path::new);
+    let program =
+        commands.iter().find(|argv| is_tunnel_run(argv)).and_then(|argv| argv.first()).map(Path::new);
+    // A container's program is not the host's.
+    let program = program.filter(|program| program.ends_with("cloudflared"));
     let installed = program.and_then(|program| host::installed(program).ok());
     installed.is_some_and(|installed| now.wall_of(started) + INSTALLS < installed)
 }

@@ -64,20 +64,6 @@ pub enum Sense {
 }
 
 impl Sense {
-    /// All of them, in the order in which they are shown.
-    pub const ALL: [Self; 10] = [
-        Self::Unit,
-        Self::Journal,
-        Self::Ready,
-        Self::Public,
-        Self::Control,
-        Self::Edge,
-        Self::Dns,
-        Self::Tunnel,
-        Self::Host,
-        Self::StatusPage,
-    ];
-
     /// The word in labels and JSON.
     pub fn word(self) -> &'static str {
         match self {

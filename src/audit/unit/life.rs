@@ -79,7 +79,7 @@ impl Look<'_> {
             }
         };
         // A cloudflared that cannot resolve the edge's names exits within moments.
-        let round = wait + SECOND / 5;
+        let round = wait.saturating_add(SECOND / 5);
         let limited = 0 < interval && 0 < burst && round.saturating_mul(u64::from(burst)) < interval;
         if limited {
             self.drop_in.service("RestartSec=5s");
@@ -136,8 +136,9 @@ impl Look<'_> {
         let grace = service.launch().grace_period.as_deref().and_then(unit_file::span).unwrap_or(GRACE);
         let keys = ["TimeoutStopSec", "TimeoutSec"];
         let stop = service.span("Service", &keys, |state| state.timeout_stop_us).unwrap_or(DEFAULT_START);
-        if 0 < stop && stop < grace + 2 * SECOND {
-            let wanted = format!("TimeoutStopSec={}", seconds(grace + 15 * SECOND).replace(' ', ""));
+        if 0 < stop && stop < grace.saturating_add(2 * SECOND) {
+            let wanted =
+                format!("TimeoutStopSec={}", seconds(grace.saturating_add(15 * SECOND)).replace(' ', ""));
             self.drop_in.service(&wanted);
             let place = keys
                 .iter()

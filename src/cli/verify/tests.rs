@@ -5,7 +5,7 @@ use super::*;
 use crate::cli::records::{self, Records};
 use crate::client::answer::{Answer, BlindReason, Marks};
 use crate::client::cloudflare_api::Record;
-use crate::client::cloudflare_api::tests::server::{good, refused, server};
+use crate::client::cloudflare_api::tests::server::{answer, good, refused, server};
 use crate::client::dns::{Addresses, DnsFailure};
 use crate::client::http::{Phases, PublicSight};
 use crate::warden::time::Now;
@@ -144,6 +144,28 @@ async fn records_are_found_in_their_zone() {
     assert!(records.unread["far.example.org"].contains("not in reach"), "{records:?}");
     let zones = server.heard().iter().filter(|request| request.contains("/zones?name=example.co.uk")).count();
     assert_eq!(zones, 1, "what is known is not asked again");
+}
+
+/// Of two zones of one name one answers; and what would be said of every name is asked once.
+#[tokio::test]
+async fn a_zone_that_moved_says_nothing_and_an_api_that_is_silent_ends_it() {
+    let server = server(|path| match path.split('&').next().unwrap() {
+        "/zones?name=example.com" => good(
+            r#"[{"id":"old","name":"example.com","status":"moved"},{"id":"new","name":"example.com","status":"active"}]"#,
+        ),
+        "/zones?name=app.example.com" => good("[]"),
+        path if path.starts_with("/zones/new/dns_records?name=app.example.com") => {
+            good(r#"[{"id":"r","name":"app.example.com","type":"A","content":"192.0.2.1","proxied":true}]"#)
+        }
+        _ => answer(429, "Retry-After: 60\r\n", "{}"),
+    })
+    .await;
+    let names = ["app.example.com", "b.example.net", "c.example.net", "d.example.org"];
+    let records = records::read(&server.api(), names.into_iter()).await;
+    assert_eq!(records.of["app.example.com"][0].content.as_deref(), Some("192.0.2.1"));
+    assert_eq!((records.of.len(), records.unread.len()), (1, 3), "{records:?}");
+    let (reasons, heard) = (records.reasons(), server.heard().len());
+    assert_eq!((reasons.len(), heard), (1, 4), "{reasons:?}");
 }
 
 #[test]

@@ -19,6 +19,13 @@ pub struct Zone {
     pub account: Option<super::Account>,
 }
 
+impl Zone {
+    /// Cloudflare answers for it: one name can be in several accounts, and is active in one of them.
+    pub fn answers(&self) -> bool {
+        self.status.as_deref().is_none_or(|status| status == "active")
+    }
+}
+
 /// A DNS record as it is kept, not as the world sees it.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Record {

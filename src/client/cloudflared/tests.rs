@@ -90,10 +90,7 @@ broken{
         request_errors: 2,
         register_success: 7,
         register_fail: 4,
-        register_fail_server_error: 3,
-        ha_connections: 4,
         quic_received: Some(1_500_250),
-        process_start: Some(1_763_900_000.12),
     };
     assert_eq!(found, expected);
     let http2 = counters(http("200 OK", "cloudflared_tunnel_total_requests 1\n").await).await.unwrap();

@@ -237,6 +237,8 @@ impl Reader<'_> {
                 }
                 Ok(())
             }
+            // What was lost before we came says nothing of now.
+            Read::Gap { .. } if history => Ok(()),
             Read::Gap { unit, suppressed } => {
                 self.flush(batch)?;
                 self.send(JournalEvent::Gap { unit, suppressed })

@@ -148,3 +148,27 @@ async fn an_api_that_refuses_says_nothing_and_is_left_alone() {
     }
     assert_eq!((zones.known("app.example.com"), server.heard().len()), (None, 1));
 }
+
+#[tokio::test]
+async fn what_was_read_stands_when_the_next_reading_is_missed() {
+    let asked = std::sync::atomic::AtomicUsize::new(0);
+    let server = api_server(move |target| {
+        let number = asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let other = "11111111-55bb-4c0d-9a6e-1f2d3c4b5a69.cfargotunnel.com";
+        match target {
+            _ if 2 <= number => refused(500, 10001, "Internal error"),
+            t if t.starts_with("/zones?") => good(r#"[{"id":"z1","name":"example.com","status":"active"}]"#),
+            _ => good(&format!(
+                r#"[{{"id":"r","type":"CNAME","name":"app.example.com","content":"{other}","proxied":true}}]"#
+            )),
+        }
+    })
+    .await;
+    let mut zones = Zones::new(Arc::new(server.api()));
+    for round in 1..=2 {
+        assert_eq!(zones.read(["app.example.com"].into_iter(), TUNNEL).await.len(), 1, "{round}");
+        assert!(matches!(zones.known("app.example.com"), Some(Kept::OtherTunnel(_))), "{round}");
+        zones.rest_until = None;
+    }
+    assert!(3 <= server.heard().len(), "it was asked again");
+}
