@@ -93,7 +93,7 @@ fn watch(lab: &Lab, names: usize) -> Result<()> {
     lab.write(
         "/etc/tunnelwarden/conf.d/scale.toml",
         &format!(
-            "[probe]\nperiod = \"60s\"\n[dns]\nranges = [\"10.99.0.0/16\"]\n\
+            "[probe]\nperiod = \"60s\"\n[dns]\nranges = [\"10.99.0.0/16\", \"192.0.2.0/24\"]\n\
              [[tunnel]]\nunit = \"cloudflared.service\"\nhostnames = [{}]\n",
             listed.join(", ")
         ),
