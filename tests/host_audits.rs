@@ -88,7 +88,7 @@ fn the_drop_in_mends_what_it_is_for() {
     // What these lack, or have too much of, no drop-in mends.
     let beyond = ["nothing.service", "retries.service"];
     for name in units(&source).into_iter().filter(|name| !beyond.contains(&name.as_str())) {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = tempfile::tempdir_in("/tmp").unwrap();
         let unit = folder.path().join(&name);
         fs::copy(source.join(&name), &unit).unwrap();
         let versions = versions(&unit);
@@ -113,7 +113,7 @@ fn the_drop_in_mends_what_it_is_for() {
 
 #[test]
 fn what_is_no_unit_is_said_with_its_place_and_a_remedy() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempfile::tempdir_in("/tmp").unwrap();
     let cases: Vec<(&str, Vec<u8>)> = vec![
         ("empty.service", Vec::new()),
         ("words.service", b"[Service]\nType=notify\nthis is no setting\n".to_vec()),
@@ -166,7 +166,7 @@ struct Files {
 impl Files {
     fn new() -> Self {
         use std::os::unix::fs::PermissionsExt as _;
-        let files = Self { folder: tempfile::tempdir().unwrap() };
+        let files = Self { folder: tempfile::tempdir_in("/tmp").unwrap() };
         fs::set_permissions(files.folder.path(), fs::Permissions::from_mode(0o700)).unwrap();
         files
     }
@@ -256,6 +256,19 @@ fn a_token_is_found_wherever_it_lies_and_never_repeated() {
             vec!["token-exposed"],
         ),
         ("ExecStart=/usr/bin/cloudflared tunnel run\nEnvironmentFile=-DIR/env\n".to_owned(), "env", vec![]),
+        ("ExecStart=/usr/bin/cloudflared tunnel run\nEnvironmentFile=-DIR/none\n".to_owned(), "", vec![]),
+        (
+            "ExecStart=/usr/bin/cloudflared tunnel run\nEnvironmentFile=DIR/none\n".to_owned(),
+            "",
+            vec!["file-missing"],
+        ),
+        // The unit sees another /tmp, where DIR is.
+        (
+            "PrivateTmp=yes\nExecStart=/usr/bin/cloudflared tunnel run\nEnvironmentFile=DIR/none\n"
+                .to_owned(),
+            "",
+            vec![],
+        ),
         (by_file.to_owned(), "token", vec!["token-in-clear"]),
         (format!("{by_file}LoadCredential=tunnel-token:DIR/token\n"), "token", vec![]),
     ];
@@ -283,6 +296,11 @@ fn a_token_is_found_wherever_it_lies_and_never_repeated() {
     files.unit(by_file);
     files.write("token", 0o600, "not a token");
     assert_eq!(files.rules(), ["no-token"]);
+    // What else a unit is handed is no tunnel's.
+    let files = Files::new();
+    files.unit("ExecStart=/usr/bin/cloudflared tunnel run\nLoadCredential=origin-ca:DIR/ca.pem\n");
+    files.write("ca.pem", 0o644, "-----BEGIN CERTIFICATE-----\n");
+    assert_eq!(files.rules(), Vec::<String>::new());
 }
 
 /// As it is read, but for line breaks, the user that runs the test, and what lies elsewhere on its machine.
@@ -311,7 +329,7 @@ fn a_report_on_credentials_reads_well() {
 
 #[test]
 fn without_a_bus_nothing_is_claimed() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempfile::tempdir_in("/tmp").unwrap();
     for verb in ["unit", "credentials"] {
         let output = audit(folder.path(), &[verb]);
         assert_eq!(output.status.code(), Some(2));

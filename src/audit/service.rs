@@ -141,18 +141,27 @@ impl Service {
         launch
     }
 
-    /// `EnvironmentFile=`, without those that may be missing, and without patterns.
-    pub fn environment_files(&self) -> Vec<PathBuf> {
-        let named = |path: &&str| !path.starts_with('-') && !path.contains(['*', '?', '[']);
-        match &self.state {
-            Some(state) => {
-                state.environment_files.iter().map(String::as_str).filter(named).map(PathBuf::from).collect()
-            }
+    /// `EnvironmentFile=`, each with whether it may be missing; no patterns.
+    pub fn environment_files(&self) -> Vec<(PathBuf, bool)> {
+        let files: Vec<(String, bool)> = match &self.state {
+            Some(state) => state.environment_files.clone(),
             None => {
                 let written = self.all("Service", "EnvironmentFile");
-                written.iter().map(|line| line.value).filter(named).map(PathBuf::from).collect()
+                let one = |value: &str| match value.strip_prefix('-') {
+                    Some(path) => (path.to_owned(), true),
+                    None => (value.to_owned(), false),
+                };
+                written.iter().map(|line| one(line.value)).collect()
             }
-        }
+        };
+        let named = files.into_iter().filter(|(path, _)| !path.contains(['*', '?', '[']));
+        named.map(|(path, may_miss)| (PathBuf::from(path), may_miss)).collect()
+    }
+
+    /// It has temporary folders of its own, which nobody else sees.
+    pub fn private_tmp(&self) -> bool {
+        self.last("Service", "PrivateTmp")
+            .is_some_and(|written| is_yes(written.value) || written.value == "disconnected")
     }
 
     /// `LoadCredential=` and `LoadCredentialEncrypted=`, as written.

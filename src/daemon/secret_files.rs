@@ -40,7 +40,7 @@ pub(crate) enum Hidden {
     Content(std::io::Error),
     /// A pipe or a device, say, which is not opened.
     NoFile,
-    /// It is not there for us; a unit may have temporary folders of its own, and this daemon has.
+    /// It is not there for us, and we do not see what the unit sees: one of us has temporary folders of its own.
     Private,
 }
 
@@ -67,27 +67,31 @@ pub(crate) fn uid(service: &Service) -> Option<u32> {
 }
 
 impl SecretFiles {
-    /// Looks at every file that the unit or the configuration names, and for certificates where cloudflared does. `step` is
-    /// told of each.
+    /// Looks at every file that the unit or the configuration names, and for certificates where cloudflared does. `own_tmp`: we
+    /// have temporary folders of our own, as the unit may have. `step` is told of each file.
     pub(crate) fn look(
         service: &Service,
         config: Option<(&Path, &FileConfig)>,
+        own_tmp: bool,
         mut step: impl FnMut(&Path),
     ) -> Self {
         let mut seen = Self::default();
-        for (role, path, handed) in wanted(service, config) {
-            step(&path);
-            seen.one(role, path, handed);
+        let blind_there = own_tmp || service.private_tmp();
+        for wanted in wanted(service, config) {
+            step(&wanted.path);
+            seen.one(wanted, blind_there);
         }
         seen
     }
 
-    fn one(&mut self, role: Role, path: PathBuf, handed: bool) {
+    fn one(&mut self, wanted: Wanted, blind_there: bool) {
+        let Wanted { role, path, handed, may_miss } = wanted;
         let access = match file_access::look(&path) {
             Ok(access) => Some(access),
             // Certificates are only looked for.
             Err(_) if role == Role::Certificate => return,
-            Err(error) if error.kind() == ErrorKind::NotFound && is_temporary(&path) => {
+            Err(error) if error.kind() == ErrorKind::NotFound && may_miss => return,
+            Err(error) if error.kind() == ErrorKind::NotFound && blind_there && is_temporary(&path) => {
                 self.unseen.push(Unseen { path, what: Hidden::Private });
                 return;
             }
@@ -116,17 +120,26 @@ impl SecretFiles {
     }
 }
 
-/// Every file that is to be looked at, with what it is and whether systemd hands it over.
-fn wanted(service: &Service, config: Option<(&Path, &FileConfig)>) -> Vec<(Role, PathBuf, bool)> {
+/// A file that is to be looked at.
+struct Wanted {
+    role: Role,
+    path: PathBuf,
+    /// systemd hands it over.
+    handed: bool,
+    may_miss: bool,
+}
+
+fn wanted(service: &Service, config: Option<(&Path, &FileConfig)>) -> Vec<Wanted> {
     let launch = service.launch();
-    let mut wanted: Vec<(Role, PathBuf, bool)> = Vec::new();
-    let mut want = |role: Role, path: &Path, handed: bool| {
+    let mut wanted: Vec<Wanted> = Vec::new();
+    let mut want_so = |role: Role, path: &Path, handed: bool, may_miss: bool| {
         // systemd's own copies are only for the service.
         let own = path.starts_with("/run/credentials") || !path.is_absolute();
-        if !own && !wanted.iter().any(|(_, known, _)| known == path) {
-            wanted.push((role, path.to_owned(), handed));
+        if !own && !wanted.iter().any(|known| known.path == path) {
+            wanted.push(Wanted { role, path: path.to_owned(), handed, may_miss });
         }
     };
+    let mut want = |role: Role, path: &Path, handed: bool| want_so(role, path, handed, false);
     for handed in service.handed() {
         let Some(path) = &handed.path else { continue };
         // Not everything that a unit is handed is a tunnel's: a CA is, or the key of an origin.
@@ -146,17 +159,16 @@ fn wanted(service: &Service, config: Option<(&Path, &FileConfig)>) -> Vec<(Role,
     let credentials =
         launch.credentials_file.iter().chain(of_config.and_then(|config| config.credentials_file.as_ref()));
     credentials.for_each(|path| want(Role::Credentials, path, false));
-    service.environment_files().iter().for_each(|path| want(Role::Environment, path, true));
     if let Some((path, _)) = config {
         want(Role::Config, path, false);
     }
-    let beside: Vec<PathBuf> = wanted
-        .iter()
-        .filter_map(|(_, path, _)| path.parent().map(|folder| folder.join("cert.pem")))
-        .collect();
+    let files = service.environment_files();
+    files.iter().for_each(|(path, may_miss)| want_so(Role::Environment, path, true, *may_miss));
+    let beside: Vec<PathBuf> =
+        wanted.iter().filter_map(|known| known.path.parent().map(|folder| folder.join("cert.pem"))).collect();
     for path in beside.into_iter().chain(CERTIFICATES.map(PathBuf::from)) {
-        if !wanted.iter().any(|(_, known, _)| *known == path) {
-            wanted.push((Role::Certificate, path, false));
+        if !wanted.iter().any(|known| known.path == path) {
+            wanted.push(Wanted { role: Role::Certificate, path, handed: false, may_miss: true });
         }
     }
     wanted

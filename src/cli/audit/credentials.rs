@@ -96,7 +96,7 @@ fn names_of(config: &Config) -> Vec<String> {
 fn files(service: &Service, config: Option<&Config>, blind: &mut Vec<String>) -> Vec<FileSight> {
     let config = config.map(|config| (config.path.as_path(), &config.config));
     let SecretFiles { files, unseen } =
-        SecretFiles::look(service, config, |path| step(&format!("looking at {}", path.display())));
+        SecretFiles::look(service, config, false, |path| step(&format!("looking at {}", path.display())));
     blind.extend(unseen.iter().map(|unseen: &Unseen| match unseen.what {
         Hidden::Access(_) => format!("{}. Run this as root.", unseen.says()),
         Hidden::Content(_) => format!("{}. Run this as root to see what is in it.", unseen.says()),

@@ -103,7 +103,8 @@ pub struct UnitState {
     pub exec_start: ExecStart,
     /// The `TUNNEL_*` variables set in the unit.
     pub environment: Vec<(String, SecretString)>,
-    pub environment_files: Vec<String>,
+    /// Each with whether it may be missing.
+    pub environment_files: Vec<(String, bool)>,
 }
 
 type ExecRow = (String, Vec<String>, bool, u64, u64, u64, u64, u32, i32, i32);
@@ -251,10 +252,7 @@ impl UnitState {
             uid: service.take::<u32>("UID").filter(|uid| *uid != u32::MAX),
             exec_start: exec(service.take("ExecStart").unwrap_or_default()),
             environment: tunnel_variables(service.take("Environment").unwrap_or_default()),
-            environment_files: service
-                .take::<Vec<(String, bool)>>("EnvironmentFiles")
-                .map(|files| files.into_iter().map(|(path, _)| path).collect())
-                .unwrap_or_default(),
+            environment_files: service.take("EnvironmentFiles").unwrap_or_default(),
         }
     }
 }

@@ -104,7 +104,7 @@ fn secrets(
     api: ApiSight,
 ) -> (Vec<Finding>, Vec<PathBuf>) {
     let of_config = config.as_ref().map(|(config, path)| (path.as_path(), config));
-    let SecretFiles { files, unseen } = SecretFiles::look(service, of_config, |_| ());
+    let SecretFiles { files, unseen } = SecretFiles::look(service, of_config, true, |_| ());
     let folders = files.iter().map(|file| &file.path).chain(unseen.iter().map(|unseen| &unseen.path));
     let folders = folders.filter_map(|path| folder(path)).collect();
     let host = Host {
