@@ -14,6 +14,7 @@ mod probes;
 mod records;
 mod routes;
 pub(crate) mod secret_files;
+mod set_up;
 pub(crate) mod survey;
 
 use std::collections::BTreeMap;

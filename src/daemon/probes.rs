@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::Instant;
 
 use super::announcements;
 use super::discover::Found;
@@ -17,6 +17,7 @@ use super::names::NameProbes;
 use super::observers::{self, Observers};
 use super::records::Archive;
 use super::routes::{Leads, RouteProbe, follow_ranges};
+use super::set_up::follow_set_up;
 use super::survey::HISTORY;
 use crate::client::blackbox::Blackbox;
 use crate::client::cloudflare_api::{AddressRanges, Credentials, VerifiedToken};
@@ -34,7 +35,7 @@ use crate::sense::host::HostSense;
 use crate::sense::journal::{Count, Listeners, Told, listen};
 use crate::sense::polling::{Lanes, Pace, Periods, poll};
 use crate::sense::tunnel::Mine;
-use crate::sense::{edge, effective, files, public, ready, unit};
+use crate::sense::{edge, files, public, ready, unit};
 use crate::warden::evidence::{Blind, Finding, HostFinding, Ready, ReadySight};
 use crate::warden::machine::Event;
 
@@ -49,7 +50,6 @@ const COUNTERS_EACH: u32 = 6;
 const READY_LIMIT: Duration = Duration::from_secs(2);
 const EDGE_LIMIT: Duration = Duration::from_secs(5);
 const FILES_PERIOD: Duration = Duration::from_secs(60);
-const SET_UP_PERIOD: Duration = Duration::from_secs(60);
 /// Beside one for each name, and that of Cloudflare's records: the unit with `/ready`, and the files.
 const TUNNEL_PROBES: usize = 2;
 
@@ -387,51 +387,4 @@ fn whose(told: &Told, life: Option<&str>, up: bool, sight: Option<&ReadySight>) 
         Ready::Refused | Ready::Silent => None,
     });
     Mine { connector: sight.and_then(|sight| sight.connector.clone()).or(said), connections }
-}
-
-/// Follows what cloudflared says of its set-up: the names in effect, private routes, the tunnel's id. Names that somebody
-/// configured for us stand.
-async fn follow_set_up(
-    found: Found,
-    mut names: NameProbes,
-    mut told: watch::Receiver<Told>,
-    signals: mpsc::Sender<Signal>,
-) {
-    let (mut known, mut setup) = (found.names.clone(), found.setup);
-    let mut said = Told::default();
-    loop {
-        let now = told.borrow_and_update().clone();
-        if (&now.tunnel_id, &now.version) != (&said.tunnel_id, &said.version) {
-            let (id, version) = (now.tunnel_id.clone(), now.version.clone());
-            let known = Signal::Known { unit: found.unit.clone(), id, version };
-            if signals.send(known).await.is_err() {
-                return;
-            }
-        }
-        said = now;
-        if let Some(seen) = effective::look(&found.port, &said).await {
-            let private_network = Some(seen.private_network);
-            if setup.private_network != private_network {
-                setup.private_network = private_network;
-                let finding = Finding::Setup(setup);
-                let _ = names.events.send(Event::Observed { unit: found.unit.clone(), finding }).await;
-            }
-            let ours = !found.names_configured && (seen.remote || known.is_empty());
-            if ours && seen.names != known {
-                tracing::info!(unit_name = %found.unit, "cloudflared serves {}", seen.names.join(", "));
-                known.clone_from(&seen.names);
-                let event = Event::Tunnel { unit: found.unit.clone(), names: seen.names };
-                if names.events.send(event).await.is_err() {
-                    return;
-                }
-                names.set(&known);
-            }
-        }
-        // A new process says so in its journal, and needs a moment to be asked.
-        match timeout(SET_UP_PERIOD, told.changed()).await {
-            Ok(Ok(())) => sleep(Duration::from_secs(2)).await,
-            Ok(Err(_)) => return,
-            Err(_) => (),
-        }
-    }
 }

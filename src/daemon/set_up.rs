@@ -1,0 +1,63 @@
+//! Follows what a running cloudflared says of its own set-up.
+
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::time::{sleep, timeout};
+
+use super::discover::Found;
+use super::event_loop::Signal;
+use super::names::NameProbes;
+use crate::sense::effective;
+use crate::sense::journal::Told;
+use crate::warden::evidence::Finding;
+use crate::warden::machine::Event;
+
+const PERIOD: Duration = Duration::from_secs(60);
+
+/// Until nobody listens: the names in effect, private routes, the tunnel's id. Names that somebody
+/// configured for us stand.
+pub(super) async fn follow_set_up(
+    found: Found,
+    mut names: NameProbes,
+    mut told: watch::Receiver<Told>,
+    signals: mpsc::Sender<Signal>,
+) {
+    let (mut known, mut setup) = (found.names.clone(), found.setup);
+    let mut said = Told::default();
+    loop {
+        let now = told.borrow_and_update().clone();
+        if (&now.tunnel_id, &now.version) != (&said.tunnel_id, &said.version) {
+            let (id, version) = (now.tunnel_id.clone(), now.version.clone());
+            let known = Signal::Known { unit: found.unit.clone(), id, version };
+            if signals.send(known).await.is_err() {
+                return;
+            }
+        }
+        said = now;
+        if let Some(seen) = effective::look(&found.port, &said).await {
+            let private_network = Some(seen.private_network);
+            if setup.private_network != private_network {
+                setup.private_network = private_network;
+                let finding = Finding::Setup(setup);
+                let _ = names.events.send(Event::Observed { unit: found.unit.clone(), finding }).await;
+            }
+            let ours = !found.names_configured && (seen.remote || known.is_empty());
+            if ours && seen.names != known {
+                tracing::info!(unit_name = %found.unit, "cloudflared serves {}", seen.names.join(", "));
+                known.clone_from(&seen.names);
+                let event = Event::Tunnel { unit: found.unit.clone(), names: seen.names };
+                if names.events.send(event).await.is_err() {
+                    return;
+                }
+                names.set(&known);
+            }
+        }
+        // A new process says so in its journal, and needs a moment to be asked.
+        match timeout(PERIOD, told.changed()).await {
+            Ok(Ok(())) => sleep(Duration::from_secs(2)).await,
+            Ok(Err(_)) => return,
+            Err(_) => (),
+        }
+    }
+}
