@@ -95,7 +95,7 @@ const ELSEWHERE_AGE: Duration = Duration::from_secs(60);
 /// Twice what QUIC itself waits for before it gives a connection up.
 const QUIC_SILENCE: Duration = Duration::from_secs(10);
 
-/// The journal has told us of an origin that is down not longer ago than this.
+/// cloudflared has told of an origin that is down not longer ago than this, by a line or by a count.
 const ORIGIN_RECENT: Duration = Duration::from_secs(90);
 
 impl<'a> Facts<'a> {
@@ -321,11 +321,8 @@ pub const FALLBACK_OVER: Duration = Duration::from_secs(360);
 
 /// cloudflared itself says that an origin does not answer.
 pub(super) fn origin_reported(track: &Track, log: &LogTrack, now: Now) -> bool {
-    let counted = match (&track.baseline, &track.counters) {
-        (Some(before), Some(after)) => before.counters.request_errors < after.request_errors,
-        (None, _) | (_, None) => false,
-    };
-    counted || log.origin_down.is_some_and(|at| now.since(at) <= ORIGIN_RECENT)
+    let recent = |at: Duration| now.since(at) <= ORIGIN_RECENT;
+    track.requests_failed.is_some_and(recent) || log.origin_down.is_some_and(recent)
 }
 
 /// The connections held, where known.

@@ -77,6 +77,8 @@ pub struct Track {
     /// Registrations refused by counter, since when they rise without a success.
     pub refusals_since: Option<Duration>,
     pub refused_last: Option<Duration>,
+    /// Requests last failed at an origin, by counter.
+    pub requests_failed: Option<Duration>,
     /// When the unit was started, newest last; bounded.
     pub starts: Vec<Duration>,
 }
@@ -195,7 +197,9 @@ impl Track {
     }
 
     fn count(&mut self, now: Now, connector: Option<&str>, counters: Counters) {
-        if let Some(before) = self.counters {
+        // What another process has counted is not to be compared with this one's.
+        let same = self.baseline.as_ref().is_some_and(|baseline| baseline.connector.as_deref() == connector);
+        if let Some(before) = self.counters.filter(|_| same) {
             let refused = before.register_fail < counters.register_fail;
             let accepted = before.register_success < counters.register_success;
             if accepted {
@@ -203,6 +207,9 @@ impl Track {
             } else if refused {
                 self.refusals_since.get_or_insert(now.boot);
                 self.refused_last = Some(now.boot);
+            }
+            if before.request_errors < counters.request_errors {
+                self.requests_failed = Some(now.boot);
             }
         }
         self.counters = Some(counters);

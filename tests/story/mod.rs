@@ -70,6 +70,8 @@ pub(crate) struct World {
     control: Result<Control, Blind>,
     requests: u64,
     rising: bool,
+    /// Requests reach the connector, and by its own count their origin does not answer.
+    failing: bool,
     files: FilesSight,
     cures: bool,
     answers: bool,
@@ -146,6 +148,7 @@ impl World {
             control: Ok(Control::Answered),
             requests: 0,
             rising: false,
+            failing: false,
             files: FilesSight::default(),
             cures: true,
             answers: true,
@@ -280,7 +283,8 @@ impl World {
 
     fn look(&mut self) {
         self.looked = self.at;
-        self.requests += u64::from(self.rising || self.names.contains(&Answer::Served));
+        self.requests += u64::from(self.rising || self.failing || self.names.contains(&Answer::Served));
+        self.counters.request_errors += u64::from(self.failing);
         self.observed(Finding::Unit(Ok(self.unit.clone())));
         self.observed(Finding::Files(self.files.clone()));
         let link = |transport, reach| Link { region: "region1".into(), transport, reach };

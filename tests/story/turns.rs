@@ -192,6 +192,8 @@ impl World {
                 self.appear();
             }
             ["program", "newer"] => self.unit.newer_program = true,
+            ["requests", "fail"] => self.failing = true,
+            ["requests", "fail", "no", "more"] => self.failing = false,
             ["requests", word] => self.rising = *word == "rising",
             ["restarts", word] => self.cures = *word == "cure",
             ["systemd", word] => self.answers = *word == "answers",
