@@ -247,7 +247,12 @@ fn credentials_rejected(f: &Facts<'_>) -> bool {
         return false;
     }
     let told = refused_now(f, f.log.unauthorized.as_ref().map(|(at, _)| *at), REFUSAL_VALID);
-    let counted = f.dial_ok() && f.age(f.track.refusals_since).is_some_and(|age| REFUSED_FOR_LONG <= age);
+    // One refusal is none that lasts, however long ago it was.
+    let last = f.track.refused_last;
+    let counted = f.dial_ok()
+        && f.age(f.track.refusals_since).is_some_and(|age| REFUSED_FOR_LONG <= age)
+        && f.track.refusals_since < last
+        && refused_now(f, last, REFUSAL_VALID);
     told || counted || (f.latched && f.connections == Some(0))
 }
 
@@ -262,7 +267,7 @@ fn registration_refused(f: &Facts<'_>) -> bool {
         (None, _) | (_, None) => false,
     };
     let unnamed = refused_now(f, f.log.refused_unnamed, REFUSAL_RECENT) && !stopping;
-    let counted = f.track.refusals_since.is_some() && f.within(f.track.refused_last, REFUSAL_RECENT);
+    let counted = f.track.refusals_since.is_some() && refused_now(f, f.track.refused_last, REFUSAL_RECENT);
     named || unnamed || counted
 }
 

@@ -88,6 +88,8 @@ pub const FULL: u8 = 4;
 const STARTS_KEPT: usize = 16;
 /// A registration younger than this: the edge may not have learnt of it everywhere.
 pub const PROPAGATION: Duration = Duration::from_secs(60);
+/// Refusals that are further apart are not the same trouble; cloudflared is silent for less.
+const REFUSALS_APART: Duration = Duration::from_secs(420);
 /// Names that came back by themselves are remembered for so long.
 pub const COMES_AND_GOES: Duration = Duration::from_secs(600);
 
@@ -201,11 +203,14 @@ impl Track {
         let same = self.baseline.as_ref().is_some_and(|baseline| baseline.connector.as_deref() == connector);
         if let Some(before) = self.counters.filter(|_| same) {
             let refused = before.register_fail < counters.register_fail;
-            let accepted = before.register_success < counters.register_success;
+            let accepted =
+                before.register_success < counters.register_success || self.connected_since.is_some();
             if accepted {
                 self.refusals_since = None;
             } else if refused {
-                self.refusals_since.get_or_insert(now.boot);
+                let apart = self.refused_last.is_some_and(|last| REFUSALS_APART < now.since(last));
+                let since = self.refusals_since.filter(|_| !apart);
+                self.refusals_since = since.or(Some(now.boot));
                 self.refused_last = Some(now.boot);
             }
             if before.request_errors < counters.request_errors {

@@ -147,6 +147,7 @@ impl World {
             ["certificates", "refused"] => self.dates = true,
             ["status", n] => self.status = Some(n.parse().unwrap()),
             ["registrations", "refused", n] => self.counters.register_fail += n.parse::<u64>().unwrap(),
+            ["registrations", "accepted", n] => self.counters.register_success += n.parse::<u64>().unwrap(),
             ["api", "blind"] => self.observed(Finding::Tunnel(Err(Blind::Unreachable))),
             ["api", "deleted"] => self.api(TunnelSight { deleted: true, ..TunnelSight::default() }),
             ["api", "live", n] => self.api(TunnelSight { live: n.parse().ok(), ..TunnelSight::default() }),
