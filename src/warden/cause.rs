@@ -246,7 +246,7 @@ const ENTRIES: [Entry; 29] = [
         Cause::OriginDown,
         "OriginDown",
         "origin_down",
-        "The tunnel answers for an origin that does not, and cloudflared's journal says so; or a name answers other than [[tunnel.probe]] expects.",
+        "The tunnel answers for an origin that does not, and cloudflared's journal or its count of request errors says so; or a name answers other than [[tunnel.probe]] expects.",
         "The tunnel works and the service behind it does not answer: look at the origin, not at cloudflared.",
     ),
     entry(

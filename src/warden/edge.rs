@@ -84,3 +84,22 @@ impl EdgeSight {
         self.all_dead() && self.links.iter().any(|l| l.reach == Reach::Silent)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_transport_that_was_not_tried_is_neither_dead_nor_alive() {
+        let link = |region: &str, reach| Link { region: region.into(), transport: Transport::Http2, reach };
+        let links = vec![link("region1", Reach::TimedOut), link("region2", Reach::Refused)];
+        let mut sight = EdgeSight { resolved: true, links, addresses: Vec::new(), clock_suspect: false };
+        assert!(sight.dead(Transport::Http2) && sight.all_dead() && !sight.unresponsive());
+        assert!(!sight.dead(Transport::Quic) && !sight.reachable(Transport::Quic));
+        // One region is enough.
+        sight.links.push(link("region1", Reach::Reachable));
+        assert!(sight.reachable(Transport::Http2) && !sight.dead(Transport::Http2) && !sight.all_dead());
+        sight.links.clear();
+        assert!(!sight.all_dead(), "nothing was tried");
+    }
+}

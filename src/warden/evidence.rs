@@ -239,3 +239,26 @@ impl HostEvidence {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_seen_stands_through_blindness_until_it_is_old() {
+        let now = |at: u64| Now { boot: Duration::from_secs(at), wall: Duration::from_secs(at) };
+        let age = Duration::from_secs(60);
+        let mut slot = Slot::default();
+        assert_eq!((slot.blind(), slot.standing(now(1), age)), (Some(Blind::NotYet), None));
+        slot.put(now(10), Ok(1));
+        slot.put(now(20), Ok(2));
+        slot.put(now(30), Err(Blind::TimedOut));
+        slot.put(now(40), Err(Blind::Forbidden));
+        assert_eq!((slot.blind(), slot.fresh(now(40), age)), (Some(Blind::Forbidden), None));
+        assert_eq!(slot.standing(now(80), age), Some((Duration::from_secs(20), &2)));
+        assert_eq!(slot.standing(now(81), age), None);
+        slot.put(now(90), Ok(3));
+        assert_eq!((slot.blind(), slot.fresh(now(150), age)), (None, Some(&3)));
+        assert_eq!(slot.fresh(now(151), age), None);
+    }
+}

@@ -162,3 +162,38 @@ impl NameTrack {
         (now.since(*at) <= max_age).then_some(sight)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn look(track: &mut NameTrack, at: u64, answer: Answer) -> (u32, Duration) {
+        let (status, code, colo, latency, detail) = (None, None, None, Duration::ZERO, String::new());
+        let sight = NameSight { answer, status, code, latency, colo, detail, exchange: Exchange::default() };
+        let now = Duration::from_secs(at);
+        track.put(Now { boot: now, wall: now }, sight);
+        (track.streak, track.since)
+    }
+
+    #[test]
+    fn blindness_pauses_a_streak_and_ends_it_after_a_minute() {
+        let mut track = NameTrack::default();
+        let secs = Duration::from_secs;
+        assert_eq!(look(&mut track, 100, Answer::TunnelError), (1, secs(100)));
+        assert_eq!(look(&mut track, 105, Answer::TunnelError), (2, secs(100)));
+        look(&mut track, 110, Answer::Blind);
+        assert_eq!(
+            look(&mut track, 170, Answer::Blind).0,
+            2,
+            "it has been blind for a minute, and no longer"
+        );
+        assert_eq!(look(&mut track, 175, Answer::TunnelError), (3, secs(100)));
+        // The next blindness is one of its own.
+        look(&mut track, 180, Answer::Blind);
+        assert_eq!(look(&mut track, 240, Answer::Blind).0, 3);
+        assert_eq!(look(&mut track, 241, Answer::Blind).0, 0);
+        assert_eq!(look(&mut track, 245, Answer::TunnelError), (1, secs(245)));
+        assert_eq!(look(&mut track, 250, Answer::Served), (1, secs(250)));
+        assert_eq!(track.served, Some(secs(250)));
+    }
+}

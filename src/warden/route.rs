@@ -265,4 +265,63 @@ mod tests {
         track.put(now(64), Ok(sight(Route::Edge, None, None)));
         assert_eq!((track.fault(now(64), age), track.blind), (None, None));
     }
+
+    #[test]
+    fn addresses_of_inner_networks_lead_nowhere_wrong() {
+        let inner = "10.0.0.1 127.0.0.1 169.254.1.1 0.0.0.0 100.64.0.1 100.127.0.1 198.18.0.1 198.19.0.1 ::1 :: fd00::1 fe80::1";
+        let outer =
+            "100.63.0.1 100.128.0.1 101.64.0.1 198.17.0.1 198.20.0.1 199.18.0.1 192.0.2.1 2001:db8::1";
+        let word = |address: &str| sight(Route::Elsewhere(address.parse().unwrap()), None, None).word();
+        inner.split(' ').for_each(|address| assert_eq!(word(address), "routed", "{address}"));
+        outer.split(' ').for_each(|address| assert_eq!(word(address), "misrouted", "{address}"));
+    }
+
+    #[test]
+    fn an_answer_that_comes_through_disproves_a_wrong_record_and_no_error_of_the_edge_does() {
+        for fault in [Fault::Grey("x"), Fault::OtherTunnel("x"), Fault::Record("x")] {
+            let disproving: Vec<_> =
+                Answer::ALL.into_iter().filter(|answer| fault.disproven_by(*answer)).collect();
+            assert_eq!(disproving, [Answer::Served, Answer::OriginError, Answer::Unexpected]);
+        }
+        let missing = |outside| {
+            Answer::ALL.into_iter().filter(move |answer| Fault::Missing { outside }.disproven_by(*answer))
+        };
+        assert_eq!((missing(false).collect::<Vec<_>>(), missing(true).count()), (vec![Answer::Served], 0));
+        let address = Fault::Address("192.0.2.1".parse().unwrap());
+        assert!(
+            Answer::ALL.into_iter().all(|answer| address.disproven_by(answer) == (answer != Answer::Blind))
+        );
+    }
+
+    #[test]
+    fn records_say_where_a_visitor_goes() {
+        let of = |kind, content, proxied| Kept::of(kind, content, proxied, "aB");
+        assert_eq!(of("CNAME", "Ab.CFArgoTunnel.com.", Some(true)), Some(Kept::Ours));
+        assert_eq!(of("CNAME", "ab.cfargotunnel.com", None), Some(Kept::Ours));
+        assert_eq!(
+            of("CNAME", "ab.cfargotunnel.com", Some(false)),
+            Some(Kept::Grey("ab.cfargotunnel.com".into()))
+        );
+        assert_eq!(of("CNAME", "cd.cfargotunnel.com", Some(false)), Some(Kept::OtherTunnel("cd".into())));
+        assert_eq!(of("CNAME", "www.example.com", Some(true)), None);
+        assert_eq!(of("A", "192.0.2.1", Some(true)), Some(Kept::Elsewhere("A 192.0.2.1".into())));
+        assert_eq!(of("AAAA", "2001:db8::1", None), Some(Kept::Elsewhere("AAAA 2001:db8::1".into())));
+        assert_eq!(of("TXT", "x", None), None);
+        // Of two faults the record's own is named.
+        let other = Some(Kept::OtherTunnel("x".into()));
+        assert_eq!(sight(Route::Edge, Some(Route::Missing), other).fault(), Some(Fault::OtherTunnel("x")));
+    }
+
+    #[test]
+    fn resolvers_say_where_a_name_leads() {
+        let edge: IpAddr = "192.0.2.9".parse().unwrap();
+        let [one, two] = ["198.51.100.1", "198.51.100.2"].map(|address| address.parse::<IpAddr>().unwrap());
+        let of = |alias: &str, addresses: &[IpAddr]| {
+            Route::of(&[alias.into()], addresses, |address| address == edge)
+        };
+        assert_eq!(of("x.example.com", &[one, two]), Route::Elsewhere(one));
+        assert_eq!(of("x.example.com", &[one, edge]), Route::Edge, "somebody balances");
+        assert_eq!(of("x.CFArgoTunnel.com.", &[one]), Route::Grey("x.CFArgoTunnel.com.".into()));
+        assert_eq!(Route::of_alias("x.example.com"), None);
+    }
 }

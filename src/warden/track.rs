@@ -281,3 +281,6 @@ impl EdgeTrack {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -39,6 +39,9 @@ impl World {
             ["opened", n] if self.opened == n.parse::<usize>().unwrap() => return Ok(()),
             ["escalated", n] if self.escalated == n.parse::<usize>().unwrap() => return Ok(()),
             ["refused", wanted @ ..] if self.refused == *wanted => return Ok(()),
+            ["senses", wanted @ ..] if self.senses_told == *wanted => return Ok(()),
+            ["hurry"] if self.hurried => return Ok(()),
+            ["no", "hurry"] if !self.hurried => return Ok(()),
             ["told", wanted] if self.holds_told.contains(wanted) => return Ok(()),
             _ => (cause, holds, &self.acts, &self.closed, self.opened, self.escalated, &explanation),
         };

@@ -12,6 +12,7 @@ use tunnelwarden::warden::evidence::{
     HostFinding, HostSight, Invocation, Job, Line, Link, Load, LogLine, NameSight, Reach, Ready, ReadySight,
     Setup, Transport, TunnelSight, UnitSight,
 };
+use tunnelwarden::warden::history::Histories;
 use tunnelwarden::warden::machine::{Command, Event, Memory, Warden};
 use tunnelwarden::warden::note::Happening;
 use tunnelwarden::warden::policy::{KnockOut, Policy};
@@ -45,6 +46,10 @@ pub(crate) struct World {
     dates: bool,
     look_finds_tcp: Option<Reach>,
     control_asked: bool,
+    names_asked: bool,
+    ready_asked: bool,
+    /// systemd answers on the bus.
+    unit_seen: bool,
     unit: UnitSight,
     ready: Ready,
     /// The port was named by this life, or matched to it.
@@ -78,6 +83,12 @@ pub(crate) struct World {
     done: Option<(Duration, Outcome)>,
     acts: Vec<String>,
     holds_told: Vec<&'static str>,
+    /// What was said of senses: `journal-blind`, `journal-sees`.
+    senses_told: Vec<String>,
+    /// It asked to look often.
+    hurried: bool,
+    /// What it has written down; all that is left when it crashes.
+    disk: Histories,
     closed_as: Option<&'static str>,
     /// Why a person's wish was not granted.
     refused: Vec<&'static str>,
@@ -130,6 +141,9 @@ impl World {
             dates: false,
             look_finds_tcp: None,
             control_asked: true,
+            names_asked: true,
+            ready_asked: true,
+            unit_seen: true,
             looked: Duration::ZERO,
             unit,
             ready: Ready::Connections(4),
@@ -155,6 +169,9 @@ impl World {
             done: None,
             acts: Vec::new(),
             holds_told: Vec::new(),
+            senses_told: Vec::new(),
+            hurried: false,
+            disk: Histories::default(),
             refused: Vec::new(),
             closed_as: None,
             closed: Vec::new(),
@@ -170,6 +187,7 @@ impl World {
     }
 
     fn appear(&mut self) {
+        self.hurried = false;
         let names = NAMES.map(str::to_owned).to_vec();
         self.tell(Event::Tunnel { unit: UNIT.into(), names });
         self.observed(Finding::Setup(self.setup));
@@ -225,14 +243,20 @@ impl World {
                     Happening::Escalated { .. } => self.escalated += 1,
                     Happening::CauseChanged { .. }
                     | Happening::RemedyOrdered { .. }
-                    | Happening::RemedyFinished { .. }
-                    | Happening::SenseBlind { .. }
-                    | Happening::SenseSees { .. } => (),
+                    | Happening::RemedyFinished { .. } => (),
+                    Happening::SenseBlind { sense } => {
+                        self.senses_told.push(format!("{}-blind", sense.word()));
+                    }
+                    Happening::SenseSees { sense } => {
+                        self.senses_told.push(format!("{}-sees", sense.word()));
+                    }
                 },
-                Command::Hurry { .. }
-                | Command::Persist
-                | Command::Record { .. }
-                | Command::Announce { .. } => (),
+                Command::Hurry { hurry, .. } => {
+                    assert_ne!(self.hurried, hurry, "the same pace is asked for twice at {:?}", self.at);
+                    self.hurried = hurry;
+                }
+                Command::Persist => self.disk = self.warden.histories(),
+                Command::Record { .. } | Command::Announce { .. } => (),
             }
         }
     }
@@ -285,7 +309,8 @@ impl World {
         self.looked = self.at;
         self.requests += u64::from(self.rising || self.failing || self.names.contains(&Answer::Served));
         self.counters.request_errors += u64::from(self.failing);
-        self.observed(Finding::Unit(Ok(self.unit.clone())));
+        let unit = if self.unit_seen { Ok(self.unit.clone()) } else { Err(Blind::Unreachable) };
+        self.observed(Finding::Unit(unit));
         self.observed(Finding::Files(self.files.clone()));
         let link = |transport, reach| Link { region: "region1".into(), transport, reach };
         let links = vec![link(Transport::Http2, self.tcp), link(Transport::Quic, self.quic)];
@@ -298,7 +323,8 @@ impl World {
         self.observed(Finding::Journal(self.journal));
         let host = if self.host_unseen { Err(Blind::Forbidden) } else { Ok(self.host) };
         self.tell(Event::HostObserved(HostFinding::Host(host)));
-        for (hostname, answer) in NAMES.into_iter().zip(self.names) {
+        let asked = if self.names_asked { NAMES.len() } else { 0 };
+        for (hostname, answer) in NAMES.into_iter().zip(self.names).take(asked) {
             let (status, code) = match answer {
                 Answer::Served => (Some(200), None),
                 Answer::TunnelError => (Some(530), Some(1033)),
@@ -332,7 +358,7 @@ impl World {
         if self.trying {
             self.log(Line::Attempt);
         }
-        if self.unit.main_pid != 0 {
+        if self.unit.main_pid != 0 && self.ready_asked {
             let received = &mut self.counters.quic_received;
             *received = received.map(|bytes| bytes + u64::from(self.arriving));
             let counters = Some(Counters { total_requests: self.requests, ..self.counters });

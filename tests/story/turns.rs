@@ -31,11 +31,14 @@ impl World {
             "520" => Answer::EdgeError,
             "1016" => Answer::DnsError,
             "access" => Answer::Access,
+            "challenge" => Answer::Challenge,
+            "cached" => Answer::Cached,
             "unexpected" => Answer::Unexpected,
             "blind" => Answer::Blind,
             other => panic!("no answer {other}"),
         };
         match words {
+            ["names", "unasked"] => self.names_asked = false,
             ["names", word] => self.names = [answer(word); 2],
             ["names", word, "after", "requests"] => {
                 // Visitors were served between our last sample of the counters and the outage.
@@ -71,6 +74,7 @@ impl World {
                 });
             }
             ["name", word] => self.names[0] = answer(word),
+            ["ready", "unasked"] => self.ready_asked = false,
             ["ready", "silent"] => self.ready = Ready::Silent,
             ["ready", "refused"] => self.ready = Ready::Refused,
             ["ready", n] => self.ready = Ready::Connections(n.parse().unwrap()),
@@ -155,6 +159,8 @@ impl World {
                 let since = self.boot() - Duration::from_secs(300);
                 self.api(TunnelSight { remote_rules_since: Some(since), ..TunnelSight::default() });
             }
+            ["unit", "unseen"] => self.unit_seen = false,
+            ["unit", "seen"] => self.unit_seen = true,
             ["unit", "missing"] => self.unit.load = Load::NotFound,
             ["unit", "broken"] => self.unit.load = Load::Broken,
             ["unit", "disabled"] => self.unit.disabled = true,
@@ -214,6 +220,10 @@ impl World {
                 self.unit.since = self.boot();
             }
             ["unit", "restarted"] => self.new_life(),
+            ["unit", "restarted", "by", "systemd"] => {
+                self.unit.n_restarts += 1;
+                self.new_life();
+            }
             ["job", "start"] => self.unit.job = Some(Job::Start),
             ["job", "stop"] => self.unit.job = Some(Job::Stop),
             ["unit", "starting"] => {
@@ -286,8 +296,7 @@ impl World {
                 self.appear();
             }
             ["warden", "crashes"] => {
-                // What was on disk is all that is left.
-                let memory = Memory { histories: self.warden.histories(), ..Memory::default() };
+                let memory = Memory { histories: self.disk.clone(), ..Memory::default() };
                 self.warden = Warden::new(self.policy(), memory);
                 self.appear();
             }
