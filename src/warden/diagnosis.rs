@@ -177,7 +177,7 @@ fn planned_restart(f: &Facts<'_>) -> bool {
 /// A text about the set-up counts for the process that could not start, until a registration or a newer file.
 fn setup_text(f: &Facts<'_>, told: Option<&(Duration, String)>) -> bool {
     let Some((at, _)) = told else { return false };
-    let connected_since = f.log.registered.is_some_and(|registered| *at < registered);
+    let connected_since = f.accepted().is_some_and(|accepted| *at < accepted);
     let file_newer =
         f.files.and_then(|files| files.changed).is_some_and(|changed| f.now.wall_of(*at) < changed);
     !connected_since && !file_newer && f.unit.is_some_and(|u| !u.up()) && f.connections.unwrap_or(0) == 0
@@ -204,7 +204,7 @@ fn host_offline(f: &Facts<'_>) -> bool {
 
 fn clock_wrong(f: &Facts<'_>) -> bool {
     let told = f.log.clock_wrong.as_ref().map(|(at, _)| *at);
-    let since = f.log.registered.is_none_or(|registered| told.is_some_and(|told| registered < told));
+    let since = f.accepted().is_none_or(|accepted| told.is_some_and(|told| accepted < told));
     let seen = f.edge.is_some_and(|edge| edge.clock_suspect && edge.all_dead());
     (f.within(told, REFUSAL_RECENT) && since && f.connections == Some(0)) || seen
 }
@@ -239,7 +239,7 @@ pub(super) fn stale_addresses(f: &Facts<'_>) -> Option<IpAddr> {
 }
 
 fn refused_now(f: &Facts<'_>, at: Option<Duration>, valid: Duration) -> bool {
-    f.within(at, valid) && f.log.registered.is_none_or(|registered| at.is_some_and(|at| registered < at))
+    f.within(at, valid) && f.accepted().is_none_or(|accepted| at.is_some_and(|at| accepted < at))
 }
 
 fn credentials_rejected(f: &Facts<'_>) -> bool {

@@ -164,6 +164,11 @@ impl<'a> Facts<'a> {
         gap.or_else(|| self.log.late.filter(recent).map(Doubt::JournalLate))
     }
 
+    /// When the edge last took it in: by the journal, or by its own count where a log level leaves registrations out.
+    pub fn accepted(&self) -> Option<Duration> {
+        self.log.registered.max(self.track.accepted)
+    }
+
     /// How long ago something happened.
     pub fn age(&self, at: Option<Duration>) -> Option<Duration> {
         at.map(|at| self.now.since(at))

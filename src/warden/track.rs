@@ -63,6 +63,8 @@ pub struct Track {
     pub partly_since: Option<Duration>,
     /// R has been at least 1 since.
     pub connected_since: Option<Duration>,
+    /// When R last came to be at least 1, in whatever life.
+    pub accepted: Option<Duration>,
     /// No name has been through since; none while one is, or while no name answers.
     pub names_bad_since: Option<Duration>,
     /// DNS or a record last led visitors elsewhere at this time.
@@ -156,7 +158,7 @@ impl Track {
                 self.silent = 0;
                 self.zero_since = None;
                 self.zero_looks = 0;
-                self.connected_since.get_or_insert(now.boot);
+                self.accepted = Some(*self.connected_since.get_or_insert(now.boot));
                 if expected <= n {
                     self.partly_since = None;
                 } else {

@@ -274,7 +274,7 @@ impl Tunnel {
     fn follow_latch(&mut self, now: Now) -> bool {
         let log = &self.evidence.log;
         let refused = log.unauthorized.as_ref().map(|(at, _)| *at);
-        let registered = log.registered.max(self.track.connected_since);
+        let registered = log.registered.max(self.track.accepted);
         let files = self.evidence.files.as_ref().and_then(|files| files.changed);
         match (self.history.latch, refused) {
             (Some(latch), _) if registered.is_some_and(|at| latch.at < at) => {

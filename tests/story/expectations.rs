@@ -42,6 +42,9 @@ impl World {
             ["senses", wanted @ ..] if self.senses_told == *wanted => return Ok(()),
             ["hurry"] if self.hurried => return Ok(()),
             ["no", "hurry"] if !self.hurried => return Ok(()),
+            ["notes", wanted @ ..] if self.notes(&wanted.join(" ")) => return Ok(()),
+            ["written", "at", "most", n] if self.written <= n.parse().unwrap() => return Ok(()),
+            ["not", "told", wanted] if !self.holds_told.contains(wanted) => return Ok(()),
             ["told", wanted] if self.holds_told.contains(wanted) => return Ok(()),
             _ => (cause, holds, &self.acts, &self.closed, self.opened, self.escalated, &explanation),
         };

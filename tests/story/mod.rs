@@ -47,7 +47,11 @@ pub(crate) struct World {
     look_finds_tcp: Option<Reach>,
     control_asked: bool,
     names_asked: bool,
+    /// The public names are known at all.
+    names_known: bool,
     ready_asked: bool,
+    /// cloudflared's port cannot be looked at.
+    ready_blind: bool,
     /// systemd answers on the bus.
     unit_seen: bool,
     unit: UnitSight,
@@ -89,6 +93,7 @@ pub(crate) struct World {
     hurried: bool,
     /// What it has written down; all that is left when it crashes.
     disk: Histories,
+    written: usize,
     closed_as: Option<&'static str>,
     /// Why a person's wish was not granted.
     refused: Vec<&'static str>,
@@ -142,7 +147,9 @@ impl World {
             look_finds_tcp: None,
             control_asked: true,
             names_asked: true,
+            names_known: true,
             ready_asked: true,
+            ready_blind: false,
             unit_seen: true,
             looked: Duration::ZERO,
             unit,
@@ -172,6 +179,7 @@ impl World {
             senses_told: Vec::new(),
             hurried: false,
             disk: Histories::default(),
+            written: 0,
             refused: Vec::new(),
             closed_as: None,
             closed: Vec::new(),
@@ -255,7 +263,10 @@ impl World {
                     assert_ne!(self.hurried, hurry, "the same pace is asked for twice at {:?}", self.at);
                     self.hurried = hurry;
                 }
-                Command::Persist => self.disk = self.warden.histories(),
+                Command::Persist => {
+                    self.disk = self.warden.histories();
+                    self.written += 1;
+                }
                 Command::Record { .. } | Command::Announce { .. } => (),
             }
         }
@@ -343,6 +354,9 @@ impl World {
             let sight = NameSight { answer, status, code, latency, colo, detail, exchange };
             self.observed(Finding::Name { hostname: hostname.into(), sight });
         }
+        if !self.names_known {
+            return self.look_at_the_connector();
+        }
         self.observed(Finding::Route { hostname: NAMES[0].into(), seen: self.route.clone() });
         let edge = Ok(RouteSight { inside: Some(Route::Edge), ..RouteSight::default() });
         let seen = if self.other_leads_here { edge } else { self.route.clone() };
@@ -355,10 +369,16 @@ impl World {
         if let Some(said) = self.announced.clone() {
             self.tell(Event::HostObserved(HostFinding::Announced(said)));
         }
+        self.look_at_the_connector();
+    }
+
+    fn look_at_the_connector(&mut self) {
         if self.trying {
             self.log(Line::Attempt);
         }
-        if self.unit.main_pid != 0 && self.ready_asked {
+        if self.ready_blind {
+            self.observed(Finding::Ready(Err(Blind::Forbidden)));
+        } else if self.unit.main_pid != 0 && self.ready_asked {
             let received = &mut self.counters.quic_received;
             *received = received.map(|bytes| bytes + u64::from(self.arriving));
             let counters = Some(Counters { total_requests: self.requests, ..self.counters });
@@ -367,6 +387,12 @@ impl World {
             let sight = ReadySight { ready: self.ready, connector, port_of_this_life, counters };
             self.observed(Finding::Ready(Ok(sight)));
         }
+    }
+
+    /// A line of the timeline has these words.
+    fn notes(&self, words: &str) -> bool {
+        let incident = self.warden.tunnels().next().and_then(|tunnel| tunnel.history.incident.as_ref());
+        incident.is_some_and(|incident| incident.steps.iter().any(|step| step.detail.contains(words)))
     }
 
     /// Lines of this kind in the timeline.

@@ -38,6 +38,10 @@ impl World {
             other => panic!("no answer {other}"),
         };
         match words {
+            ["names", "unknown"] => {
+                (self.names_known, self.names_asked) = (false, false);
+                self.tell(Event::Tunnel { unit: UNIT.into(), names: Vec::new() });
+            }
             ["names", "unasked"] => self.names_asked = false,
             ["names", word] => self.names = [answer(word); 2],
             ["names", word, "after", "requests"] => {
@@ -74,6 +78,7 @@ impl World {
                 });
             }
             ["name", word] => self.names[0] = answer(word),
+            ["ready", "blind"] => self.ready_blind = true,
             ["ready", "unasked"] => self.ready_asked = false,
             ["ready", "silent"] => self.ready = Ready::Silent,
             ["ready", "refused"] => self.ready = Ready::Refused,
@@ -242,6 +247,12 @@ impl World {
             ["log", "unauthorized"] => {
                 let text = "Unauthorized: Invalid tunnel secret".into();
                 self.log(Line::Refused { unauthorized: true, text });
+            }
+            ["journal", "tells", "of", "unauthorized", "at", time] => {
+                let line =
+                    Line::Refused { unauthorized: true, text: "Unauthorized: Invalid tunnel secret".into() };
+                let at = self.base + seconds(time);
+                self.observed(Finding::Log(LogLine { line, at, invocation: self.unit.invocation }));
             }
             ["log", "stop-job"] => self.log(Line::StopJob),
             ["log", "refused"] => {
