@@ -264,6 +264,8 @@ mod tests {
         assert_eq!(track.fault(now(63), age), None, "it is old");
         track.put(now(64), Ok(sight(Route::Edge, None, None)));
         assert_eq!((track.fault(now(64), age), track.blind), (None, None));
+        track.put(now(65), grey());
+        assert_eq!(track.fault(now(65), age), None, "it is the first of its kind");
     }
 
     #[test]

@@ -55,6 +55,11 @@ fn a_new_life_is_ours_or_systemds_or_another_persons() {
     assert_eq!(origin(&unit(1, 0, 1), &unit(2, 8, 0), false), Origin::Other);
     assert_eq!(origin(&unit(1, 7, 1), &unit(2, 8, 1), false), Origin::Other);
     assert_eq!(origin(&unit(1, 7, 1), &unit(1, 7, 2), false), Origin::Before, "it is the same life");
+    // systemd could not be asked in between.
+    let mut track = Track::default();
+    track.unit(now(500), None, &unit(1, 7, 0), false, None);
+    track.unit(now(510), None, &unit(2, 8, 1), false, None);
+    assert_eq!(track.life.unwrap().origin, Origin::Other);
 }
 
 #[test]
