@@ -4,7 +4,7 @@ use core::net::IpAddr;
 use std::time::Duration;
 
 use super::cause::Cause;
-use super::evidence::{Active, Answer, Control, Job, Load, Ready, Transport};
+use super::evidence::{Active, Answer, Control, Job, Load, NameSight, NameTrack, Ready, Transport};
 use super::facts::Facts;
 use super::track::{Origin, PROPAGATION};
 pub use super::verdict::{Health, Verdict};
@@ -287,7 +287,11 @@ fn asleep(f: &Facts<'_>) -> bool {
     let (Some(zero), Some(dial)) = (f.zero_for(), f.dial_ok_for()) else {
         return false;
     };
-    if !f.running() {
+    // A name that came back is newer than an R that was read before it did.
+    let came_back = |(_, track, sight): &(&str, &NameTrack, &NameSight)| {
+        sight.answer == Answer::Served && f.ready_at.is_some_and(|read| read < track.since)
+    };
+    if !f.running() || f.looks.names.iter().any(came_back) {
         return false;
     }
     let waited = zero.min(dial);

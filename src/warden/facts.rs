@@ -18,6 +18,8 @@ pub struct Facts<'a> {
     pub now: Now,
     pub unit: Option<&'a UnitSight>,
     pub ready: Option<&'a ReadySight>,
+    /// When that was read.
+    pub ready_at: Option<Duration>,
     /// Connections held, where known. A unit that is not up holds none.
     pub connections: Option<u8>,
     pub looks: Looks<'a>,
@@ -121,6 +123,7 @@ impl<'a> Facts<'a> {
             now,
             unit,
             ready,
+            ready_at: ready.and(evidence.ready.seen_at),
             connections: connections(now, unit, ready),
             looks,
             tally: Tally::of(evidence, policy, now),
