@@ -324,11 +324,24 @@ mod tests {
         let keeper = Keeper::new(places.clone(), "boot-a".into());
         let mut history = History::default();
         history.charge(now, Remedy::Restart, Some(Invocation(7)), &crate::warden::policy::Policy::shipped());
+        let life = |number, ours| KnownLife {
+            invocation: Invocation(number),
+            watched_whole: ours,
+            through: !ours,
+            ours,
+        };
+        history.lives = vec![life(7, false), life(u128::MAX, true)];
+        history.latch =
+            Some(Latch { at: now.boot, files: Some(Duration::from_secs(1_799_999_000)), tried: true });
+        history.not_cured = 1;
         let histories: Histories = [("cloudflared.service".to_owned(), history.clone())].into();
         keeper.write(&histories, None, now).unwrap();
         let later =
             Now { boot: now.boot + Duration::from_secs(60), wall: now.wall + Duration::from_secs(90) };
-        assert_eq!(keeper.read(later).histories["cloudflared.service"].charges, history.charges);
+        let read = keeper.read(later).histories["cloudflared.service"].clone();
+        // What is known by the wall clock alone moves with it.
+        let latch = read.latch.map(|latch| Latch { at: now.boot, ..latch });
+        assert_eq!(History { latch, ..read }, history);
         let rebooted = Now { boot: Duration::from_secs(30), wall: now.wall + Duration::from_secs(20) };
         let memory = Keeper::new(places, "boot-b".into()).read(rebooted);
         assert_eq!(memory.histories["cloudflared.service"].charges[0].at, Duration::from_secs(10));
