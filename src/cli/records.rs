@@ -37,11 +37,11 @@ pub(super) async fn read<'a>(api: &CloudflareApi, names: impl Iterator<Item = &'
     let mut records = Records::default();
     let mut ended: Option<String> = None;
     for hostname in names {
-        if let Some(why) = &ended {
-            records.unread.entry(hostname.to_owned()).or_insert_with(|| why.clone());
+        if records.of.contains_key(hostname) || records.unread.contains_key(hostname) {
             continue;
         }
-        if records.of.contains_key(hostname) || records.unread.contains_key(hostname) {
+        if let Some(why) = &ended {
+            records.unread.insert(hostname.to_owned(), why.clone());
             continue;
         }
         match one(&mut zones, hostname).await {

@@ -62,7 +62,8 @@ pub struct Ready {
     pub connector_id: Option<String>,
 }
 
-/// Counters of `/metrics`; they start at 0 with the process, and some do not exist before their first event.
+/// Counters of `/metrics`; they start at 0 with the process, and some do not exist before their first event. `ha_connections` is
+/// not among them: it counts attempts in progress, *not* connections.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Counters {
     /// Requests that came from the edge.
@@ -253,7 +254,7 @@ fn parse_counters(text: &str) -> Option<Counters> {
     ours.then_some(counters)
 }
 
-/// Name and value of a line of Prometheus text. `ha_connections`, by the way, counts attempts and no connections.
+/// Name and value of a line of Prometheus text.
 fn sample(line: &str) -> Option<(&str, f64)> {
     let line = line.trim();
     if line.starts_with('#') {

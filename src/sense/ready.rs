@@ -182,7 +182,9 @@ mod tests {
     async fn a_usual_port_that_another_may_have_is_not_held_on_to() {
         let mut listener = None;
         for port in cloudflared::PORTS {
-            listener = listener.or(TcpListener::bind(("127.0.0.1", port)).await.ok());
+            if listener.is_none() {
+                listener = TcpListener::bind(("127.0.0.1", port)).await.ok();
+            }
         }
         let (_reins, silent) = tokio::sync::watch::channel(false);
         tokio::spawn(connector(listener.expect("a usual port is free"), silent));

@@ -160,7 +160,7 @@ async fn a_zone_that_moved_says_nothing_and_an_api_that_is_silent_ends_it() {
         _ => answer(429, "Retry-After: 60\r\n", "{}"),
     })
     .await;
-    let names = ["app.example.com", "b.example.net", "c.example.net", "d.example.org"];
+    let names = ["app.example.com", "b.example.net", "c.example.net", "d.example.org", "app.example.com"];
     let records = records::read(&server.api(), names.into_iter()).await;
     assert_eq!(records.of["app.example.com"][0].content.as_deref(), Some("192.0.2.1"));
     assert_eq!((records.of.len(), records.unread.len()), (1, 3), "{records:?}");
