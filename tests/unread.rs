@@ -20,8 +20,11 @@ impl Stage {
         let folder = tempfile::tempdir().unwrap();
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
         let program = folder.path().join("tunnelwarden");
-        fs::copy(env!("CARGO_BIN_EXE_tunnelwarden"), &program).unwrap();
-        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        // By a process of its own: were this one the writer, what another test forks in that moment would hold the
+        // file open for writing until its exec, and running the program would fail with "text file busy".
+        let mut install = Command::new("install");
+        install.arg("-m755").arg(env!("CARGO_BIN_EXE_tunnelwarden")).arg(&program);
+        assert!(install.status().unwrap().success());
         // The folder is the runner's.
         let root = std::os::unix::fs::MetadataExt::uid(&fs::metadata(folder.path()).unwrap()) == 0;
         Self { folder, root }
