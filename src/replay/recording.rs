@@ -182,7 +182,7 @@ impl World {
         let held: Vec<_> = tunnel.holds.iter().map(|held| held.hold.name()).collect();
         for new in tunnel.holds.iter().filter(|new| !self.held.contains(&new.hold.name())) {
             let until_s = new.until.map(second);
-            let change = Change::Held { hold: new.hold, until_s, detail: new.detail.clone() };
+            let change = Change::Held { hold: new.hold, until_s, detail: new.detail.to_string() };
             self.transcript.changes.push((at, change));
         }
         self.held = held;

@@ -155,7 +155,7 @@ fn one(warden: &Warden, tunnel: &Tunnel, about: &About, now: Now) -> TunnelStatu
             .map(|held| HoldStatus {
                 hold: held.hold.name().into(),
                 until: held.until.map(time),
-                reason: match held.detail.as_str() {
+                reason: match &*held.detail {
                     "" => held.hold.reason().into(),
                     detail => format!("{}: {detail}", held.hold.reason()),
                 },

@@ -106,14 +106,13 @@ impl<'a> Facts<'a> {
         now: Now,
         policy: &'a Policy,
         evidence: &'a Evidence,
+        looks: Looks<'a>,
         host: &'a HostEvidence,
         track: &'a Track,
         edge_track: &'a EdgeTrack,
-        latched: bool,
     ) -> Self {
         let unit = evidence.unit.fresh(now, Duration::MAX);
         let ready = evidence.ready.fresh(now, policy.ready_age);
-        let looks = Looks::of(evidence, policy, now);
         let colos = || looks.names.iter().filter_map(|(_, _, sight)| sight.colo.as_deref());
         let announced = host.announced.fresh(now, ANNOUNCED_AGE).into_iter().flatten();
         let announced = announced.filter(|one| one.concerns(colos())).collect();
@@ -125,8 +124,8 @@ impl<'a> Facts<'a> {
             ready,
             ready_at: ready.and(evidence.ready.seen_at),
             connections: connections(now, unit, ready),
+            tally: looks.tally,
             looks,
-            tally: Tally::of(evidence, policy, now),
             elsewhere: evidence
                 .elsewhere
                 .iter()
@@ -146,7 +145,7 @@ impl<'a> Facts<'a> {
             track,
             edge_track,
             policy,
-            latched,
+            latched: false,
             ours_at_work: false,
             announced,
             tunnel: evidence.tunnel.standing(now, TUNNEL_AGE),

@@ -1,5 +1,6 @@
 //! Holds: why a remedy that could help waits, and until when.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 /// Why a remedy that could help is not applied now.
@@ -123,19 +124,19 @@ pub struct Held {
     /// When it may lift (time since boot), where that is known.
     pub until: Option<Duration>,
     /// What exactly, where the name alone does not say.
-    pub detail: String,
+    pub detail: Cow<'static, str>,
 }
 
 impl Held {
     pub(super) fn new(hold: Hold) -> Self {
-        Self { hold, until: None, detail: String::new() }
+        Self { hold, until: None, detail: Cow::Borrowed("") }
     }
 
     pub(super) fn until(hold: Hold, until: Duration) -> Self {
-        Self { hold, until: Some(until), detail: String::new() }
+        Self { hold, until: Some(until), detail: Cow::Borrowed("") }
     }
 
-    pub(super) fn because(hold: Hold, detail: impl Into<String>) -> Self {
+    pub(super) fn because(hold: Hold, detail: impl Into<Cow<'static, str>>) -> Self {
         Self { hold, until: None, detail: detail.into() }
     }
 }

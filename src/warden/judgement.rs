@@ -10,10 +10,12 @@ use super::evidence::{Answer, HostEvidence};
 use super::explain::explain;
 use super::facts::{Facts, Shaken};
 use super::incident::Incident;
+use super::looks::Looks;
 use super::machine::Command;
 use super::note::Happening;
 use super::operator::Pause;
 use super::order::{follow_phase, order_remedy};
+use super::over_time::follow;
 use super::policy::Policy;
 use super::rails::{Case, Held, objections};
 use super::remedy::Remedy;
@@ -35,9 +37,9 @@ pub(super) struct Around<'a> {
 
 pub(super) fn judge(tunnel: &mut Tunnel, around: &Around<'_>, now: Now, out: &mut Vec<Command>) {
     let Around { policy, host, edge_track, shaken, .. } = *around;
-    let mut dirty = tunnel.follow(now, policy);
-
-    let facts = tunnel.facts(now, policy, host, edge_track, shaken);
+    let looks = Looks::of(&tunnel.evidence, policy, now);
+    let mut dirty = follow(&tunnel.evidence, &looks, &mut tunnel.track, &mut tunnel.history, policy, now);
+    let facts = tunnel.facts_of(looks, now, policy, host, edge_track, shaken);
     let verdict = diagnose(&facts);
     // Every name that leads here is served: what is wrong with the others is not the connector's.
     let carries = verdict.cause == Some(Cause::PartlyConnected)
@@ -87,6 +89,7 @@ pub(super) fn judge(tunnel: &mut Tunnel, around: &Around<'_>, now: Now, out: &mu
     } else if dirty {
         out.push(Command::Persist);
     }
+    tunnel.wake = tunnel.next_judgement(now);
 }
 
 /// Something may have to be said at this moment: of the verdict, a hold, the remedy under way, or the incident.

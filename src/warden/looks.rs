@@ -10,13 +10,6 @@ use super::time::Now;
 pub struct Tally([usize; Answer::ALL.len()]);
 
 impl Tally {
-    pub(super) fn of(evidence: &Evidence, policy: &Policy, now: Now) -> Self {
-        let mut tally = Self([0; Answer::ALL.len()]);
-        let fresh = evidence.names.values().filter_map(|track| track.fresh(now, policy.name_age));
-        fresh.for_each(|sight| tally.0[sight.answer as usize] += 1);
-        tally
-    }
-
     /// Names whose answer is `answer`.
     pub fn answering(&self, answer: Answer) -> usize {
         self.0[answer as usize]
@@ -50,22 +43,24 @@ impl Tally {
 pub struct Looks<'a> {
     /// Every name with a fresh look.
     pub names: Vec<(&'a str, &'a NameTrack, &'a NameSight)>,
+    pub tally: Tally,
     /// Names that lead elsewhere, whatever they answer.
     faults: Vec<(&'a str, Fault<'a>)>,
 }
 
 impl<'a> Looks<'a> {
     pub(super) fn of(evidence: &'a Evidence, policy: &Policy, now: Now) -> Self {
+        let mut tally = Tally([0; Answer::ALL.len()]);
         let name = |(name, track): (&'a String, &'a NameTrack)| {
-            Some((name.as_str(), track, track.fresh(now, policy.name_age)?))
+            let sight = track.fresh(now, policy.name_age)?;
+            tally.0[sight.answer as usize] += 1;
+            Some((name.as_str(), track, sight))
         };
         let fault = |(name, track): (&'a String, &'a RouteTrack)| {
             Some((name.as_str(), track.fault(now, policy.route_age)?))
         };
-        Self {
-            names: evidence.names.iter().filter_map(name).collect(),
-            faults: evidence.routes.iter().filter_map(fault).collect(),
-        }
+        let names = evidence.names.iter().filter_map(name).collect();
+        Self { names, tally, faults: evidence.routes.iter().filter_map(fault).collect() }
     }
 
     /// Answers that say something about a visitor's way.

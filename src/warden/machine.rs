@@ -6,11 +6,10 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::cause::Cause;
-use super::diagnosis::Health;
 use super::evidence::{Finding, HostEvidence, HostFinding};
 use super::explain::span;
 use super::facts::{Facts, Shaken};
-use super::history::{Histories, History};
+use super::history::{HOUR, Histories, History};
 use super::incident::Incident;
 use super::judgement::{Around, judge};
 use super::note::{HostHappening, Note};
@@ -105,6 +104,8 @@ pub struct Warden {
     aside: Histories,
     host: HostEvidence,
     edge_track: EdgeTrack,
+    /// When remedies of this host were paid for, at least those of the last hour, as the histories have it.
+    charges: Vec<Duration>,
     memory_lost: Option<String>,
     paused: Option<Pause>,
     /// Finished decision cycles.
@@ -127,8 +128,9 @@ pub struct Memory {
 const STOOD_STILL: Duration = Duration::from_secs(10);
 /// Slewing moves a clock by less than this between two wake-ups.
 const CLOCK_JUMP: Duration = Duration::from_secs(5);
-const CALM_WAKEUP: Duration = Duration::from_secs(10);
-const TROUBLE_WAKEUP: Duration = Duration::from_secs(1);
+/// The pace of the clock checks where nothing is watched.
+const NO_TUNNEL: Duration = Duration::from_secs(10);
+const SOONEST: Duration = Duration::from_millis(20);
 
 impl Warden {
     /// A warden with what was remembered.
@@ -137,6 +139,11 @@ impl Warden {
         Self {
             policy,
             tunnels: BTreeMap::new(),
+            charges: histories
+                .values()
+                .flat_map(|history| &history.charges)
+                .map(|charge| charge.at)
+                .collect(),
             aside: histories,
             host: HostEvidence::default(),
             edge_track: EdgeTrack::default(),
@@ -155,14 +162,14 @@ impl Warden {
         self.check_footing(now);
         self.end_pause(now, &mut out);
         let concerned = self.take(event, now, &mut out);
-        let mut host_charges = self.host_charges();
-        let Self { policy, tunnels, host, edge_track, memory_lost, paused, shaken, .. } = self;
+        self.charges.retain(|at| now.since(*at) < HOUR);
+        let Self { policy, tunnels, host, edge_track, charges, memory_lost, paused, shaken, .. } = self;
         let mut judge_one = |tunnel: &mut Tunnel| {
             let around = Around {
                 policy,
                 host,
                 edge_track,
-                host_charges: &host_charges,
+                host_charges: charges,
                 memory_lost: memory_lost.as_deref(),
                 paused: paused.as_ref(),
                 shaken: *shaken,
@@ -171,7 +178,7 @@ impl Warden {
             judge(tunnel, &around, now, &mut out);
             // The next tunnel judged at this moment finds the host's budget as this one left it.
             let pays = tunnel.history.last().filter(|last| paid != Some(*last));
-            host_charges.extend(pays.map(|charge| charge.at));
+            charges.extend(pays.map(|charge| charge.at));
         };
         match concerned {
             Concerned::Nobody => (),
@@ -200,30 +207,11 @@ impl Warden {
         }
     }
 
-    /// When remedies of this host were paid for.
-    fn host_charges(&self) -> Vec<Duration> {
-        let watched = self.tunnels.values().map(|tunnel| &tunnel.history);
-        watched.chain(self.aside.values()).flat_map(|history| history.charges.iter().map(|c| c.at)).collect()
-    }
-
-    /// When to wake us if nothing happens before (time since boot); never in the past.
+    /// When to wake us if nothing happens before (time since boot); never in the past. What happens to one tunnel puts off
+    /// no other's.
     pub fn next_wakeup(&self, now: Now) -> Duration {
-        let calm = now.boot + CALM_WAKEUP;
-        let each = self.tunnels.values().map(|tunnel| {
-            let phase = match &tunnel.phase {
-                Phase::Watching => None,
-                Phase::LastLook { asked: false, look_at, .. } => Some(*look_at),
-                Phase::LastLook { give_up, .. }
-                | Phase::Acting { give_up, .. }
-                | Phase::Verifying { give_up, .. } => Some(*give_up),
-            };
-            let holds =
-                tunnel.holds.iter().filter_map(|held| held.until).filter(|until| now.boot < *until).min();
-            let trouble = (tunnel.verdict.health != Health::Healthy).then_some(now.boot + TROUBLE_WAKEUP);
-            [phase, holds, trouble].into_iter().flatten().min().unwrap_or(calm)
-        });
-        let soonest = each.min().unwrap_or(calm).min(calm);
-        soonest.max(now.boot + Duration::from_millis(20))
+        let soonest = self.tunnels.values().map(|tunnel| tunnel.wake).min();
+        soonest.unwrap_or(now.boot + NO_TUNNEL).max(now.boot + SOONEST)
     }
 
     pub fn tunnels(&self) -> impl Iterator<Item = &Tunnel> {
@@ -249,7 +237,6 @@ impl Warden {
     /// Why a restart that a person asks for would not be ordered now; nothing means that it would.
     pub fn refusal(&self, request: &Request, now: Now) -> Vec<Held> {
         let Some(tunnel) = self.tunnels.get(&request.unit) else { return Vec::new() };
-        let host_charges = self.host_charges();
         let facts = tunnel.facts(now, &self.policy, &self.host, &self.edge_track, self.shaken);
         let case = Case {
             unit: &tunnel.unit,
@@ -257,7 +244,7 @@ impl Warden {
             cause: Cause::PlannedRestart,
             remedy: operator::remedy_for(&facts),
             history: &tunnel.history,
-            host_charges: &host_charges,
+            host_charges: &self.charges,
             memory_lost: self.memory_lost.as_deref(),
             paused: self.paused.as_ref(),
             look_again: None,
@@ -278,7 +265,7 @@ impl Warden {
         if !self.refusal(request, now).is_empty() {
             return;
         }
-        let Self { policy, tunnels, host, edge_track, shaken, .. } = self;
+        let Self { policy, tunnels, host, edge_track, charges, shaken, .. } = self;
         let Some(tunnel) = tunnels.get_mut(&request.unit) else { return };
         let facts = tunnel.facts(now, policy, host, edge_track, *shaken);
         let remedy = operator::remedy_for(&facts);
@@ -287,6 +274,7 @@ impl Warden {
         let deadline = remedy.deadline(stop, start);
         operator::note_request(tunnel, request, now, out);
         order_remedy(tunnel, policy, (remedy, Cause::PlannedRestart), deadline, before, now, out);
+        charges.push(now.boot);
     }
 
     pub fn cycles(&self) -> u64 {

@@ -16,6 +16,7 @@ mod unit;
 
 pub mod facts;
 pub mod looks;
+mod over_time;
 
 pub mod cause;
 pub mod diagnosis;

@@ -131,6 +131,9 @@ pub struct NameTrack {
 /// Blindness shorter than this pauses a streak; longer, it ends it.
 const BLIND_PAUSES: Duration = Duration::from_secs(60);
 
+/// A name that was served so many times in a row counts as good.
+pub(super) const PROOF_ROUNDS: u32 = 3;
+
 impl NameTrack {
     pub(super) fn put(&mut self, now: Now, sight: NameSight) {
         if sight.answer == Answer::Blind {
@@ -154,6 +157,12 @@ impl NameTrack {
             self.served = Some(now.boot);
         }
         self.latest = Some((now.boot, sight));
+    }
+
+    /// It is served, and was known to be: one more such look says nothing new.
+    pub(super) fn known_good(&self) -> bool {
+        let served = self.latest.as_ref().is_some_and(|(_, sight)| sight.answer == Answer::Served);
+        served && PROOF_ROUNDS <= self.streak
     }
 
     /// The latest answer if not older than `max_age`.

@@ -68,7 +68,7 @@ const INCIDENT_WAITS: Duration = Duration::from_secs(300);
 const JOURNAL_LAG: Duration = Duration::from_secs(1);
 
 fn memory_lost(case: &Case<'_>) -> Option<Held> {
-    case.memory_lost.map(|why| Held::because(Hold::MemoryLost, why))
+    case.memory_lost.map(|why| Held::because(Hold::MemoryLost, why.to_owned()))
 }
 
 fn observe_only(case: &Case<'_>) -> Option<Held> {
@@ -85,7 +85,7 @@ fn observe_only(case: &Case<'_>) -> Option<Held> {
 
 fn paused(case: &Case<'_>) -> Option<Held> {
     let pause = case.paused?;
-    let held = Held { hold: Hold::Paused, until: Some(pause.until), detail: pause.reason.clone() };
+    let held = Held { hold: Hold::Paused, until: Some(pause.until), detail: pause.reason.clone().into() };
     (case.facts.now.boot < pause.until).then_some(held)
 }
 
@@ -209,7 +209,7 @@ fn patience(case: &Case<'_>) -> Option<Held> {
     }
     let dial = f.edge_track.ok_since(f.transport());
     let until = dial.map(|dial| zero.max(dial) + f.patience()).filter(|until| f.now.boot < *until);
-    Some(Held { hold: Hold::Patience, until, detail: String::new() })
+    Some(Held { until, ..Held::new(Hold::Patience) })
 }
 
 fn credentials_latched(case: &Case<'_>) -> Option<Held> {
@@ -229,9 +229,9 @@ fn credentials_latched(case: &Case<'_>) -> Option<Held> {
 
 fn start_would_fail(case: &Case<'_>) -> Option<Held> {
     let f = case.facts;
-    let held = |detail: &str| Some(Held::because(Hold::StartWouldFail, detail));
-    if let Some(why) = f.files.and_then(|files| files.unusable.as_deref()) {
-        return held(why);
+    let held = |detail: &'static str| Some(Held::because(Hold::StartWouldFail, detail));
+    if let Some(why) = f.files.and_then(|files| files.unusable.as_ref()) {
+        return Some(Held::because(Hold::StartWouldFail, why.clone()));
     }
     let Some(edge) = f.edge else {
         return held("the edge was not dialled yet");
@@ -350,7 +350,7 @@ fn cloudflare_incident(case: &Case<'_>) -> Option<Held> {
         return None;
     }
     let until = evidence_of(case).0? + INCIDENT_WAITS;
-    let held = Held { hold: Hold::CloudflareIncident, until: Some(until), detail: announced.words() };
+    let held = Held { hold: Hold::CloudflareIncident, until: Some(until), detail: announced.words().into() };
     (case.facts.now.boot < until).then_some(held)
 }
 

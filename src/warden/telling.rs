@@ -33,8 +33,7 @@ pub(super) fn tell_holds(
     if !matches!(tunnel.phase, Phase::Watching) {
         tunnel.holds.clear();
         if let Phase::LastLook { give_up, .. } = tunnel.phase {
-            let held = Held { hold: Hold::LastLook, until: Some(give_up), detail: String::new() };
-            tunnel.holds.push(held);
+            tunnel.holds.push(Held::until(Hold::LastLook, give_up));
         }
         return;
     }

@@ -4,13 +4,15 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::cause::Cause;
-use super::diagnosis::Verdict;
+use super::diagnosis::{Health, Verdict};
 use super::evidence::{
     Active, Answer, Blind, Evidence, Finding, HostEvidence, Line, NameTrack, Ready, Sense, UnitSight,
 };
-use super::facts::{Facts, Shaken, connections, origin_reported};
-use super::history::{History, KnownLife, Latch};
-use super::looks::{Looks, Tally};
+use super::facts::{Facts, Shaken};
+use super::history::{History, Latch};
+use super::incident::Incident;
+use super::looks::Looks;
+use super::name::PROOF_ROUNDS;
 use super::policy::Policy;
 use super::rails::{Held, Hold};
 use super::remedy::Remedy;
@@ -80,7 +82,12 @@ pub struct Tunnel {
     pub(super) watched_since: Duration,
     /// When the explanation was last put into words.
     explained_at: Duration,
+    /// To be judged anew by then, whatever happens.
+    pub(super) wake: Duration,
 }
+
+const CALM_WAKEUP: Duration = Duration::from_secs(10);
+const TROUBLE_WAKEUP: Duration = Duration::from_secs(1);
 
 /// journald passes a line on within half a second; one that takes longer than this says that it cannot keep up.
 const JOURNAL_LATE: Duration = Duration::from_secs(5);
@@ -88,7 +95,6 @@ const JOURNAL_LATE: Duration = Duration::from_secs(5);
 pub(super) const UNKNOWN_PAUSES: Duration = Duration::from_secs(60);
 /// The edge caches absence for some seconds; health that is younger proves nothing.
 const NEGATIVE_CACHE: Duration = Duration::from_secs(15);
-const PROOF_ROUNDS: u32 = 3;
 const PROOF_WITHOUT_NAMES: Duration = Duration::from_secs(60);
 
 /// Senses that look at one tunnel; the others look at the host.
@@ -115,7 +121,22 @@ impl Tunnel {
             unknown_since: None,
             watched_since: now.boot,
             explained_at: now.boot,
+            wake: now.boot,
         }
+    }
+
+    /// When this judgement is out of date, if nothing happens before.
+    pub(super) fn next_judgement(&self, now: Now) -> Duration {
+        let phase = match &self.phase {
+            Phase::Watching => None,
+            Phase::LastLook { asked: false, look_at, .. } => Some(*look_at),
+            Phase::LastLook { give_up, .. }
+            | Phase::Acting { give_up, .. }
+            | Phase::Verifying { give_up, .. } => Some(*give_up),
+        };
+        let holds = self.holds.iter().filter_map(|held| held.until).filter(|until| now.boot < *until).min();
+        let pace = if self.verdict.health == Health::Healthy { CALM_WAKEUP } else { TROUBLE_WAKEUP };
+        [phase, holds].into_iter().flatten().fold(now.boot + pace, Duration::min)
     }
 
     /// Keeps what is to be said at this moment.
@@ -161,7 +182,11 @@ impl Tunnel {
             }
             Finding::Ready(Err(blind)) => self.evidence.ready.put(now, Err(blind)),
             Finding::Name { hostname, sight } => {
-                self.evidence.names.entry(hostname).or_default().put(now, sight)
+                let peace = self.at_peace();
+                let name = self.evidence.names.entry(hostname).or_default();
+                let known_good = name.known_good();
+                name.put(now, sight);
+                return !(peace && known_good && name.known_good());
             }
             Finding::Route { hostname, seen } => {
                 self.evidence.routes.entry(hostname).or_default().put(now, seen);
@@ -174,6 +199,16 @@ impl Tunnel {
             Finding::Tunnel(seen) => self.evidence.tunnel.put(now, seen),
         }
         true
+    }
+
+    /// All is well, and nothing is under way that waits for a look.
+    fn at_peace(&self) -> bool {
+        let open = self.history.incident.as_ref().is_some_and(Incident::open);
+        self.verdict.health == Health::Healthy
+            && matches!(self.phase, Phase::Watching)
+            && !open
+            && self.track.names_bad_since.is_none()
+            && self.track.life.is_none_or(|life| life.through)
     }
 
     fn fold_unit(&mut self, now: Now, unit: UnitSight) {
@@ -213,52 +248,24 @@ impl Tunnel {
         edge_track: &'a EdgeTrack,
         shaken: Option<Shaken>,
     ) -> Facts<'a> {
-        let latched = self.history.latch.is_some();
-        let ours_at_work = matches!(self.phase, Phase::Acting { .. });
-        let mut facts = Facts::new(now, policy, &self.evidence, host, &self.track, edge_track, latched);
-        facts.ours_at_work = ours_at_work;
-        facts.shaken = shaken;
-        facts
+        self.facts_of(Looks::of(&self.evidence, policy, now), now, policy, host, edge_track, shaken)
     }
 
-    /// What follows from what is seen over time: since when names are bad, whose life came through, the latch.
-    /// True if something that must survive us has changed.
-    pub(super) fn follow(&mut self, now: Now, policy: &Policy) -> bool {
-        let mut dirty = false;
-        let Self { evidence, track, .. } = self;
-        let (unit, ready) =
-            (evidence.unit.fresh(now, Duration::MAX), evidence.ready.fresh(now, policy.ready_age));
-        let connections = connections(now, unit, ready);
-        let tally = Tally::of(evidence, policy, now);
-        let unrouted = tally.any(Answer::TunnelError);
-        // Only that explains a 1033 which may linger when a record is mended.
-        if unrouted && connections != Some(0) && Looks::of(evidence, policy, now).led_astray() {
-            track.astray = Some(now.boot);
-        }
-        let through = tally.through(origin_reported(track, &evidence.log, now));
-        if through {
-            track.came_through(now, evidence.log.registered);
-        } else if tally.any_conclusive() {
-            track.names_bad_since.get_or_insert(now.boot);
-            track.unrouted |= unrouted;
-        }
-        match connections {
-            Some(0) => {
-                self.track.zero_since.get_or_insert(now.boot);
-            }
-            Some(_) => {
-                self.track.zero_since = None;
-                self.track.zero_looks = 0;
-            }
-            None => (),
-        }
-        if let Some(life) = &mut self.track.life {
-            life.through |= through && connections.is_some_and(|n| 0 < n);
-            let ours = life.origin == super::track::Origin::Ours;
-            let (invocation, watched_whole, through) = (life.invocation, life.watched_whole, life.through);
-            dirty |= self.history.remember(KnownLife { invocation, watched_whole, through, ours });
-        }
-        dirty | self.follow_latch(now)
+    /// The same with the looks at the names, which cost the most to put together, already there.
+    pub(super) fn facts_of<'a>(
+        &'a self,
+        looks: Looks<'a>,
+        now: Now,
+        policy: &'a Policy,
+        host: &'a HostEvidence,
+        edge_track: &'a EdgeTrack,
+        shaken: Option<Shaken>,
+    ) -> Facts<'a> {
+        let mut facts = Facts::new(now, policy, &self.evidence, looks, host, &self.track, edge_track);
+        facts.latched = self.history.latch.is_some();
+        facts.ours_at_work = matches!(self.phase, Phase::Acting { .. });
+        facts.shaken = shaken;
+        facts
     }
 
     /// Remembers refused credentials that only the counters told of. True if that is new.
@@ -269,26 +276,6 @@ impl Tunnel {
             self.history.latch = Some(Latch { at: now.boot, files, tried: false });
         }
         new
-    }
-
-    fn follow_latch(&mut self, now: Now) -> bool {
-        let log = &self.evidence.log;
-        let refused = log.unauthorized.as_ref().map(|(at, _)| *at);
-        let registered = log.registered.max(self.track.accepted);
-        let files = self.evidence.files.as_ref().and_then(|files| files.changed);
-        match (self.history.latch, refused) {
-            (Some(latch), _) if registered.is_some_and(|at| latch.at < at) => {
-                self.history.latch = None;
-                true
-            }
-            (None, Some(at)) if registered.is_none_or(|registered| registered < at) => {
-                // An old refusal in the history of the journal speaks of the files as they were then.
-                let files = files.filter(|changed| *changed <= now.wall_of(at));
-                self.history.latch = Some(Latch { at, files, tried: false });
-                true
-            }
-            (Some(_), _) | (None, _) => false,
-        }
     }
 
     /// The names' answers, or the connections where no name says anything, have been good for long enough.
