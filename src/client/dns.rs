@@ -14,10 +14,13 @@ use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError, NetError};
 use hickory_resolver::proto::op::ResponseCode;
 use hickory_resolver::proto::rr::{Name, RData, RecordType};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 /// How long the other family may keep addresses that are already known.
 const GRACE: Duration = Duration::from_millis(500);
+
+/// The configuration is looked at anew at most this often: a thousand names would read it thirty times a second.
+const LOADED_FOR: Duration = Duration::from_secs(1);
 
 /// Why a name was not resolved.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -93,6 +96,8 @@ enum Source {
 
 #[derive(Clone)]
 struct Loaded {
+    /// Last compared with the files.
+    at: Instant,
     text: Vec<u8>,
     hosts: Vec<u8>,
     resolver: TokioResolver,
@@ -221,18 +226,23 @@ impl Dns {
             Source::Fixed(resolver) => return Ok(resolver.as_ref().clone()),
             Source::File(path) => path,
         };
+        let mut loaded = self.loaded.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(known) = loaded.as_ref().filter(|known| known.at.elapsed() < LOADED_FOR) {
+            return Ok(known.resolver.clone());
+        }
         let text = std::fs::read(path)
             .map_err(|e| DnsFailure::NoResolver(format!("cannot read {}: {e}", path.display())))?;
         // The resolver keeps the hosts file it saw when it was built.
         let hosts = std::fs::read("/etc/hosts").unwrap_or_default();
-        let mut loaded = self.loaded.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if let Some(known) = loaded.as_ref().filter(|known| known.text == text && known.hosts == hosts) {
+        let at = Instant::now();
+        if let Some(known) = loaded.as_mut().filter(|known| known.text == text && known.hosts == hosts) {
+            known.at = at;
             return Ok(known.resolver.clone());
         }
         let (config, options) = hickory_resolver::system_conf::parse_resolv_conf(&text)
             .map_err(|e| DnsFailure::NoResolver(format!("{}: {e}", path.display())))?;
         let resolver = build(config, options)?;
-        *loaded = Some(Loaded { text, hosts, resolver: resolver.clone() });
+        *loaded = Some(Loaded { at, text, hosts, resolver: resolver.clone() });
         Ok(resolver)
     }
 }

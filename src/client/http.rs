@@ -29,8 +29,9 @@ use missed::Missed;
 const BODY_LIMIT: usize = 64 * 1024;
 /// How long the body of a success is read in which nothing is looked for.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// Addresses are asked for anew at least this often, whatever their record allows.
-const ADDRESSES_KEPT: Duration = Duration::from_secs(60);
+/// Addresses are asked for anew at least this often, whatever their record allows. More than the minute between the looks
+/// at one of many names, so that every other look needs no question.
+const ADDRESSES_KEPT: Duration = Duration::from_secs(90);
 const ANYTHING: &str = "*/*";
 /// The form in which the edge names its error codes (RFC 9457), whatever the owner's page looks like.
 const PROBLEM: &str = "application/problem+json";

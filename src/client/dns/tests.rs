@@ -127,6 +127,8 @@ async fn the_configuration_is_read_again() {
     assert!(matches!(none, Err(DnsFailure::NoResolver(_))), "{none:?}");
     // Nothing listens on port 53 of this loopback address.
     std::fs::write(file.path(), "nameserver 127.1.2.3\n").unwrap();
+    tokio::time::sleep(LOADED_FOR).await;
     let dead = dns.addresses("x.test", LIMIT).await;
     assert!(matches!(dead, Err(DnsFailure::NoResolver(_) | DnsFailure::TimedOut)), "{dead:?}");
+    assert_ne!(dead, none, "the new server was not asked");
 }

@@ -162,9 +162,9 @@ pub(crate) fn install_service(command: &str) -> String {
 /// Where the public names are.
 pub(crate) const PUBLIC_ZONE: &str = "example.com";
 
-/// Writes a zone; what it holds may be kept for a minute, what it does not for 5 s.
+/// Writes a zone; what it holds may be kept for 5 min, as Cloudflare's own records are, what it does not for 5 s.
 pub(crate) fn zone_file(far: &Path, zone: &str, serial: u32, records: &str) -> Result<()> {
-    let head = format!("$TTL 60\n@ SOA ns.lab. host.lab. {serial} 3600 600 86400 5\n@ NS ns.lab.\n");
+    let head = format!("$TTL 300\n@ SOA ns.lab. host.lab. {serial} 3600 600 86400 5\n@ NS ns.lab.\n");
     let path = far.join(format!("{zone}.zone"));
     fs::write(&path, format!("{head}{records}")).with_context(|| format!("cannot write {}", path.display()))
 }

@@ -28,7 +28,7 @@ fn led_astray(stage: &Stage<'_>, records: &str, word: &str, says: &str) -> Resul
     wait("DNS is looked at", seconds(30), || route(&lab, "app.example.com", "routed"))?;
     let before = invocation(&lab)?;
     lab.records(2, &format!("{records}\napi A 10.99.3.1\n"))?;
-    wait_cause(&lab, "Misrouted", 120)?;
+    wait_cause(&lab, "Misrouted", 150)?;
     ensure!(lab.explain()?.contains(says), "{}", lab.explain()?);
     ensure!(route(&lab, "app.example.com", word)?, "the metric does not say {word}");
     ensure!(route(&lab, "api.example.com", "routed")?, "the other name is said to be astray");
@@ -64,7 +64,7 @@ pub(crate) fn dns_split_horizon(stage: &Stage<'_>) -> Result<()> {
     wait_healthy(&lab, 60)?;
     wait("DNS is looked at", seconds(30), || route(&lab, "app.example.com", "routed"))?;
     lab.sh("echo 192.0.2.1 app.example.com >> /etc/hosts")?;
-    wait("the name is not seen here", seconds(90), || {
+    wait("the name is not seen here", seconds(120), || {
         Ok(name(&lab, "app.example.com")?["answer"] == "blind")
     })?;
     sleep(seconds(20));
