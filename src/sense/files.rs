@@ -22,7 +22,7 @@ pub fn look(files: &Files) -> FilesSight {
     for path in [&files.config, &files.credentials].into_iter().flatten() {
         match modified(path) {
             Ok(changed) => sight.changed = sight.changed.max(Some(changed)),
-            Err(error) if error.kind() == ErrorKind::NotFound => {
+            Err(error) if error.kind() == ErrorKind::NotFound && is_the_same_for_us(path) => {
                 sight.unusable = Some(format!("{} does not exist", path.display()));
             }
             // Not ours to look at is no reason to doubt it.
@@ -37,7 +37,36 @@ pub fn look(files: &Files) -> FilesSight {
     sight
 }
 
+/// The unit finds there what we find. It does not in the folders that `PrivateTmp=` gives to each of us, nor where systemd puts
+/// credentials for as long as the unit runs; and a path that does not begin at the root, or begins at a home (`~`), is the
+/// unit's to complete.
+fn is_the_same_for_us(path: &Path) -> bool {
+    path.is_absolute()
+        && !["/tmp", "/var/tmp", "/run/credentials"].iter().any(|folder| path.starts_with(folder))
+}
+
 fn parse_error(config: &Path) -> Option<String> {
     let text = std::fs::read_to_string(config).ok()?;
     cloudflared_config::parse(config, &text).err().map(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_only_the_unit_can_see_is_not_missing() {
+        let credentials = |path: &str| look(&Files { config: None, credentials: Some(path.into()) }).unusable;
+        for path in [
+            "/run/credentials/cloudflared.service/tunnel-token",
+            "/tmp/no-such-token",
+            "/var/tmp/no-such-token",
+            "no-such-folder/credentials.json",
+            "~/.cloudflared/no-such-credentials.json",
+        ] {
+            assert_eq!(credentials(path), None, "{path}");
+        }
+        let gone = credentials("/etc/no-such-folder/credentials.json");
+        assert_eq!(gone.as_deref(), Some("/etc/no-such-folder/credentials.json does not exist"));
+    }
 }
