@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::client::error_chain::chain;
-use crate::client::systemd::{JobOutcome, Systemd, SystemdError, UnitState};
+use crate::client::systemd::{JobOutcome, JobResult, Systemd, SystemdError, UnitState};
 use crate::warden::evidence::Invocation;
 use crate::warden::remedy::{Failure, Outcome, Remedy};
 
@@ -44,16 +44,9 @@ impl Hands {
             Remedy::Start => self.systemd.start(unit, deadline).await,
             Remedy::ResetAndStart => self.reset_and_start(unit, deadline).await,
         };
-        let outcome = outcome(result);
         let left = deadline.saturating_sub(began.elapsed());
-        match (remedy, &outcome) {
-            // The process may have ended by our second signal in a way that leaves the unit inactive.
-            (
-                Remedy::Restart | Remedy::SwiftRestart,
-                Outcome::Done | Outcome::Failed { kind: Failure::JobFailed, .. },
-            ) => self.bring_back(unit, left).await.unwrap_or(outcome),
-            (_, _) => outcome,
-        }
+        let brought = if leaves_it_to_us(remedy, &result) { self.bring_back(unit, left).await } else { None };
+        brought.unwrap_or_else(|| outcome(result))
     }
 
     async fn reset_and_start(&self, unit: &str, deadline: Duration) -> Result<JobOutcome, SystemdError> {
@@ -99,6 +92,24 @@ impl Hands {
     }
 }
 
+/// The process may have ended by our second signal in a way that leaves the unit inactive. A job that was canceled made way for
+/// somebody else's: whoever stopped the unit meanwhile wants it stopped.
+fn leaves_it_to_us(remedy: Remedy, result: &Result<JobOutcome, SystemdError>) -> bool {
+    let restarts = matches!(remedy, Remedy::Restart | Remedy::SwiftRestart);
+    let ended = match result {
+        Ok(JobOutcome::Failed(result)) => *result != JobResult::Canceled,
+        Ok(JobOutcome::Pending) => false,
+        Ok(JobOutcome::Done) => true,
+        Err(error) => {
+            matches!(
+                error,
+                SystemdError::NoSuchJob(_) | SystemdError::NoSuchProcess(_) | SystemdError::Other(_)
+            )
+        }
+    };
+    restarts && ended
+}
+
 fn waits_out_its_grace(old: &UnitState, now: &UnitState, before: Option<Invocation>) -> bool {
     let invocation = u128::from_str_radix(&now.invocation_id, 16).ok().map(Invocation);
     now.active_state == "deactivating"
@@ -131,5 +142,21 @@ fn outcome(result: Result<JobOutcome, SystemdError>) -> Outcome {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_unit_that_somebody_stopped_while_we_restarted_it_stays_stopped() {
+        let left = |remedy, outcome| leaves_it_to_us(remedy, &Ok(outcome));
+        assert!(!left(Remedy::Restart, JobOutcome::Failed(JobResult::Canceled)));
+        assert!(!left(Remedy::SwiftRestart, JobOutcome::Failed(JobResult::Canceled)));
+        assert!(left(Remedy::SwiftRestart, JobOutcome::Failed(JobResult::Failed)));
+        assert!(left(Remedy::SwiftRestart, JobOutcome::Done));
+        assert!(!left(Remedy::SwiftRestart, JobOutcome::Pending));
+        assert!(!left(Remedy::ResetAndStart, JobOutcome::Failed(JobResult::Failed)));
     }
 }
