@@ -45,7 +45,7 @@ pub struct Latch {
     pub at: Duration,
     /// Newest change of the files at that time, Unix time.
     pub files: Option<Duration>,
-    /// The one try after a newer file was used.
+    /// A newer file was tried since, and is the one above.
     pub tried: bool,
 }
 

@@ -94,7 +94,10 @@ pub(super) fn order_remedy(
     out: &mut Vec<Command>,
 ) {
     tunnel.history.charge(now, remedy, before, policy);
+    let files = tunnel.evidence.files.as_ref().and_then(|files| files.changed);
     if let Some(latch) = &mut tunnel.history.latch {
+        // The new process tries these; only newer ones are worth another try.
+        latch.files = latch.files.max(files);
         latch.tried = true;
     }
     let text = format!("{} ordered. {}", remedy.name(), tunnel.words(now));

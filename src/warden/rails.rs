@@ -224,7 +224,7 @@ fn credentials_latched(case: &Case<'_>) -> Option<Held> {
         (Some(changed), None) => case.facts.now.wall_of(latch.at) < changed,
         (None, _) => false,
     };
-    if !newer || latch.tried { held() } else { None }
+    if newer { None } else { held() }
 }
 
 fn start_would_fail(case: &Case<'_>) -> Option<Held> {
