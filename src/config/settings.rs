@@ -145,10 +145,23 @@ pub struct Tunnel {
     pub id: Option<TunnelId>,
     pub config: Option<PathBuf>,
     pub metrics: Option<SocketAddr>,
-    /// With those of `probes`, each once.
+    /// All of them; empty: those that are found out. Those of `probes` come besides.
     pub hostnames: Vec<Hostname>,
     pub probes: Vec<NameProbe>,
     pub expected: Vec<Expected>,
+}
+
+impl Tunnel {
+    /// The names that are written down for it, those of `probes` too, each once.
+    pub fn named(&self) -> Vec<&Hostname> {
+        let mut named = Vec::new();
+        for host in self.hostnames.iter().chain(self.probes.iter().map(|probe| probe.url.host())) {
+            if !named.contains(&host) {
+                named.push(host);
+            }
+        }
+        named
+    }
 }
 
 /// How one name is asked, and what it must answer.

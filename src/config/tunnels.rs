@@ -25,7 +25,7 @@ pub(super) fn tunnels(mut written: BTreeMap<String, WrittenTunnel>, check: &mut 
             check.twice(&format!("{path}/name"), &mut names, name.clone(), says);
         }
         let Some(tunnel) = one(&unit, tunnel, &path, check) else { continue };
-        for host in &tunnel.hostnames {
+        for host in tunnel.named() {
             let says = format!("has \"{}\" under two tunnels; a name is routed to one", host.as_str());
             check.twice(&format!("{path}/hostnames"), &mut hosts, host.clone(), &says);
         }
@@ -56,13 +56,7 @@ fn one(unit: &str, written: WrittenTunnel, path: &str, check: &mut Check<'_>) ->
     let hostnames = hostnames(&written.hostnames, &at("hostnames"), check);
     let probes = probes(written.probe, path, check);
     let expected = expected(written.expect, path, check);
-    let mut tunnel = Tunnel { unit: unit?, name, id, config, metrics, hostnames, probes, expected };
-    for probe in &tunnel.probes {
-        if !tunnel.hostnames.contains(probe.url.host()) {
-            tunnel.hostnames.push(probe.url.host().clone());
-        }
-    }
-    Some(tunnel)
+    Some(Tunnel { unit: unit?, name, id, config, metrics, hostnames, probes, expected })
 }
 
 fn hostnames(written: &[String], path: &str, check: &mut Check<'_>) -> Vec<Hostname> {

@@ -7,10 +7,11 @@ use secrecy::ExposeSecret as _;
 
 use super::credentials;
 use crate::client::cloudflared_config::{self, Launch};
+use crate::client::file_access::uid_of;
 use crate::client::systemd::{Systemd, SystemdError};
 use crate::config::{self, Settings};
 use crate::sense::files::Files;
-use crate::sense::ready::Where;
+use crate::sense::ready::{Where, address};
 use crate::warden::evidence::{Setup, Transport};
 
 /// One tunnel, as far as it is known beforehand.
@@ -22,12 +23,37 @@ pub(crate) struct Found {
     pub names: Vec<String>,
     /// They are set in our configuration, so that nothing else counts.
     pub(crate) names_configured: bool,
+    /// They were read from cloudflared's own configuration file.
+    pub(crate) names_read: bool,
     pub probes: Vec<config::NameProbe>,
     pub files: Files,
     pub port: Where,
     pub setup: Setup,
     /// What could not be read, for the operator.
     pub unread: Vec<String>,
+}
+
+impl Found {
+    /// What is watched where cloudflared serves `names`: these, and those whose probes are configured; sorted, each once.
+    pub(crate) fn watched(&self, names: Vec<String>) -> Vec<String> {
+        watched(names, &self.probes)
+    }
+
+    /// Whatever the senses go by is the same.
+    pub(crate) fn same(&self, other: &Self) -> bool {
+        let key = |found: &Self| {
+            let Found { unit, name, id, names, files, port, setup, unread, .. } = found.clone();
+            (unit, name, id, names, files, port, setup, unread)
+        };
+        key(self) == key(other)
+    }
+}
+
+fn watched(mut names: Vec<String>, probes: &[config::NameProbe]) -> Vec<String> {
+    names.extend(probes.iter().map(|probe| probe.url.host().as_str().to_owned()));
+    names.sort();
+    names.dedup();
+    names
 }
 
 /// The configured tunnels, or else every unit that runs one.
@@ -87,13 +113,13 @@ async fn one(
     let mut names: Vec<String> = configured
         .map(|tunnel| tunnel.hostnames.iter().map(|name| name.as_str().to_owned()).collect())
         .unwrap_or_default();
-    if names.is_empty()
-        && let Some(file) = &file
-    {
+    let names_configured = !names.is_empty();
+    if !names_configured && let Some(file) = &file {
         names = cloudflared_config::hostnames(&file.ingress);
     }
-    names.sort();
-    names.dedup();
+    let names_read = !names_configured && !names.is_empty();
+    let probes = configured.map(|tunnel| tunnel.probes.clone()).unwrap_or_default();
+    let names = watched(names, &probes);
     for probe in configured.iter().flat_map(|tunnel| &tunnel.probes) {
         let Some(credential) = &probe.access else { continue };
         if let Err(why) = credentials::access(credential, super::environment) {
@@ -109,9 +135,10 @@ async fn one(
             .or_else(|| line.token.as_ref().and_then(|token| token.tunnel.clone()))
             .or_else(|| line.tunnel.clone())
             .or_else(|| file.as_ref().and_then(|file| file.tunnel.clone())),
-        names_configured: configured.is_some_and(|tunnel| !tunnel.hostnames.is_empty()),
+        names_configured,
+        names_read,
         names,
-        probes: configured.map(|tunnel| tunnel.probes.clone()).unwrap_or_default(),
+        probes,
         files: Files {
             credentials: line
                 .token_file
@@ -123,8 +150,8 @@ async fn one(
         port: Where {
             configured: configured
                 .and_then(|tunnel| tunnel.metrics)
-                .or_else(|| metrics.and_then(|text| text.parse().ok())),
-            uid: state.uid.unwrap_or(0),
+                .or_else(|| metrics.as_deref().and_then(address)),
+            uid: uid(state.uid, &state.user),
         },
         setup: Setup {
             transport: match protocol.as_deref() {
@@ -139,6 +166,11 @@ async fn one(
     })
 }
 
+/// Whose socket its port is. systemd knows the user's number only while the unit runs.
+fn uid(known: Option<u32>, user: &str) -> u32 {
+    known.or_else(|| user.parse().ok()).or_else(|| uid_of(user)).unwrap_or(0)
+}
+
 /// Where cloudflared itself looks, of the places that a system service uses.
 pub(crate) fn usual_config(by_token: bool) -> Option<PathBuf> {
     if by_token {
@@ -148,4 +180,53 @@ pub(crate) fn usual_config(by_token: bool) -> Option<PathBuf> {
         .into_iter()
         .map(PathBuf::from)
         .find(|path| path.exists())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::HttpsUrl;
+
+    fn found() -> Found {
+        Found {
+            unit: "cloudflared.service".into(),
+            name: "cloudflared.service".into(),
+            id: None,
+            names: vec!["app.example.com".into()],
+            names_configured: false,
+            names_read: true,
+            probes: Vec::new(),
+            files: Files { config: Some("/etc/cloudflared/config.yml".into()), credentials: None },
+            port: Where::default(),
+            setup: Setup::default(),
+            unread: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_probe_that_refines_one_name_takes_no_other_away() {
+        let url = HttpsUrl::parse("https://app.example.com/health").unwrap();
+        let probe = config::NameProbe { url, status: Vec::new(), header: None, body: None, access: None };
+        let found = Found { probes: vec![probe], ..found() };
+        let served = vec!["b.example.com".to_owned(), "a.example.com".into(), "app.example.com".into()];
+        assert_eq!(found.watched(served), ["a.example.com", "app.example.com", "b.example.com"]);
+        assert_eq!(found.watched(Vec::new()), ["app.example.com"]);
+    }
+
+    #[test]
+    fn another_transport_or_another_file_is_another_set_up() {
+        let http2 = Setup { transport: Some(Transport::Http2), ..Setup::default() };
+        assert!(found().same(&found()));
+        assert!(!found().same(&Found { setup: http2, ..found() }));
+        let files = Files { credentials: Some("/etc/cloudflared/token".into()), ..found().files };
+        assert!(!found().same(&Found { files, ..found() }));
+        assert!(!found().same(&Found { port: Where { configured: None, uid: 999 }, ..found() }));
+    }
+
+    #[test]
+    fn the_user_of_a_unit_that_does_not_run_is_found_by_its_name() {
+        assert_eq!((uid(Some(61_000), "dynamic"), uid(None, ""), uid(None, "998")), (61_000, 0, 998));
+        assert_eq!(Some(uid(None, "daemon")), uid_of("daemon"));
+        assert!(uid_of("daemon").is_some_and(|uid| uid != 0), "nothing to be shown here");
+    }
 }

@@ -380,7 +380,5 @@ impl Ear {
 }
 
 fn same(new: &[Found], old: &[Found]) -> bool {
-    let key =
-        |found: &[Found]| -> Vec<_> { found.iter().map(|f| (f.unit.clone(), f.names.clone())).collect() };
-    key(new) == key(old)
+    new.len() == old.len() && new.iter().zip(old).all(|(new, old)| new.same(old))
 }

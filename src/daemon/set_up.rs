@@ -24,7 +24,7 @@ pub(super) async fn follow_set_up(
     signals: mpsc::Sender<Signal>,
 ) {
     let (mut known, mut setup) = (found.names.clone(), found.setup);
-    let mut said = Told::default();
+    let (mut said, mut pushed) = (Told::default(), false);
     loop {
         let now = told.borrow_and_update().clone();
         if (&now.tunnel_id, &now.version) != (&said.tunnel_id, &said.version) {
@@ -42,11 +42,15 @@ pub(super) async fn follow_set_up(
                 let finding = Finding::Setup(setup);
                 let _ = names.events.send(Event::Observed { unit: found.unit.clone(), finding }).await;
             }
-            let ours = !found.names_configured && (seen.remote || known.is_empty());
-            if ours && seen.names != known {
-                tracing::info!(unit_name = %found.unit, "cloudflared serves {}", seen.names.join(", "));
-                known.clone_from(&seen.names);
-                let event = Event::Tunnel { unit: found.unit.clone(), names: seen.names };
+            pushed |= seen.remote;
+            // Rules of its own count where no others were pushed to it in all that time, and where we cannot read its file.
+            let own = !pushed && !found.names_read && !seen.names.is_empty();
+            let ours = !found.names_configured && (seen.remote || own);
+            let served = found.watched(seen.names);
+            if ours && served != known {
+                tracing::info!(unit_name = %found.unit, "cloudflared serves {}", served.join(", "));
+                known.clone_from(&served);
+                let event = Event::Tunnel { unit: found.unit.clone(), names: served };
                 if names.events.send(event).await.is_err() {
                     return;
                 }

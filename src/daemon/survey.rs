@@ -66,12 +66,11 @@ pub(crate) async fn tunnels(settings: &Settings) -> anyhow::Result<Vec<Here>> {
             Ready::Refused | Ready::Silent => None,
         });
         let effective = in_effect(&found.port, &said, alone).await;
-        let mut names = found.names;
-        if let Some(effective) = effective.filter(|seen| seen.remote || names.is_empty())
-            && !found.names_configured
-        {
-            names = effective.names;
-        }
+        let counts = |seen: &Effective| !found.names_configured && (seen.remote || !found.names_read);
+        let names = match effective.filter(counts) {
+            Some(effective) => found.watched(effective.names),
+            None => found.names,
+        };
         here.push(Here {
             unit: found.unit,
             name: found.name,

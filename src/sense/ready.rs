@@ -11,7 +11,7 @@ use crate::client::cloudflared::{self, AskError, SocketError};
 use crate::warden::evidence::{Blind, Counters, Ready, ReadySight, Seen};
 
 /// Where the port may be, and whose it must be.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Where {
     /// Set in tunnelwarden's or cloudflared's configuration.
     pub configured: Option<SocketAddr>,
@@ -116,7 +116,7 @@ async fn ask(
 }
 
 /// `127.0.0.1:20241`, `localhost:20241`, `[::]:20241`; an unspecified address is reached by loopback.
-pub(super) fn address(text: &str) -> Option<SocketAddr> {
+pub fn address(text: &str) -> Option<SocketAddr> {
     let text = text.trim_end_matches("/metrics");
     if let Some(port) = text.strip_prefix("localhost:") {
         return Some(SocketAddr::from(([127, 0, 0, 1], port.parse().ok()?)));

@@ -1,5 +1,6 @@
 //! The unit, by systemd's signals; read anew after each, because notices carry stale values.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,6 +32,7 @@ pub async fn watch(
 ) {
     let (tx, mut signals) = mpsc::channel(64);
     let following = tokio::spawn(follow(units.clone(), tx));
+    let mut lives = Lives::default();
     while let Some(signal) = signals.recv().await {
         let all = || units.borrow().clone();
         let (reread, lost) = match signal {
@@ -47,10 +49,36 @@ pub async fn watch(
         };
         for unit in reread {
             let seen = if lost { Err(Blind::Unreachable) } else { look(&systemd, &unit).await };
+            // Whatever it was started with may be new, and then it has been read by now.
+            if seen.as_ref().is_ok_and(|seen| lives.came_up(&unit, seen)) {
+                let _ = changed.try_send(());
+            }
             let event = Event::Observed { unit, finding: Finding::Unit(seen) };
             if events.send(event).await.is_err() {
                 following.abort();
                 return;
+            }
+        }
+    }
+}
+
+/// In which of its lives each unit was last seen up; `None`: in none yet.
+#[derive(Debug, Default)]
+struct Lives(BTreeMap<String, Option<Invocation>>);
+
+impl Lives {
+    /// It is up, in another life than before.
+    fn came_up(&mut self, unit: &str, seen: &UnitSight) -> bool {
+        let life = seen.invocation.filter(|_| seen.up());
+        match self.0.get_mut(unit) {
+            None => {
+                self.0.insert(unit.to_owned(), life);
+                false
+            }
+            Some(known) => {
+                let another = life.is_some() && *known != life;
+                *known = life.or(*known);
+                another
             }
         }
     }
@@ -135,5 +163,47 @@ fn sight(state: &UnitState) -> UnitSight {
         start_rate: (state.start_limit_burst != 0 && !interval.is_zero())
             .then_some((state.start_limit_burst, interval)),
         newer_program: newer_program(state, clock::now()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seen(active: Active, life: u128) -> UnitSight {
+        UnitSight {
+            load: Load::Loaded,
+            disabled: false,
+            active,
+            sub: String::new(),
+            result: "success".into(),
+            exit_status: None,
+            main_pid: 7,
+            invocation: Some(Invocation(life)),
+            n_restarts: 0,
+            job: None,
+            frozen: false,
+            since: Duration::ZERO,
+            started: None,
+            was_active: true,
+            start_limit: None,
+            stop_limit: None,
+            start_rate: None,
+            newer_program: false,
+        }
+    }
+
+    #[test]
+    fn a_unit_that_comes_up_in_another_life_may_have_been_given_another_set_up() {
+        let mut lives = Lives::default();
+        let mut came_up = |unit: &str, active, life| lives.came_up(unit, &seen(active, life));
+        assert!(!came_up("a.service", Active::Active, 1), "as it was found");
+        assert!(
+            !came_up("a.service", Active::Deactivating, 1) && !came_up("a.service", Active::Activating, 2)
+        );
+        assert!(came_up("a.service", Active::Active, 2));
+        assert!(!came_up("a.service", Active::Active, 2), "once");
+        assert!(!came_up("b.service", Active::Inactive, 1), "not up when it was found");
+        assert!(came_up("b.service", Active::Active, 2));
     }
 }
