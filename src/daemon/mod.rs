@@ -10,6 +10,7 @@ mod memory;
 mod names;
 mod observers;
 pub(crate) mod once;
+mod os_signals;
 mod probes;
 mod records;
 mod routes;
@@ -23,9 +24,9 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
+use tokio::time::sleep;
 
 use crate::act::Hands;
 use crate::client::cloudflare_api::Credentials;
@@ -46,11 +47,14 @@ use event_loop::{Ended, Signal};
 use executor::Executor;
 use memory::{Keeper, Places};
 pub(crate) use names::expected;
+use os_signals::{Asked, OsSignals};
 
 /// Events on their way to the loop. Senses wait when it is full; nothing is thrown away.
 const EVENTS: usize = 256;
 /// Signals on their way to the bus; more than these in one go are lost, and the journal has them.
 const BUS_SIGNALS: usize = 64;
+/// Whether we may act on a unit that we may only watch is asked again after so long.
+const POWERLESS_FOR: Duration = Duration::from_secs(60);
 /// For our name on the bus, before we say that we are ready.
 const BUS_PATIENCE: Duration = Duration::from_secs(1);
 
@@ -64,17 +68,19 @@ pub async fn run(loaded: Loaded) -> anyhow::Result<()> {
         tracing::warn!("{warning}");
     }
     let mut settings = loaded.settings;
-    let mut first = true;
-    while let Ended::Anew(new) = live(settings, first).await? {
-        (settings, first) = (*new, false);
+    // Until all is set up for the first time a signal simply ends us; from then on none is lost.
+    let mut heard = None;
+    while let Some((new, signals)) = live(settings, heard).await? {
+        (settings, heard) = (new, Some(signals));
     }
     notify::stopping();
     told::daemon(told::STOPPED, Weight::Notice, "tunnelwarden stopped");
     Ok(())
 }
 
-/// One life under the same settings and units.
-async fn live(settings: Settings, first: bool) -> anyhow::Result<Ended> {
+/// One life under the same settings and units. `Some`: what the next one begins with. `heard`: the signals that the life before
+/// this one listened to.
+async fn live(settings: Settings, heard: Option<OsSignals>) -> anyhow::Result<Option<(Settings, OsSignals)>> {
     let systemd = Arc::new(Systemd::connect().await.context("cannot reach systemd over the system bus")?);
     let found = discover::tunnels(&systemd, &settings).await.context("cannot ask systemd for its units")?;
     let listener = TcpListener::bind(settings.http.listen)
@@ -87,8 +93,14 @@ async fn live(settings: Settings, first: bool) -> anyhow::Result<Ended> {
     if let Some(why) = &memory.lost {
         told::daemon(told::MEMORY_LOST, Weight::Error, &format!("Memory lost, so nothing is done: {why}"));
     }
-    let powerless = powerless(&systemd, &found).await;
-    let mut warden = Warden::new(policy(&settings, powerless.clone()), memory);
+    let mut without_power = BTreeMap::new();
+    for tunnel in &found {
+        if let Some(why) = powerless(&systemd, &tunnel.unit).await {
+            tell_powerless(&tunnel.unit, &why);
+            without_power.insert(tunnel.unit.clone(), why);
+        }
+    }
+    let mut warden = Warden::new(policy(&settings, without_power.clone()), memory);
 
     let (events, event_rx) = mpsc::channel(EVENTS);
     let (asks, ask_rx) = mpsc::channel(8);
@@ -149,7 +161,7 @@ async fn live(settings: Settings, first: bool) -> anyhow::Result<Ended> {
         let event = Event::Tunnel { unit: tunnel.unit.clone(), names: tunnel.names.clone() };
         for command in warden.handle(event, clock::now()) {
             if executor.start(&warden, command).is_break() {
-                return Ok(Ended::Stop);
+                return Ok(None);
             }
         }
         let told = journal.told.remove(&tunnel.unit).unwrap_or_else(|| watch::channel(Default::default()).1);
@@ -174,8 +186,11 @@ async fn live(settings: Settings, first: bool) -> anyhow::Result<Ended> {
     let (units_tx, units_rx) = watch::channel(units);
     let (changed, changed_rx) = mpsc::channel(1);
     tokio::spawn(crate::sense::unit::watch(Arc::clone(&systemd), units_rx, events.clone(), changed));
-    let ear = Ear { signals, events: events.clone(), metrics, systemd, found, powerless, settings, given };
-    tokio::spawn(ear.listen(changed_rx));
+    let events = events.clone();
+    let ear = Ear { signals, events, metrics, systemd, found, powerless: without_power, settings, given };
+    let first = heard.is_none();
+    let heard = heard.map_or_else(OsSignals::listen, Ok).context("cannot listen to signals")?;
+    let listening = tokio::spawn(ear.listen(changed_rx, heard));
 
     let line = format!("watching {}", names(&about));
     let (id, text) = match first {
@@ -193,7 +208,11 @@ async fn live(settings: Settings, first: bool) -> anyhow::Result<Ended> {
         // Port and name are free once their tasks are gone; that they were cut short is what was asked for.
         let _ = task.await;
     }
-    Ok(ended)
+    match ended {
+        Ended::Stop => Ok(None),
+        // It has said so, and listens no more.
+        Ended::Anew(settings) => Ok(Some((*settings, listening.await.context("cannot listen to signals")?))),
+    }
 }
 
 /// Our environment, where it is text.
@@ -222,29 +241,24 @@ fn about(found: &[Found], warning: Option<&str>) -> About {
     About { started: clock::now().wall, tunnels: tunnels.collect() }
 }
 
-/// The units for which systemd would not take our orders, and why.
-async fn powerless(systemd: &Systemd, found: &[Found]) -> BTreeMap<String, String> {
-    let mut units = BTreeMap::new();
-    for tunnel in found {
-        let why = match systemd.permission(&tunnel.unit).await {
-            Ok(Permission::Root | Permission::Granted | Permission::NotLoaded) => continue,
-            Ok(Permission::Denied) => format!(
-                "polkit does not let us restart {}; tunnelwarden config polkit prints the rule that would",
-                tunnel.unit
-            ),
-            Ok(Permission::PolkitTooOld(version)) => format!(
-                "polkit {version} cannot allow single units, and allowing all would be as good as root"
-            ),
-            Ok(Permission::PolkitAbsent) => "polkit is not installed".to_owned(),
-            Err(error) => {
-                format!("whether polkit lets us restart {} cannot be found out: {error}", tunnel.unit)
-            }
-        };
-        let text = format!("{} is only watched: {why}", tunnel.unit);
-        told::daemon(told::POLKIT_MISSING, Weight::Warning, &text);
-        units.insert(tunnel.unit.clone(), why);
+/// Why systemd would not take our orders for this unit, if it would not.
+async fn powerless(systemd: &Systemd, unit: &str) -> Option<String> {
+    match systemd.permission(unit).await {
+        Ok(Permission::Root | Permission::Granted | Permission::NotLoaded) => None,
+        Ok(Permission::Denied) => Some(format!(
+            "polkit does not let us restart {unit}; tunnelwarden config polkit prints the rule that would"
+        )),
+        Ok(Permission::PolkitTooOld(version)) => Some(format!(
+            "polkit {version} cannot allow single units, and allowing all would be as good as root"
+        )),
+        Ok(Permission::PolkitAbsent) => Some("polkit is not installed".to_owned()),
+        Err(error) => Some(format!("whether polkit lets us restart {unit} cannot be found out: {error}")),
     }
-    units
+}
+
+fn tell_powerless(unit: &str, why: &str) {
+    let text = format!("{unit} is only watched: {why}");
+    told::daemon(told::POLKIT_MISSING, Weight::Warning, &text);
 }
 
 /// The judge's numbers, from the settings.
@@ -291,34 +305,58 @@ struct Ear {
 
 impl Ear {
     /// SIGHUP, SIGTERM, SIGINT, and units that come or go.
-    async fn listen(mut self, mut changed: mpsc::Receiver<()>) {
-        let (Ok(mut hup), Ok(mut term), Ok(mut int)) =
-            (signal(SignalKind::hangup()), signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-        else {
-            tracing::error!("cannot listen to signals");
-            return;
-        };
+    async fn listen(mut self, mut changed: mpsc::Receiver<()>, mut heard: OsSignals) -> OsSignals {
         loop {
             let anew = tokio::select! {
-                _ = hup.recv() => {
-                    notify::reloading();
-                    let anew = self.reload().await;
-                    if anew.is_none() {
-                        notify::ready("settings reloaded");
+                asked = heard.next() => match asked {
+                    Asked::Reload => {
+                        notify::reloading();
+                        let anew = self.reload().await;
+                        if anew.is_none() {
+                            notify::ready("settings reloaded");
+                        }
+                        anew
                     }
-                    anew
-                }
+                    Asked::Stop => {
+                        // The loop may have ended already.
+                        let _ = self.signals.send(Signal::Stop).await;
+                        return heard;
+                    }
+                },
                 Some(()) = changed.recv() => self.units_changed().await,
-                _ = term.recv() => break,
-                _ = int.recv() => break,
+                () = sleep(POWERLESS_FOR), if !self.powerless.is_empty() => {
+                    self.ask_for_power().await;
+                    None
+                }
             };
             if let Some(settings) = anew {
-                // The loop may have ended already.
                 let _ = self.signals.send(Signal::Anew(Box::new(settings))).await;
-                return;
+                return heard;
             }
         }
-        let _ = self.signals.send(Signal::Stop).await;
+    }
+
+    /// Units that we could only watch: may we act on them by now? Whoever mends polkit's rules, or a bus that was too slow at a
+    /// boot, does not tell us.
+    async fn ask_for_power(&mut self) {
+        let mut now = BTreeMap::new();
+        for (unit, why) in &self.powerless {
+            match powerless(&self.systemd, unit).await {
+                Some(still) => {
+                    if still != *why {
+                        tell_powerless(unit, &still);
+                    }
+                    now.insert(unit.clone(), still);
+                }
+                None => tracing::info!(unit_name = %unit, "{unit} may be restarted by us from now on"),
+            }
+        }
+        if now != self.powerless {
+            self.powerless = now;
+            let policy = Box::new(policy(&self.settings, self.powerless.clone()));
+            // The loop is gone only when we are going down.
+            let _ = self.events.send(Event::Policy(policy)).await;
+        }
     }
 
     /// systemd read its unit files anew: are there others to watch?
@@ -357,6 +395,7 @@ impl Ear {
         {
             return Some(new);
         }
+        self.ask_for_power().await;
         let policy = Box::new(policy(&new, self.powerless.clone()));
         let sent = self.events.send(Event::Policy(policy)).await.is_ok()
             && (!accepted || self.events.send(Event::MemoryAccepted).await.is_ok())
