@@ -19,6 +19,7 @@ mod set_up;
 pub(crate) mod survey;
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -261,6 +262,19 @@ fn tell_powerless(unit: &str, why: &str) {
     told::daemon(told::POLKIT_MISSING, Weight::Warning, &text);
 }
 
+/// Whether we could listen at `new` once we do not listen at `old` any more.
+async fn listenable(old: SocketAddr, new: SocketAddr) -> std::io::Result<()> {
+    if old == new {
+        return Ok(());
+    }
+    // All addresses of a port are taken as long as we ourselves have one of them, and the other way round.
+    let ours = old.port() == new.port() && (old.ip().is_unspecified() || new.ip().is_unspecified());
+    match TcpListener::bind(new).await {
+        Err(error) if ours && error.kind() == std::io::ErrorKind::AddrInUse => Ok(()),
+        tried => tried.map(drop),
+    }
+}
+
 /// The judge's numbers, from the settings.
 fn policy(settings: &Settings, powerless: BTreeMap<String, String>) -> Policy {
     let Settings { probe, dns, ready, edge, judge, remedy, .. } = settings;
@@ -376,9 +390,7 @@ impl Ear {
             }
         };
         let new = loaded.settings;
-        if new.http != self.settings.http
-            && let Err(error) = TcpListener::bind(new.http.listen).await
-        {
+        if let Err(error) = listenable(self.settings.http.listen, new.http.listen).await {
             self.reject(&format!("http.listen: cannot listen on {}: {error}", new.http.listen));
             return None;
         }
@@ -420,4 +432,23 @@ impl Ear {
 
 fn same(new: &[Found], old: &[Found]) -> bool {
     new.len() == old.len() && new.iter().zip(old).all(|(new, old)| new.same(old))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_port_that_is_our_own_is_no_reason_against_another_address_on_it() {
+        let ours = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let here = ours.local_addr().unwrap();
+        let everywhere = SocketAddr::from(([0, 0, 0, 0], here.port()));
+        assert!(TcpListener::bind(everywhere).await.is_err(), "nothing to be shown here");
+        assert!(listenable(here, everywhere).await.is_ok());
+        assert!(listenable(here, here).await.is_ok());
+        let of_another = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        assert!(listenable(here, of_another).await.is_ok(), "free by now");
+        let held = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        assert!(listenable(here, held.local_addr().unwrap()).await.is_err());
+    }
 }
