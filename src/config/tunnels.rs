@@ -73,15 +73,19 @@ fn hostnames(written: &[String], path: &str, check: &mut Check<'_>) -> Vec<Hostn
 }
 
 fn probes(written: Vec<WrittenNameProbe>, tunnel: &str, check: &mut Check<'_>) -> Vec<NameProbe> {
-    let mut urls = BTreeSet::new();
+    let mut hosts = BTreeSet::new();
     let mut probes = Vec::new();
     for (number, probe) in written.into_iter().enumerate() {
         let path = format!("{tunnel}/probe/{number}");
         let url = required(probe.url, &path, "url", "\"https://app.example.com/health\"", check)
             .and_then(|url| check.parsed(&format!("{path}/url"), HttpsUrl::parse(&url)));
         if let Some(url) = &url {
-            let says = "is probed twice; write one [[tunnel.probe]] for each URL";
-            check.twice(&format!("{path}/url"), &mut urls, url.as_str().to_owned(), says);
+            let host = url.host().clone();
+            let says = format!(
+                "is a second [[tunnel.probe]] for {}; a name is asked in one way, so write the one that counts",
+                host.as_str()
+            );
+            check.twice(&format!("{path}/url"), &mut hosts, host, &says);
         }
         let status = statuses(&probe.expect_status, &format!("{path}/expect_status"), check);
         let header = probe
