@@ -123,7 +123,7 @@ complete -c tunnelwarden -n "__fish_tunnelwarden_using_subcommand route" -s h -l
 complete -c tunnelwarden -n "__fish_tunnelwarden_using_subcommand config; and not __fish_seen_subcommand_from check show polkit help" -s h -l help -d 'Print help'
 complete -c tunnelwarden -n "__fish_tunnelwarden_using_subcommand config; and not __fish_seen_subcommand_from check show polkit help" -f -a "check" -d 'Read the configuration and name every mistake by file and line'
 complete -c tunnelwarden -n "__fish_tunnelwarden_using_subcommand config; and not __fish_seen_subcommand_from check show polkit help" -f -a "show" -d 'Print the settings in force, defaults included, secrets hidden'
-complete -c tunnelwarden -n "__fish_tunnelwarden_using_subcommand config; and not __fish_seen_subcommand_from check show polkit help" -f -a "polkit" -d 'Print the polkit rule that the configured units need'
+complete -c tunnelwarden -n "__fish_tunnelwarden_using_subcommand config; and not __fish_seen_subcommand_from check show polkit help" -f -a "polkit" -d 'Print the polkit rule that the units need'
 complete -c tunnelwarden -n "__fish_tunnelwarden_using_subcommand config; and not __fish_seen_subcommand_from check show polkit help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c tunnelwarden -n "__fish_tunnelwarden_using_subcommand config; and __fish_seen_subcommand_from check" -l root -d 'Look below this directory instead of /' -r -F
 complete -c tunnelwarden -n "__fish_tunnelwarden_using_subcommand config; and __fish_seen_subcommand_from check" -s h -l help -d 'Print help'
@@ -133,7 +133,7 @@ complete -c tunnelwarden -n "__fish_tunnelwarden_using_subcommand config; and __
 complete -c tunnelwarden -n "__fish_tunnelwarden_using_subcommand config; and __fish_seen_subcommand_from polkit" -s h -l help -d 'Print help'
 complete -c tunnelwarden -n "__fish_tunnelwarden_using_subcommand config; and __fish_seen_subcommand_from help" -f -a "check" -d 'Read the configuration and name every mistake by file and line'
 complete -c tunnelwarden -n "__fish_tunnelwarden_using_subcommand config; and __fish_seen_subcommand_from help" -f -a "show" -d 'Print the settings in force, defaults included, secrets hidden'
-complete -c tunnelwarden -n "__fish_tunnelwarden_using_subcommand config; and __fish_seen_subcommand_from help" -f -a "polkit" -d 'Print the polkit rule that the configured units need'
+complete -c tunnelwarden -n "__fish_tunnelwarden_using_subcommand config; and __fish_seen_subcommand_from help" -f -a "polkit" -d 'Print the polkit rule that the units need'
 complete -c tunnelwarden -n "__fish_tunnelwarden_using_subcommand config; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c tunnelwarden -n "__fish_tunnelwarden_using_subcommand completions" -s h -l help -d 'Print help'
 complete -c tunnelwarden -n "__fish_tunnelwarden_using_subcommand help; and not __fish_seen_subcommand_from run status explain incidents pause resume restart causes replay diagnose tunnel verify audit route config completions help" -f -a "run" -d 'Run the daemon (systemd does this)'
@@ -159,4 +159,4 @@ complete -c tunnelwarden -n "__fish_tunnelwarden_using_subcommand help; and __fi
 complete -c tunnelwarden -n "__fish_tunnelwarden_using_subcommand help; and __fish_seen_subcommand_from audit" -f -a "ingress" -d 'Check a tunnel\'s ingress rules, and compare them with a checklist'
 complete -c tunnelwarden -n "__fish_tunnelwarden_using_subcommand help; and __fish_seen_subcommand_from config" -f -a "check" -d 'Read the configuration and name every mistake by file and line'
 complete -c tunnelwarden -n "__fish_tunnelwarden_using_subcommand help; and __fish_seen_subcommand_from config" -f -a "show" -d 'Print the settings in force, defaults included, secrets hidden'
-complete -c tunnelwarden -n "__fish_tunnelwarden_using_subcommand help; and __fish_seen_subcommand_from config" -f -a "polkit" -d 'Print the polkit rule that the configured units need'
+complete -c tunnelwarden -n "__fish_tunnelwarden_using_subcommand help; and __fish_seen_subcommand_from config" -f -a "polkit" -d 'Print the polkit rule that the units need'

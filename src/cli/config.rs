@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-use super::{Exit, out, say};
+use super::{Exit, access, out, say};
+use crate::config::Settings;
+use crate::daemon::survey;
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Verb {
@@ -18,7 +20,7 @@ pub(super) enum Verb {
         #[arg(long, value_name = "DIRECTORY")]
         root: Option<PathBuf>,
     },
-    /// Print the polkit rule that the configured units need.
+    /// Print the polkit rule that the units need.
     Polkit {
         /// Look below this directory instead of /.
         #[arg(long, value_name = "DIRECTORY")]
@@ -54,18 +56,35 @@ pub(super) fn main(verb: &Verb) -> Exit {
         }
         Verb::Show { .. } => out(&crate::config::show(&loaded.settings)),
         Verb::Polkit { .. } => {
-            let units: Vec<_> = loaded.settings.tunnels.iter().map(|tunnel| tunnel.unit.as_str()).collect();
+            let units = match units(&loaded.settings, root.is_none()) {
+                Ok(units) => units,
+                Err(exit) => return exit,
+            };
             out(&rule(&units));
         }
     }
     Exit::Fine
 }
 
+/// The units that the daemon watches here. `here`: it is this host's configuration.
+fn units(settings: &Settings, here: bool) -> Result<Vec<String>, Exit> {
+    if !settings.tunnels.is_empty() || !here {
+        return Ok(settings.tunnels.iter().map(|tunnel| tunnel.unit.as_str().to_owned()).collect());
+    }
+    let found = access::run(survey::units(settings))?;
+    Ok(found.unwrap_or_else(|error| {
+        say(&format!(
+            "Which units run a tunnel here is not known, so the rule names no further one: {error:#}"
+        ));
+        Vec::new()
+    }))
+}
+
 /// The shipped rule, with the units that it does not cover by itself.
-fn rule(units: &[&str]) -> String {
+fn rule(units: &[impl AsRef<str>]) -> String {
     let mut extra = String::from(MARK);
-    for unit in units.iter().filter(|unit| !covered(unit)) {
-        extra.push_str(&format!("\n        {},", serde_json::Value::from(*unit)));
+    for unit in units.iter().map(AsRef::as_ref).filter(|unit| !covered(unit)) {
+        extra.push_str(&format!("\n        {},", serde_json::Value::from(unit)));
     }
     RULE.replace(MARK, &extra)
 }

@@ -44,6 +44,16 @@ pub(crate) struct Here {
     pub unread: Vec<String>,
 }
 
+/// The units of this host that run a tunnel.
+///
+/// # Errors
+/// If systemd cannot be asked.
+pub(crate) async fn units(settings: &Settings) -> anyhow::Result<Vec<String>> {
+    let systemd = Systemd::connect().await.context("cannot reach systemd over the system bus")?;
+    let found = discover::tunnels(&systemd, settings).await.context("cannot ask systemd for its units")?;
+    Ok(found.into_iter().map(|found| found.unit).collect())
+}
+
 /// Finds the tunnels of this host and asks their processes who they are.
 ///
 /// # Errors
