@@ -36,7 +36,7 @@ pub(super) async fn follow_set_up(
         }
         said = now;
         if let Some(seen) = effective::look(&found.port, &said).await {
-            let private_network = Some(seen.private_network);
+            let private_network = private_network(found.setup.private_network, seen.private_network);
             if setup.private_network != private_network {
                 setup.private_network = private_network;
                 let finding = Finding::Setup(setup);
@@ -63,5 +63,25 @@ pub(super) async fn follow_set_up(
             Ok(Err(_)) => return,
             Err(_) => (),
         }
+    }
+}
+
+/// cloudflared shows nothing in `/config` of private networks that its file only switches on, so what the file says stands.
+fn private_network(written: Option<bool>, in_effect: bool) -> Option<bool> {
+    Some(in_effect || written == Some(true))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn private_networks_that_the_file_switches_on_are_not_taken_back_by_an_empty_answer() {
+        assert_eq!(private_network(Some(true), false), Some(true));
+        assert_eq!(private_network(None, true), Some(true));
+        assert_eq!(
+            (private_network(Some(false), false), private_network(None, false)),
+            (Some(false), Some(false))
+        );
     }
 }
