@@ -11,6 +11,8 @@ mod names;
 mod observers;
 pub(crate) mod once;
 mod os_signals;
+mod port;
+mod power;
 mod probes;
 mod records;
 mod routes;
@@ -19,19 +21,17 @@ mod set_up;
 pub(crate) mod survey;
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use crate::act::Hands;
 use crate::client::cloudflare_api::Credentials;
-use crate::client::systemd::{Permission, Systemd};
+use crate::client::systemd::Systemd;
 use crate::clock;
 use crate::config::{Loaded, Mode, Settings};
 use crate::report::dbus::{self, Picture};
@@ -84,7 +84,8 @@ pub async fn run(loaded: Loaded) -> anyhow::Result<()> {
 async fn live(settings: Settings, heard: Option<OsSignals>) -> anyhow::Result<Option<(Settings, OsSignals)>> {
     let systemd = Arc::new(Systemd::connect().await.context("cannot reach systemd over the system bus")?);
     let found = discover::tunnels(&systemd, &settings).await.context("cannot ask systemd for its units")?;
-    let listener = TcpListener::bind(settings.http.listen)
+    let address = settings.http.listen;
+    let listener = port::listen(address)
         .await
         .with_context(|| format!("cannot listen on {} (http.listen)", settings.http.listen))?;
 
@@ -94,14 +95,8 @@ async fn live(settings: Settings, heard: Option<OsSignals>) -> anyhow::Result<Op
     if let Some(why) = &memory.lost {
         told::daemon(told::MEMORY_LOST, Weight::Error, &format!("Memory lost, so nothing is done: {why}"));
     }
-    let mut without_power = BTreeMap::new();
-    for tunnel in &found {
-        if let Some(why) = powerless(&systemd, &tunnel.unit).await {
-            tell_powerless(&tunnel.unit, &why);
-            without_power.insert(tunnel.unit.clone(), why);
-        }
-    }
-    let mut warden = Warden::new(policy(&settings, without_power.clone()), memory);
+    let powerless = power::lacking(&systemd, &found).await;
+    let mut warden = Warden::new(policy(&settings, powerless.clone()), memory);
 
     let (events, event_rx) = mpsc::channel(EVENTS);
     let (asks, ask_rx) = mpsc::channel(8);
@@ -116,7 +111,14 @@ async fn live(settings: Settings, heard: Option<OsSignals>) -> anyhow::Result<Op
     let (picture, shown) = watch::channel(Picture::of(&warden, &about, clock::now()));
     let (to_bus, bus_signals) = mpsc::channel(BUS_SIGNALS);
     let (on_bus_tx, on_bus_rx) = oneshot::channel();
-    let serving = tokio::spawn(crate::report::http::serve(listener, asks.clone()));
+    let asked = asks.clone();
+    let serving = tokio::spawn(async move {
+        let listener = match listener {
+            Some(listener) => listener,
+            None => port::listen_some_time(address).await,
+        };
+        crate::report::http::serve(listener, asked).await;
+    });
     let on_bus = tokio::spawn(dbus::serve(asks, shown, bus_signals, on_bus_tx));
     // So that `tunnelwarden status` works as soon as systemd says that we run. Before any probe begins, as their first
     // looks all want the processor. No bus is no reason not to watch.
@@ -188,7 +190,7 @@ async fn live(settings: Settings, heard: Option<OsSignals>) -> anyhow::Result<Op
     let (changed, changed_rx) = mpsc::channel(1);
     tokio::spawn(crate::sense::unit::watch(Arc::clone(&systemd), units_rx, events.clone(), changed));
     let events = events.clone();
-    let ear = Ear { signals, events, metrics, systemd, found, powerless: without_power, settings, given };
+    let ear = Ear { signals, events, metrics, systemd, found, powerless, settings, given };
     let first = heard.is_none();
     let heard = heard.map_or_else(OsSignals::listen, Ok).context("cannot listen to signals")?;
     let listening = tokio::spawn(ear.listen(changed_rx, heard));
@@ -240,39 +242,6 @@ fn about(found: &[Found], warning: Option<&str>) -> About {
         findings: Vec::new(),
     });
     About { started: clock::now().wall, tunnels: tunnels.collect() }
-}
-
-/// Why systemd would not take our orders for this unit, if it would not.
-async fn powerless(systemd: &Systemd, unit: &str) -> Option<String> {
-    match systemd.permission(unit).await {
-        Ok(Permission::Root | Permission::Granted | Permission::NotLoaded) => None,
-        Ok(Permission::Denied) => Some(format!(
-            "polkit does not let us restart {unit}; tunnelwarden config polkit prints the rule that would"
-        )),
-        Ok(Permission::PolkitTooOld(version)) => Some(format!(
-            "polkit {version} cannot allow single units, and allowing all would be as good as root"
-        )),
-        Ok(Permission::PolkitAbsent) => Some("polkit is not installed".to_owned()),
-        Err(error) => Some(format!("whether polkit lets us restart {unit} cannot be found out: {error}")),
-    }
-}
-
-fn tell_powerless(unit: &str, why: &str) {
-    let text = format!("{unit} is only watched: {why}");
-    told::daemon(told::POLKIT_MISSING, Weight::Warning, &text);
-}
-
-/// Whether we could listen at `new` once we do not listen at `old` any more.
-async fn listenable(old: SocketAddr, new: SocketAddr) -> std::io::Result<()> {
-    if old == new {
-        return Ok(());
-    }
-    // All addresses of a port are taken as long as we ourselves have one of them, and the other way round.
-    let ours = old.port() == new.port() && (old.ip().is_unspecified() || new.ip().is_unspecified());
-    match TcpListener::bind(new).await {
-        Err(error) if ours && error.kind() == std::io::ErrorKind::AddrInUse => Ok(()),
-        tried => tried.map(drop),
-    }
 }
 
 /// The judge's numbers, from the settings.
@@ -350,21 +319,9 @@ impl Ear {
         }
     }
 
-    /// Units that we could only watch: may we act on them by now? Whoever mends polkit's rules, or a bus that was too slow at a
-    /// boot, does not tell us.
+    /// Units that we could only watch: may we act on them by now?
     async fn ask_for_power(&mut self) {
-        let mut now = BTreeMap::new();
-        for (unit, why) in &self.powerless {
-            match powerless(&self.systemd, unit).await {
-                Some(still) => {
-                    if still != *why {
-                        tell_powerless(unit, &still);
-                    }
-                    now.insert(unit.clone(), still);
-                }
-                None => tracing::info!(unit_name = %unit, "{unit} may be restarted by us from now on"),
-            }
-        }
+        let now = power::still_lacking(&self.systemd, &self.powerless).await;
         if now != self.powerless {
             self.powerless = now;
             let policy = Box::new(policy(&self.settings, self.powerless.clone()));
@@ -390,7 +347,7 @@ impl Ear {
             }
         };
         let new = loaded.settings;
-        if let Err(error) = listenable(self.settings.http.listen, new.http.listen).await {
+        if let Err(error) = port::listenable(self.settings.http.listen, new.http.listen).await {
             self.reject(&format!("http.listen: cannot listen on {}: {error}", new.http.listen));
             return None;
         }
@@ -432,23 +389,4 @@ impl Ear {
 
 fn same(new: &[Found], old: &[Found]) -> bool {
     new.len() == old.len() && new.iter().zip(old).all(|(new, old)| new.same(old))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_port_that_is_our_own_is_no_reason_against_another_address_on_it() {
-        let ours = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let here = ours.local_addr().unwrap();
-        let everywhere = SocketAddr::from(([0, 0, 0, 0], here.port()));
-        assert!(TcpListener::bind(everywhere).await.is_err(), "nothing to be shown here");
-        assert!(listenable(here, everywhere).await.is_ok());
-        assert!(listenable(here, here).await.is_ok());
-        let of_another = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-        assert!(listenable(here, of_another).await.is_ok(), "free by now");
-        let held = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        assert!(listenable(here, held.local_addr().unwrap()).await.is_err());
-    }
 }
