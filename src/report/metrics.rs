@@ -208,7 +208,7 @@ impl Metrics {
             ),
             sense_blind: make.gauges(
                 "tunnelwarden_sense_blind",
-                "1 while the sense cannot look.",
+                "1 while the sense cannot look at what there is to be seen.",
                 &["tunnel", "sense"],
             ),
             cycles: make.counter("tunnelwarden_decision_cycles_total", "Finished decision cycles."),

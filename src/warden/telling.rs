@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use super::cause::Cause;
-use super::evidence::Sense;
 use super::explain::span;
 use super::machine::Command;
 use super::note::{Happening, Note};
@@ -65,12 +64,9 @@ pub(super) fn tell_holds(
 }
 
 pub(super) fn tell_blindness(tunnel: &mut Tunnel, now: Now, out: &mut Vec<Command>) {
-    let at_rest = matches!(tunnel.verdict.cause, Some(Cause::OperatorStopped | Cause::UnitMissing));
     for (number, (sense, blind)) in tunnel.blindness().into_iter().enumerate() {
-        let expected = sense == Sense::Ready && at_rest
-            || matches!(sense, Sense::Public | Sense::Dns) && tunnel.evidence.names.is_empty()
-            || sense == Sense::Tunnel && !tunnel.reads_records();
-        match (blind.filter(|_| !expected), tunnel.blind[number]) {
+        let misses = blind.filter(|_| tunnel.has_to_see_by(sense));
+        match (misses, tunnel.blind[number]) {
             (Some(_), None) => {
                 tunnel.blind[number] = Some(Blindness { since: now.boot, told: false });
             }

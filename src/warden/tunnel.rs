@@ -314,6 +314,18 @@ impl Tunnel {
         ]
     }
 
+    /// There is something that this sense should see: a process, a name, a record.
+    pub fn has_to_see_by(&self, sense: Sense) -> bool {
+        match sense {
+            Sense::Ready => !matches!(self.verdict.cause, Some(Cause::OperatorStopped | Cause::UnitMissing)),
+            Sense::Public | Sense::Dns => !self.evidence.names.is_empty(),
+            Sense::Tunnel => self.reads_records(),
+            Sense::Unit | Sense::Journal | Sense::Control | Sense::Edge | Sense::Host | Sense::StatusPage => {
+                true
+            }
+        }
+    }
+
     /// Blind if no name's way could be seen.
     fn dns_blind(&self) -> Option<Blind> {
         if self.evidence.names.is_empty() {

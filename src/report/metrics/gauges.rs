@@ -81,9 +81,42 @@ impl Metrics {
         self.unit_active.with_label_values(&[name]).set(i64::from(active));
         for (sense, blind, seen) in sensed(warden, tunnel).filter(|(sense, ..)| there(*sense)) {
             let labels = [name, sense.word()];
-            self.sense_blind.with_label_values(&labels).set(i64::from(blind.is_some()));
+            // Who has no public name misses none; nor does who stopped the unit miss its port.
+            let misses = blind.is_some() && tunnel.has_to_see_by(sense);
+            self.sense_blind.with_label_values(&labels).set(i64::from(misses));
             let seen = seen.map_or(0.0, |at| now.wall_of(at).as_secs_f64());
             self.sense_seen.with_label_values(&labels).set(seen);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::warden::machine::{Event, Memory};
+    use crate::warden::policy::Policy;
+
+    #[test]
+    fn who_has_no_public_name_is_not_blind_to_it() {
+        let metrics = Metrics::new();
+        let mut warden = Warden::new(Policy::shipped(), Memory::default());
+        let now = Now { boot: Duration::from_secs(900), wall: Duration::from_secs(1_800_000_000) };
+        let about = About { started: now.wall, tunnels: Vec::new() };
+        let mut appear = |names: &[&str]| {
+            let names = names.iter().map(|name| (*name).to_owned()).collect();
+            drop(warden.handle(Event::Tunnel { unit: "a.service".into(), names }, now));
+            metrics.scrape(&warden, &about, now)
+        };
+        let blind = |text: &str, sense: &str, is: u8| {
+            let line = format!("tunnelwarden_sense_blind{{sense=\"{sense}\",tunnel=\"a.service\"}} {is}");
+            assert!(text.lines().any(|had| had == line), "{line}\n{text}");
+        };
+        let text = appear(&[]);
+        blind(&text, "public", 0);
+        blind(&text, "dns", 0);
+        blind(&text, "unit", 1);
+        blind(&appear(&["app.example.com"]), "public", 1);
     }
 }
