@@ -28,6 +28,10 @@ pub fn render(status: &Status) -> String {
     if let Some(why) = &status.powerless {
         push(&mut page, format_args!("<p><strong>Only watching:</strong> {}</p>", escape(why)));
     }
+    if let Some(until) = &status.paused_until {
+        let until = escape(until);
+        push(&mut page, format_args!("<p><strong>Paused</strong> until {until}: nothing is restarted</p>"));
+    }
     if status.tunnels.is_empty() {
         page.push_str("<p>No unit on this host runs a tunnel.</p>");
     }
