@@ -180,7 +180,8 @@ fn setup_text(f: &Facts<'_>, told: Option<&(Duration, String)>) -> bool {
     let connected_since = f.accepted().is_some_and(|accepted| *at < accepted);
     let file_newer =
         f.files.and_then(|files| files.changed).is_some_and(|changed| f.now.wall_of(*at) < changed);
-    !connected_since && !file_newer && f.unit.is_some_and(|u| !u.up()) && f.connections.unwrap_or(0) == 0
+    let ended = f.unit.is_some_and(|u| !u.up()) && !ours_stops(f);
+    !connected_since && !file_newer && ended && f.connections.unwrap_or(0) == 0
 }
 
 fn config_invalid(f: &Facts<'_>) -> bool {
@@ -271,11 +272,15 @@ fn registration_refused(f: &Facts<'_>) -> bool {
     named || unnamed || counted
 }
 
+/// What runs is stopped for a remedy of ours.
+fn ours_stops(f: &Facts<'_>) -> bool {
+    f.ours_at_work && f.unit.is_some_and(|u| u.active == Active::Deactivating)
+}
+
 fn unit_restarting(f: &Facts<'_>) -> bool {
-    f.unit.is_some_and(|u| {
-        let ours = f.ours_at_work && u.active == Active::Deactivating;
-        ours || u.restarting() || (u.active == Active::Activating && u.start_limit.is_some())
-    })
+    ours_stops(f)
+        || f.unit
+            .is_some_and(|u| u.restarting() || (u.active == Active::Activating && u.start_limit.is_some()))
 }
 
 fn frozen(f: &Facts<'_>) -> bool {

@@ -210,8 +210,10 @@ fn names(f: &Facts<'_>) -> String {
         if let Some(colo) = sight.colo.as_ref().filter(|_| answer != Answer::Served) {
             let _ = write!(part, " at {colo}");
         }
-        if answer != Answer::Served {
-            let _ = write!(part, " for {}", span(f.now.since(track.since)));
+        // Blindness pauses an answer, and is as old as itself.
+        let since = if answer == Answer::Blind { track.blind_since } else { Some(track.since) };
+        if let Some(since) = since.filter(|_| answer != Answer::Served) {
+            let _ = write!(part, " for {}", span(f.now.since(since)));
         }
         parts.push(part);
     }

@@ -125,7 +125,8 @@ pub struct NameTrack {
     pub served: Option<Duration>,
     /// The last answer that was a sight.
     last: Option<Answer>,
-    blind_since: Option<Duration>,
+    /// No look has seen anything since.
+    pub blind_since: Option<Duration>,
 }
 
 /// Blindness shorter than this pauses a streak; longer, it ends it.

@@ -24,6 +24,19 @@ impl World {
             {
                 return Ok(());
             }
+            ["hold", wanted, "without", "end"]
+                if tunnel.holds.iter().any(|held| held.hold.name() == *wanted && held.until.is_none()) =>
+            {
+                return Ok(());
+            }
+            ["hold", wanted, "because", why @ ..]
+                if tunnel
+                    .holds
+                    .iter()
+                    .any(|held| held.hold.name() == *wanted && held.detail.contains(&why.join(" "))) =>
+            {
+                return Ok(());
+            }
             ["no", "hold", wanted] if !holds.contains(wanted) => return Ok(()),
             ["unknown"] if cause == "Unknown" => return Ok(()),
             ["says", wanted @ ..] if explanation.contains(&wanted.join(" ")) => return Ok(()),
@@ -35,6 +48,7 @@ impl World {
             {
                 return Ok(());
             }
+            ["stopped", "as", wanted] if self.stopped_as == Some(*wanted) => return Ok(()),
             ["steps", what, n] if self.steps(what) == n.parse::<usize>().unwrap() => return Ok(()),
             ["opened", n] if self.opened == n.parse::<usize>().unwrap() => return Ok(()),
             ["escalated", n] if self.escalated == n.parse::<usize>().unwrap() => return Ok(()),
@@ -44,10 +58,16 @@ impl World {
             ["no", "hurry"] if !self.hurried => return Ok(()),
             ["notes", wanted @ ..] if self.notes(&wanted.join(" ")) => return Ok(()),
             ["written", "at", "most", n] if self.written <= n.parse().unwrap() => return Ok(()),
-            ["not", "told", wanted] if !self.holds_told.contains(wanted) => return Ok(()),
-            ["told", wanted] if self.holds_told.contains(wanted) => return Ok(()),
-            _ => (cause, holds, &self.acts, &self.closed, self.opened, self.escalated, &explanation),
+            ["not", "told", wanted] if !self.told(wanted, "") => return Ok(()),
+            ["told", wanted] if self.told(wanted, "") => return Ok(()),
+            ["told", wanted, "saying", words @ ..] if self.told(wanted, &words.join(" ")) => return Ok(()),
+            _ => (cause, &tunnel.holds, &self.acts, &self.closed, self.opened, self.escalated, &explanation),
         };
         Err(format!("cause, holds, acts, closed, opened, escalated, explanation: {found:?}"))
+    }
+
+    /// It was said that this hold holds, in these words among others.
+    fn told(&self, hold: &str, words: &str) -> bool {
+        self.holds_told.iter().any(|(told, text)| *told == hold && text.contains(words))
     }
 }

@@ -21,11 +21,11 @@ use tunnelwarden::warden::route::{Route, RouteSight};
 use tunnelwarden::warden::time::Now;
 
 const UNIT: &str = "cloudflared.service";
-const NAMES: [&str; 2] = ["api.example.com", "app.example.com"];
+/// The public names; a story has the first two of them, unless it speaks of the third.
+const NAMES: [&str; 3] = ["api.example.com", "app.example.com", "web.example.com"];
 /// Where the edge is.
 const CURRENT: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 41, 192, 7));
 const STEP: Duration = Duration::from_millis(500);
-const LOOKS_EVERY: Duration = Duration::from_secs(5);
 
 /// The world as it is, and what the warden did in it.
 pub(crate) struct World {
@@ -35,6 +35,7 @@ pub(crate) struct World {
     base: Duration,
     at: Duration,
     looked: Duration,
+    looks_every: Duration,
     /// How far the wall clock is off.
     wall_off: Duration,
     host: HostSight,
@@ -46,7 +47,10 @@ pub(crate) struct World {
     dates: bool,
     look_finds_tcp: Option<Reach>,
     control_asked: bool,
-    names_asked: bool,
+    /// How many of the names are there, and how many of them are looked at.
+    watched: usize,
+    asked: usize,
+    edge_asked: bool,
     /// The public names are known at all.
     names_known: bool,
     ready_asked: bool,
@@ -60,13 +64,13 @@ pub(crate) struct World {
     port_of_this_life: bool,
     /// cloudflared dials again and again.
     trying: bool,
-    names: [Answer; 2],
+    names: [Answer; NAMES.len()],
     /// Where the names lead.
     route: Result<RouteSight, Blind>,
     /// Whatever the first name does.
     other_leads_here: bool,
-    /// What a prober elsewhere sees of the names, if one is asked.
-    elsewhere: Option<Result<Elsewhere, Blind>>,
+    /// What a prober elsewhere sees of each name, if one is asked.
+    elsewhere: [Option<Result<Elsewhere, Blind>>; NAMES.len()],
     /// What Cloudflare's status page says, if one is asked.
     announced: Option<Result<Vec<Announcement>, Blind>>,
     /// The location that answers for the names.
@@ -86,7 +90,8 @@ pub(crate) struct World {
     answers: bool,
     done: Option<(Duration, Outcome)>,
     acts: Vec<String>,
-    holds_told: Vec<&'static str>,
+    /// The holds that were told of, and in which words.
+    holds_told: Vec<(&'static str, String)>,
     /// What was said of senses: `journal-blind`, `journal-sees`.
     senses_told: Vec<String>,
     /// It asked to look often.
@@ -95,6 +100,8 @@ pub(crate) struct World {
     disk: Histories,
     written: usize,
     closed_as: Option<&'static str>,
+    /// What was concluded while the process was stopped for our own remedy.
+    stopped_as: Option<&'static str>,
     /// Why a person's wish was not granted.
     refused: Vec<&'static str>,
     closed: Vec<&'static str>,
@@ -146,20 +153,23 @@ impl World {
             dates: false,
             look_finds_tcp: None,
             control_asked: true,
-            names_asked: true,
+            watched: 2,
+            asked: 2,
+            edge_asked: true,
             names_known: true,
             ready_asked: true,
             ready_blind: false,
             unit_seen: true,
             looked: Duration::ZERO,
+            looks_every: Duration::from_secs(5),
             unit,
             ready: Ready::Connections(4),
             port_of_this_life: true,
             trying: false,
-            names: [Answer::Served; 2],
+            names: [Answer::Served; NAMES.len()],
             route: Ok(RouteSight { inside: Some(Route::Edge), ..RouteSight::default() }),
             other_leads_here: false,
-            elsewhere: None,
+            elsewhere: [const { None }; NAMES.len()],
             announced: None,
             colo: None,
             arriving: true,
@@ -182,6 +192,7 @@ impl World {
             written: 0,
             refused: Vec::new(),
             closed_as: None,
+            stopped_as: None,
             closed: Vec::new(),
             opened: 0,
             escalated: 0,
@@ -196,11 +207,16 @@ impl World {
 
     fn appear(&mut self) {
         self.hurried = false;
-        let names = NAMES.map(str::to_owned).to_vec();
-        self.tell(Event::Tunnel { unit: UNIT.into(), names });
+        self.name_them();
         self.observed(Finding::Setup(self.setup));
         self.observed(Finding::Journal(self.journal));
         self.look();
+    }
+
+    /// The names that are to be watched.
+    fn name_them(&mut self) {
+        let names = NAMES.into_iter().take(self.watched).map(str::to_owned).collect();
+        self.tell(Event::Tunnel { unit: UNIT.into(), names });
     }
 
     fn now(&self) -> Now {
@@ -242,7 +258,7 @@ impl World {
                     self.done = self.answers.then_some((self.at + Duration::from_secs(1), Outcome::Done));
                 }
                 Command::Tell(note) => match note.happening {
-                    Happening::RemedyHeld { hold, .. } => self.holds_told.push(hold.name()),
+                    Happening::RemedyHeld { hold, .. } => self.holds_told.push((hold.name(), note.text)),
                     Happening::IncidentClosed { closing, cause, .. } => {
                         self.closed.push(closing.name());
                         self.closed_as = Some(cause.name());
@@ -279,6 +295,7 @@ impl World {
         self.look();
         let doing = self.warden.tunnels().next().unwrap().verdict.cause.map(|cause| cause.name());
         assert_ne!(doing, Some("PlannedRestart"), "our own restart is taken for somebody else's");
+        self.stopped_as = doing;
         self.unit.job = None;
     }
 
@@ -287,7 +304,7 @@ impl World {
         self.new_life();
         if self.cures {
             self.ready = Ready::Connections(4);
-            self.names = [Answer::Served; 2];
+            self.names = [Answer::Served; NAMES.len()];
             self.log(Line::Registered(Some(Transport::Http2)));
         }
     }
@@ -318,7 +335,8 @@ impl World {
 
     fn look(&mut self) {
         self.looked = self.at;
-        self.requests += u64::from(self.rising || self.failing || self.names.contains(&Answer::Served));
+        self.requests +=
+            u64::from(self.rising || self.failing || self.names[..self.watched].contains(&Answer::Served));
         self.counters.request_errors += u64::from(self.failing);
         let unit = if self.unit_seen { Ok(self.unit.clone()) } else { Err(Blind::Unreachable) };
         self.observed(Finding::Unit(unit));
@@ -327,15 +345,16 @@ impl World {
         let links = vec![link(Transport::Http2, self.tcp), link(Transport::Quic, self.quic)];
         let edge =
             EdgeSight { resolved: self.resolved, links, addresses: vec![CURRENT], clock_suspect: self.dates };
-        self.tell(Event::HostObserved(HostFinding::Edge(Ok(edge))));
+        if self.edge_asked {
+            self.tell(Event::HostObserved(HostFinding::Edge(Ok(edge))));
+        }
         if self.control_asked {
             self.tell(Event::HostObserved(HostFinding::Control(self.control)));
         }
         self.observed(Finding::Journal(self.journal));
         let host = if self.host_unseen { Err(Blind::Forbidden) } else { Ok(self.host) };
         self.tell(Event::HostObserved(HostFinding::Host(host)));
-        let asked = if self.names_asked { NAMES.len() } else { 0 };
-        for (hostname, answer) in NAMES.into_iter().zip(self.names).take(asked) {
+        for (hostname, answer) in NAMES.into_iter().zip(self.names).take(self.asked) {
             let (status, code) = match answer {
                 Answer::Served => (Some(200), None),
                 Answer::TunnelError => (Some(530), Some(1033)),
@@ -360,10 +379,12 @@ impl World {
         self.observed(Finding::Route { hostname: NAMES[0].into(), seen: self.route.clone() });
         let edge = Ok(RouteSight { inside: Some(Route::Edge), ..RouteSight::default() });
         let seen = if self.other_leads_here { edge } else { self.route.clone() };
-        self.observed(Finding::Route { hostname: NAMES[1].into(), seen });
-        if let Some(seen) = self.elsewhere.clone() {
-            for hostname in NAMES {
-                self.observed(Finding::Elsewhere { hostname: hostname.into(), seen: seen.clone() });
+        for hostname in NAMES.into_iter().take(self.watched).skip(1) {
+            self.observed(Finding::Route { hostname: hostname.into(), seen: seen.clone() });
+        }
+        for (hostname, seen) in NAMES.into_iter().zip(self.elsewhere.clone()).take(self.watched) {
+            if let Some(seen) = seen {
+                self.observed(Finding::Elsewhere { hostname: hostname.into(), seen });
             }
         }
         if let Some(said) = self.announced.clone() {
@@ -413,7 +434,7 @@ impl World {
                 self.at = self.at.max(when);
                 self.tell(Event::RemedyDone { unit: UNIT.into(), outcome });
             }
-            if LOOKS_EVERY <= self.at - self.looked {
+            if self.looks_every <= self.at - self.looked {
                 self.look();
             }
             self.tell(Event::Woke);

@@ -13,7 +13,7 @@ use tunnelwarden::warden::operator::{Pause, Request};
 use tunnelwarden::warden::policy::Policy;
 use tunnelwarden::warden::route::{Kept, Route, RouteSight};
 
-use super::{UNIT, World, seconds};
+use super::{NAMES, UNIT, World, seconds};
 
 impl World {
     /// What becomes of the world.
@@ -39,15 +39,16 @@ impl World {
         };
         match words {
             ["names", "unknown"] => {
-                (self.names_known, self.names_asked) = (false, false);
+                (self.names_known, self.asked) = (false, 0);
                 self.tell(Event::Tunnel { unit: UNIT.into(), names: Vec::new() });
             }
-            ["names", "unasked"] => self.names_asked = false,
-            ["names", word] => self.names = [answer(word); 2],
+            ["names", "unasked"] => self.asked = 0,
+            ["other", "name", "unasked"] => self.asked = 1,
+            ["names", word] => self.names = [answer(word); NAMES.len()],
             ["names", word, "after", "requests"] => {
                 // Visitors were served between our last sample of the counters and the outage.
                 self.requests += 7;
-                self.names = [answer(word); 2];
+                self.names = [answer(word); NAMES.len()];
             }
             ["dns", "inside", word] => {
                 self.route = inside(word).map(|inside| RouteSight { inside: Some(inside), ..self.leads() })
@@ -57,6 +58,11 @@ impl World {
             }
             ["other", "name", "leads", "here"] => self.other_leads_here = true,
             ["other", "name", word] => self.names[1] = answer(word),
+            ["third", "name", word] => {
+                self.names[2] = answer(word);
+                (self.watched, self.asked) = (NAMES.len(), NAMES.len());
+                self.name_them();
+            }
             ["record", word] => {
                 let id = "11111111-947b-4bf6-acad-100a73de4e0d";
                 let kept = match *word {
@@ -67,16 +73,8 @@ impl World {
                 };
                 self.route = Ok(RouteSight { kept: Some(kept), ..self.leads() });
             }
-            ["observer", word] => {
-                self.elsewhere = Some(match *word {
-                    "blind" => Err(Blind::Unreachable),
-                    word => {
-                        let (served, status) =
-                            (word == "served", Some(if word == "served" { 200 } else { 530 }));
-                        Ok(Elsewhere { by: "blackbox.example.net".into(), served, status })
-                    }
-                });
-            }
+            ["observer", "of", "other", "name", word] => self.elsewhere[1] = Some(elsewhere(word)),
+            ["observer", word] => self.elsewhere.fill(Some(elsewhere(word))),
             ["name", word] => self.names[0] = answer(word),
             ["ready", "blind"] => self.ready_blind = true,
             ["ready", "unasked"] => self.ready_asked = false,
@@ -84,6 +82,9 @@ impl World {
             ["ready", "refused"] => self.ready = Ready::Refused,
             ["ready", n] => self.ready = Ready::Connections(n.parse().unwrap()),
             ["tcp", word] => self.tcp = reach(word),
+            ["edge", "unasked"] => self.edge_asked = false,
+            ["edge", "asked"] => self.edge_asked = true,
+            ["looks", "every", span] => self.looks_every = seconds(span),
             ["quic", word] => self.quic = reach(word),
             ["dns", word] => self.resolved = *word == "ok",
             ["control", "unasked"] => self.control_asked = false,
@@ -315,6 +316,17 @@ impl World {
         }
         self.look();
     }
+}
+
+/// What a prober elsewhere says of a name.
+fn elsewhere(word: &str) -> Result<Elsewhere, Blind> {
+    let (served, status) = match word {
+        "served" => (true, 200),
+        "failing" => (false, 530),
+        "blind" => return Err(Blind::Unreachable),
+        other => panic!("a prober says no {other}"),
+    };
+    Ok(Elsewhere { by: "blackbox.example.net".into(), served, status: Some(status) })
 }
 
 /// What a resolver says of the names.
