@@ -245,7 +245,7 @@ fn start_would_fail(case: &Case<'_>) -> Option<Held> {
     if edge.reachable(first) || waits_for_fallback {
         return None;
     }
-    let silent = edge.links.iter().any(|link| link.reach == Reach::Silent);
+    let silent = edge.links.iter().any(|link| link.transport == first && link.reach == Reach::Silent);
     held(if silent {
         "the edge does not answer the transport it tries first"
     } else {

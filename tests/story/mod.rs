@@ -79,6 +79,8 @@ pub(crate) struct World {
     arriving: bool,
     tcp: Reach,
     quic: Reach,
+    /// The other region by TCP, if it differs.
+    other_region: Option<Reach>,
     resolved: bool,
     control: Result<Control, Blind>,
     requests: u64,
@@ -175,6 +177,7 @@ impl World {
             arriving: true,
             tcp: Reach::Reachable,
             quic: Reach::Reachable,
+            other_region: None,
             resolved: true,
             control: Ok(Control::Answered),
             requests: 0,
@@ -342,7 +345,12 @@ impl World {
         self.observed(Finding::Unit(unit));
         self.observed(Finding::Files(self.files.clone()));
         let link = |transport, reach| Link { region: "region1".into(), transport, reach };
-        let links = vec![link(Transport::Http2, self.tcp), link(Transport::Quic, self.quic)];
+        let mut links = vec![link(Transport::Http2, self.tcp), link(Transport::Quic, self.quic)];
+        links.extend(self.other_region.map(|reach| Link {
+            region: "region2".into(),
+            transport: Transport::Http2,
+            reach,
+        }));
         let edge =
             EdgeSight { resolved: self.resolved, links, addresses: vec![CURRENT], clock_suspect: self.dates };
         if self.edge_asked {

@@ -82,6 +82,7 @@ impl World {
             ["ready", "refused"] => self.ready = Ready::Refused,
             ["ready", n] => self.ready = Ready::Connections(n.parse().unwrap()),
             ["tcp", word] => self.tcp = reach(word),
+            ["other", "region", "tcp", word] => self.other_region = Some(reach(word)),
             ["edge", "unasked"] => self.edge_asked = false,
             ["edge", "asked"] => self.edge_asked = true,
             ["looks", "every", span] => self.looks_every = seconds(span),
@@ -292,6 +293,10 @@ impl World {
             }
             ["policy", "rounds", n] => {
                 let policy = Policy { rounds: n.parse().unwrap(), ..self.policy() };
+                self.tell(Event::Policy(Box::new(policy)));
+            }
+            ["policy", "start_grace", span] => {
+                let policy = Policy { start_grace: seconds(span), ..self.policy() };
                 self.tell(Event::Policy(Box::new(policy)));
             }
             ["policy", "per_day", n] => {
