@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use tokio::time::{Instant, sleep, timeout};
 use zbus::{Connection, proxy};
 
 use super::{Exit, say};
+use crate::client::systemd::Systemd;
 use crate::report::snapshot::Status;
 
 #[proxy(
@@ -26,6 +28,10 @@ trait Warden1 {
 
 /// The daemon answers in milliseconds; a person whom polkit asks takes longer.
 const LIMIT: Duration = Duration::from_secs(75);
+/// A reload that shapes the senses begins everything anew, the name on the bus too: a daemon that runs is waited for so long.
+const ANEW: Duration = Duration::from_secs(3);
+const AGAIN: Duration = Duration::from_millis(100);
+const SERVICE: &str = "tunnelwarden.service";
 
 /// What the daemon is told or asked.
 pub(super) enum Call<'a> {
@@ -63,21 +69,61 @@ pub(super) fn call(call: &Call<'_>) -> Result<String, Refused> {
 pub(super) async fn ask(call: &Call<'_>) -> Result<String, Refused> {
     let blind = |why: String| Refused { exit: Exit::Blind, why };
     let asking = async {
-        let bus = Connection::system().await?;
-        let warden = Warden1Proxy::new(&bus).await?;
-        match call {
-            Call::Status => warden.status().await,
-            Call::Pause { until, reason } => warden.pause(*until, reason).await.map(|()| String::new()),
-            Call::Resume => warden.resume().await.map(|()| String::new()),
-            Call::Restart { tunnel, reason, force: false } => warden.restart(tunnel, reason).await,
-            Call::Restart { tunnel, reason, force: true } => warden.force_restart(tunnel, reason).await,
+        let began = Instant::now();
+        loop {
+            match ask_once(call).await {
+                Err(error) if nobody_there(&error) && began.elapsed() < ANEW && runs().await => {
+                    sleep(AGAIN).await
+                }
+                answered => return answered,
+            }
         }
     };
-    match tokio::time::timeout(LIMIT, asking).await {
+    match timeout(LIMIT, asking).await {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(error)) => Err(refused(&error)),
         Err(_) => Err(blind("the daemon does not answer".into())),
     }
+}
+
+async fn ask_once(call: &Call<'_>) -> zbus::Result<String> {
+    let bus = Connection::system().await?;
+    let warden = Warden1Proxy::new(&bus).await?;
+    match call {
+        Call::Status => warden.status().await,
+        Call::Pause { until, reason } => warden.pause(*until, reason).await.map(|()| String::new()),
+        Call::Resume => warden.resume().await.map(|()| String::new()),
+        Call::Restart { tunnel, reason, force: false } => warden.restart(tunnel, reason).await,
+        Call::Restart { tunnel, reason, force: true } => warden.force_restart(tunnel, reason).await,
+    }
+}
+
+/// The name of an error that came over the bus, and its text.
+fn named(error: &zbus::Error) -> Option<(String, String)> {
+    if let zbus::Error::MethodError(name, text, _) = error {
+        Some((name.to_string(), text.clone().unwrap_or_default()))
+    } else if let zbus::Error::FDO(standard) = error {
+        let text = zbus::DBusError::description(&**standard).unwrap_or_default();
+        Some((zbus::DBusError::name(&**standard).to_string(), text.to_owned()))
+    } else {
+        None
+    }
+}
+
+fn nobody_there(error: &zbus::Error) -> bool {
+    named(error).is_some_and(|(name, _)| is_of_nobody(&name))
+}
+
+/// The bus's own words for a name that nobody has.
+fn is_of_nobody(name: &str) -> bool {
+    name.ends_with(".ServiceUnknown") || name.ends_with(".NameHasNoOwner")
+}
+
+/// systemd has the service up, so that its name is missing for a moment only.
+async fn runs() -> bool {
+    let Ok(systemd) = Systemd::connect().await else { return false };
+    let (_, active, _) = systemd.brief(SERVICE).await.unwrap_or_default();
+    matches!(active.as_str(), "active" | "activating" | "reloading")
 }
 
 /// The daemon's picture of the moment.
@@ -100,12 +146,7 @@ pub(super) fn complain(refused: &Refused) -> Exit {
 }
 
 fn refused(error: &zbus::Error) -> Refused {
-    let (name, text) = if let zbus::Error::MethodError(name, text, _) = error {
-        (name.to_string(), text.clone().unwrap_or_default())
-    } else if let zbus::Error::FDO(standard) = error {
-        let text = zbus::DBusError::description(&**standard).unwrap_or_default();
-        (zbus::DBusError::name(&**standard).to_string(), text.to_owned())
-    } else {
+    let Some((name, text)) = named(error) else {
         return Refused { exit: Exit::Blind, why: format!("cannot reach the system bus: {error}") };
     };
     let (exit, why) = match name.strip_prefix("org.tunnelwarden.Warden1.Error.") {
@@ -113,7 +154,7 @@ fn refused(error: &zbus::Error) -> Refused {
         Some("InvalidArgument" | "UnknownTunnel") => (Exit::Usage, text),
         Some("NotAuthorized" | "Busy" | "Stuck") => (Exit::Blind, text),
         Some(_) => (Exit::Blind, text),
-        None if name.ends_with(".ServiceUnknown") || name.ends_with(".NameHasNoOwner") => (
+        None if is_of_nobody(&name) => (
             Exit::Blind,
             "the daemon is not on the system bus. Is it running? systemctl status tunnelwarden".to_owned(),
         ),
