@@ -10,6 +10,7 @@ mod meaning;
 mod systemd_line;
 mod table;
 
+use super::origin_address::without_passwords;
 pub use failure::{DialFailure, EndOfConnection, FinalError};
 pub use line::{Form, Level, Parsed, parse};
 pub use meaning::{DnsStep, Meaning, Precheck, Settings, Transport};
@@ -19,8 +20,10 @@ pub use table::meaning;
 /// Longest piece of foreign text a meaning carries, in bytes.
 pub const TEXT_LIMIT: usize = 300;
 
-/// `text`, cut to [`TEXT_LIMIT`] at a character boundary, control characters replaced by spaces.
+/// `text`, cut to [`TEXT_LIMIT`] at a character boundary, control characters replaced by spaces. Of an address with a name and
+/// a password in it, as an ingress rule may have, only what comes behind them is kept.
 fn bounded(text: &str) -> String {
+    let text = without_passwords(text);
     let end = (0..=TEXT_LIMIT.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
     text[..end].chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }

@@ -19,6 +19,7 @@ pub mod github_workflow;
 pub mod host;
 pub mod http;
 pub mod journal;
+pub mod origin_address;
 pub mod status_page;
 pub mod systemd;
 pub mod tls;

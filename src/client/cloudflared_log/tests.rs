@@ -210,3 +210,24 @@ fn every_word_for_a_meaning_is_in_the_list() {
         assert!(LABELS.contains(&word), "{word}");
     }
 }
+
+#[test]
+fn a_password_in_the_address_of_an_origin_is_hidden() {
+    let said = |line: &str| match meaning(&parse(line)) {
+        Meaning::ConfigError(text) => text,
+        other => panic!("{other:?}"),
+    };
+    let line = |error: &str| format!("2026-11-23T10:52:54Z ERR Couldn't start tunnel error={error:?}");
+    let path = "is an invalid address, ingress rules don't support proxying to a different path on the origin service.";
+    let told = said(&line(&format!("http://admin:hunter2@10.0.0.5:8080/ {path}")));
+    assert_eq!(told, format!("http://(hidden)@10.0.0.5:8080/ {path}"));
+    let told = said(&line("parse \"http://admin:hun ter/2@10.0.0.5\": invalid character \" \" in host name"));
+    assert_eq!(told, "parse \"http://(hidden)@10.0.0.5\": invalid character \" \" in host name");
+    // However long it is.
+    let told = said(&line(&format!("http://admin:{}@10.0.0.5/ {path}", "hunter2".repeat(60))));
+    assert!(
+        told.starts_with("http://(hidden)@10.0.0.5/ is an invalid") && !told.contains("hunter2"),
+        "{told}"
+    );
+    assert!(said(&line(&format!("http://10.0.0.5/ {path}"))).starts_with("http://10.0.0.5/ is an"));
+}

@@ -10,6 +10,7 @@ use crate::audit::ingress::{Expected, Ingress};
 use crate::audit::service::Service;
 use crate::audit::{Audit, Finding, Place, Severity, dns, unit};
 use crate::client::cloudflared_config::{self, ConfigError, FileConfig};
+use crate::client::origin_address::without_passwords;
 use crate::client::unit_file;
 use crate::clock;
 use crate::sense::unit::newer_program;
@@ -40,6 +41,7 @@ impl Audits {
                 .filter_map(|(name, sight)| Some(dns::fault(name, sight.fault()?, tunnel.as_deref()))),
         );
         looked.findings.sort_by(Finding::order);
+        looked.findings.iter_mut().for_each(conceal);
         looked
     }
 
@@ -59,6 +61,14 @@ impl Audits {
             newer_program,
             update_timer: self.systemd.brief("cloudflared-update.timer").await.ok(),
         })
+    }
+}
+
+/// Everybody may read what the daemon says; the file that is spoken of they may not.
+fn conceal(finding: &mut Finding) {
+    for text in [&mut finding.what, &mut finding.why, &mut finding.fix] {
+        let concealed = without_passwords(text).into_owned();
+        *text = concealed;
     }
 }
 
@@ -191,5 +201,18 @@ mod tests {
         assert_eq!(found("ingress: [", &[]), [("unreadable-file", Severity::Error)]);
         std::fs::remove_file(&path).unwrap();
         assert_eq!(rules(&path, &[]), []);
+    }
+
+    #[test]
+    fn a_password_in_a_rule_is_told_to_nobody() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config.yml");
+        let text = "ingress:\n- hostname: app.example.com\n  service: http://admin:hunter2@10.0.0.5:8080/x\n\
+                    - service: http_status:404\n";
+        std::fs::write(&path, text).unwrap();
+        let mut found = rules(&path, &[]);
+        assert!(format!("{found:?}").contains("hunter2"), "nothing to be shown here: {found:?}");
+        found.iter_mut().for_each(conceal);
+        assert!(!format!("{found:?}").contains("hunter2"), "{found:?}");
     }
 }
