@@ -56,17 +56,24 @@ async fn find(
     if let Some(addr) = named.or(place.configured) {
         return Ok((addr, ask(place, known, addr, named.is_some(), counters, limit).await?, true));
     }
-    // The journal does not name it (lost, or not readable): the usual ports, matched by the connector's id.
+    // The journal does not name it (lost, or not readable): the usual ports, matched by the connector's id. Where that is not
+    // known either and several connectors answer, each may be another tunnel's.
+    let mut found = None;
     for port in cloudflared::PORTS {
         let addr = SocketAddr::from(([127, 0, 0, 1], port));
         let each = limit / 5;
         let Ok(sight) = ask(place, None, addr, false, counters, each).await else { continue };
-        let matches = known.is_none() || sight.connector.as_deref() == known;
-        if matches && matches!(sight.ready, Ready::Connections(_)) {
-            return Ok((addr, sight, known.is_some()));
+        if !matches!(sight.ready, Ready::Connections(_)) {
+            continue;
+        }
+        match known {
+            Some(known) if sight.connector.as_deref() == Some(known) => return Ok((addr, sight, true)),
+            Some(_) => (),
+            None if found.is_some() => return Err(Blind::NotFound),
+            None => found = Some((addr, sight, false)),
         }
     }
-    Err(Blind::NotFound)
+    found.ok_or(Blind::NotFound)
 }
 
 async fn ask(
@@ -140,8 +147,16 @@ mod tests {
     const LIMIT: Duration = Duration::from_millis(500);
 
     /// A connector with four connections, until the flag is raised: then it keeps silent.
-    async fn connector(listener: TcpListener, mut silent: tokio::sync::watch::Receiver<bool>) {
-        let body = format!("{{\"status\":200,\"readyConnections\":4,\"connectorId\":\"{ID}\"}}\n");
+    async fn connector(listener: TcpListener, silent: tokio::sync::watch::Receiver<bool>) {
+        connector_called(ID, listener, silent).await;
+    }
+
+    async fn connector_called(
+        id: &str,
+        listener: TcpListener,
+        mut silent: tokio::sync::watch::Receiver<bool>,
+    ) {
+        let body = format!("{{\"status\":200,\"readyConnections\":4,\"connectorId\":\"{id}\"}}\n");
         let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
         while let Ok((mut stream, _)) = listener.accept().await {
             if *silent.borrow_and_update() {
@@ -180,14 +195,17 @@ mod tests {
 
     #[tokio::test]
     async fn a_usual_port_that_another_may_have_is_not_held_on_to() {
-        let mut listener = None;
+        let mut listeners = Vec::new();
         for port in cloudflared::PORTS {
-            if listener.is_none() {
-                listener = TcpListener::bind(("127.0.0.1", port)).await.ok();
-            }
+            listeners.extend(TcpListener::bind(("127.0.0.1", port)).await);
         }
+        listeners.truncate(2);
         let (_reins, silent) = tokio::sync::watch::channel(false);
-        tokio::spawn(connector(listener.expect("a usual port is free"), silent));
+        let another = listeners.pop().expect("a usual port is free");
+        tokio::spawn(connector(listeners.pop().expect("two usual ports are free"), silent.clone()));
+        let answers_later = async move {
+            connector_called("9d2c7b1a-31e5-4d4f-9d5e-3f1c2b7a8d90", another, silent).await;
+        };
         let mut answered = None;
         let seen = look(&mine(None), &mut answered, &Told::default(), Some("now"), false, LIMIT * 5).await;
         assert_eq!((seen.unwrap().ready, answered.is_none()), (Ready::Connections(4), true));
@@ -195,5 +213,11 @@ mod tests {
         let told = Told { invocation: Some("now".into()), connector: Some(ID.into()), ..Told::default() };
         look(&mine(None), &mut answered, &told, Some("now"), false, LIMIT * 5).await.unwrap();
         assert!(answered.is_some());
+        // Of two that answer each may be another tunnel's: to take one's word for the other would end the wrong process.
+        tokio::spawn(answers_later);
+        let seen = look(&mine(None), &mut None, &Told::default(), Some("now"), false, LIMIT * 5).await;
+        assert_eq!(seen, Err(Blind::NotFound));
+        let seen = look(&mine(None), &mut None, &told, Some("now"), false, LIMIT * 5).await.unwrap();
+        assert_eq!(seen.connector.as_deref(), Some(ID));
     }
 }
