@@ -23,6 +23,7 @@ pub mod host;
 pub mod inside;
 mod lessons;
 pub mod scenarios;
+mod set_up;
 pub mod shell;
 mod surfaces;
 pub mod timeline;

@@ -26,6 +26,7 @@ use crate::host::{Lab, Parts, Wishes};
 use crate::lessons;
 use crate::names::{dns_elsewhere, dns_grey, dns_missing, dns_split_horizon, edge_direct};
 use crate::records::{api_misrouted, api_phantom, api_unreadable, tunnel_deleted};
+use crate::set_up::set_up_changes;
 use crate::surfaces::{alerts, orders, rpm};
 use crate::upheaval::{audits, held_by_host, journald, reboot};
 
@@ -96,6 +97,7 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "killed-mid-remedy", play: killed_mid_remedy, long: false },
     Scenario { name: "unit-failed", play: unit_failed, long: false },
     Scenario { name: "healthy", play: healthy, long: false },
+    Scenario { name: "set-up-changes", play: set_up_changes, long: false },
     Scenario { name: "package", play: package, long: false },
     Scenario { name: "polkit", play: polkit, long: false },
     Scenario { name: "watch-only", play: watch_only, long: false },

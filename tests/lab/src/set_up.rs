@@ -1,0 +1,52 @@
+//! What cloudflared is started with becomes another while tunnelwarden watches it.
+
+use std::time::Instant;
+
+use anyhow::{Result, ensure};
+
+use crate::host::{Lab, TUNNEL, Wishes, wait};
+use crate::scenarios::{Stage, UNIT, one_cure, seconds, settle, tunnel, wait_healthy};
+
+fn drop_in(lab: &Lab, text: &str) -> Result<()> {
+    lab.sh("mkdir -p /etc/systemd/system/cloudflared.service.d")?;
+    lab.write("/etc/systemd/system/cloudflared.service.d/z.conf", &format!("[Service]\n{text}\n"))
+}
+
+/// A transport is forced, the credentials are handed over by systemd, a name is added: none of it is missed, no stop of the
+/// daemon is lost while it begins anew, and a unit that failed is started although its credentials are not there just then.
+pub(crate) fn set_up_changes(stage: &Stage<'_>) -> Result<()> {
+    let lab = stage.boot(&Wishes::default())?;
+    wait_healthy(&lab, 60)?;
+    for protocol in ["quic", "http2", "quic", "http2"] {
+        drop_in(&lab, &format!("Environment=TUNNEL_TRANSPORT_PROTOCOL={protocol}"))?;
+        let began = Instant::now();
+        lab.sh("systemctl daemon-reload && systemctl restart tunnelwarden")?;
+        ensure!(began.elapsed() < seconds(8), "it took {:?} to restart tunnelwarden", began.elapsed());
+        wait("it watches again", seconds(20), || Ok(lab.status().is_ok()))?;
+    }
+    let handed = "/run/credentials/cloudflared.service/credentials.json";
+    drop_in(
+        &lab,
+        &format!(
+            "Restart=no\nLoadCredential=credentials.json:/etc/cloudflared/{TUNNEL}.json\n\
+             Environment=TUNNEL_CRED_FILE={handed}"
+        ),
+    )?;
+    lab.sh("systemctl daemon-reload && systemctl restart cloudflared")?;
+    settle(&lab)?;
+    lab.sh("systemctl kill -s KILL cloudflared")?;
+    ensure!(!lab.try_sh(&format!("test -e {handed}"))?.status.success(), "nothing to be shown here");
+    one_cure(&lab, "ResetAndStart", "UnitFailed")?;
+    wait_healthy(&lab, 60)?;
+    let pid = lab.show("tunnelwarden", "MainPID")?;
+    lab.sh("sed -i 's/^ingress:$/&\\n  - hostname: new.example.com\\n    service: http_status:200/' /etc/cloudflared/config.yml")?;
+    lab.sh(&format!("systemctl restart {UNIT}"))?;
+    wait("the new name is watched", seconds(30), || {
+        let names = tunnel(&lab)?["names"].clone();
+        Ok(names
+            .as_array()
+            .is_some_and(|names| names.iter().any(|name| name["hostname"] == "new.example.com")))
+    })?;
+    ensure!(lab.show("tunnelwarden", "MainPID")? == pid, "it was restarted for that");
+    Ok(())
+}
