@@ -43,9 +43,9 @@ pub struct KnownLife {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Latch {
     pub at: Duration,
-    /// Newest change of the files at that time, Unix time.
+    /// Newest change of the files at that time, or at the last try, Unix time.
     pub files: Option<Duration>,
-    /// A newer file was tried since, and is the one above.
+    /// A newer file was tried since.
     pub tried: bool,
 }
 

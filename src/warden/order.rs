@@ -97,8 +97,8 @@ pub(super) fn order_remedy(
     let files = tunnel.evidence.files.as_ref().and_then(|files| files.changed);
     if let Some(latch) = &mut tunnel.history.latch {
         // The new process tries these; only newer ones are worth another try.
+        latch.tried |= latch.files < files;
         latch.files = latch.files.max(files);
-        latch.tried = true;
     }
     let text = format!("{} ordered. {}", remedy.name(), tunnel.words(now));
     if let Some(incident) = &mut tunnel.history.incident {

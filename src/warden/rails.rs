@@ -204,6 +204,7 @@ fn patience(case: &Case<'_>) -> Option<Held> {
     };
     if let Some(unit) = f.unit
         && unit.active == Active::Activating
+        && f.now.since(unit.since) < FALLBACK_OVER
     {
         return Some(Held::until(Hold::Patience, unit.since + FALLBACK_OVER));
     }
@@ -213,10 +214,11 @@ fn patience(case: &Case<'_>) -> Option<Held> {
 }
 
 fn credentials_latched(case: &Case<'_>) -> Option<Held> {
-    let held = || Some(Held::because(Hold::CredentialsLatched, "until a registration or a newer file"));
+    let until = "until a registration or a newer file";
     let Some(latch) = case.history.latch else {
         // Concluded this very moment; the latch comes with it.
-        return if case.cause == Cause::CredentialsRejected { held() } else { None };
+        let rejected = case.cause == Cause::CredentialsRejected;
+        return rejected.then(|| Held::because(Hold::CredentialsLatched, until));
     };
     let changed = case.facts.files.and_then(|files| files.changed);
     let newer = match (changed, latch.files) {
@@ -224,7 +226,9 @@ fn credentials_latched(case: &Case<'_>) -> Option<Held> {
         (Some(changed), None) => case.facts.now.wall_of(latch.at) < changed,
         (None, _) => false,
     };
-    if newer { None } else { held() }
+    let until =
+        if latch.tried { "a newer file was tried; until a registration or the next one" } else { until };
+    (!newer).then(|| Held::because(Hold::CredentialsLatched, until))
 }
 
 fn start_would_fail(case: &Case<'_>) -> Option<Held> {

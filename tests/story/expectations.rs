@@ -52,11 +52,15 @@ impl World {
             ["steps", what, n] if self.steps(what) == n.parse::<usize>().unwrap() => return Ok(()),
             ["opened", n] if self.opened == n.parse::<usize>().unwrap() => return Ok(()),
             ["escalated", n] if self.escalated == n.parse::<usize>().unwrap() => return Ok(()),
+            ["refused", "because", words @ ..] if self.refused_because == words.join(" ") => return Ok(()),
             ["refused", wanted @ ..] if self.refused == *wanted => return Ok(()),
             ["senses", wanted @ ..] if self.senses_told == *wanted => return Ok(()),
             ["hurry"] if self.hurried => return Ok(()),
             ["no", "hurry"] if !self.hurried => return Ok(()),
             ["notes", wanted @ ..] if self.notes(&wanted.join(" ")) => return Ok(()),
+            ["said", words @ ..] if self.said.iter().any(|said| said.contains(&words.join(" "))) => {
+                return Ok(());
+            }
             ["written", "at", "most", n] if self.written <= n.parse().unwrap() => return Ok(()),
             ["not", "told", wanted] if !self.told(wanted, "") => return Ok(()),
             ["told", wanted] if self.told(wanted, "") => return Ok(()),

@@ -16,7 +16,7 @@ use tunnelwarden::warden::history::Histories;
 use tunnelwarden::warden::machine::{Command, Event, Memory, Warden};
 use tunnelwarden::warden::note::Happening;
 use tunnelwarden::warden::policy::{KnockOut, Policy};
-use tunnelwarden::warden::remedy::Outcome;
+use tunnelwarden::warden::remedy::{Failure, Outcome};
 use tunnelwarden::warden::route::{Route, RouteSight};
 use tunnelwarden::warden::time::Now;
 
@@ -90,10 +90,14 @@ pub(crate) struct World {
     files: FilesSight,
     cures: bool,
     answers: bool,
+    /// systemd refuses what is ordered.
+    fails: bool,
     done: Option<(Duration, Outcome)>,
     acts: Vec<String>,
     /// The holds that were told of, and in which words.
     holds_told: Vec<(&'static str, String)>,
+    /// Everything that was said, of the tunnel or of the host.
+    said: Vec<String>,
     /// What was said of senses: `journal-blind`, `journal-sees`.
     senses_told: Vec<String>,
     /// It asked to look often.
@@ -106,6 +110,7 @@ pub(crate) struct World {
     stopped_as: Option<&'static str>,
     /// Why a person's wish was not granted.
     refused: Vec<&'static str>,
+    refused_because: String,
     closed: Vec<&'static str>,
     opened: usize,
     escalated: usize,
@@ -186,14 +191,17 @@ impl World {
             files: FilesSight::default(),
             cures: true,
             answers: true,
+            fails: false,
             done: None,
             acts: Vec::new(),
             holds_told: Vec::new(),
+            said: Vec::new(),
             senses_told: Vec::new(),
             hurried: false,
             disk: Histories::default(),
             written: 0,
             refused: Vec::new(),
+            refused_because: String::new(),
             closed_as: None,
             stopped_as: None,
             closed: Vec::new(),
@@ -254,30 +262,39 @@ impl World {
                 }
                 Command::Apply { remedy, .. } => {
                     self.acts.push(remedy.name().to_owned());
+                    if self.fails {
+                        let (kind, detail) = (Failure::JobFailed, "canceled".into());
+                        self.done =
+                            Some((self.at + Duration::from_secs(1), Outcome::Failed { kind, detail }));
+                        continue;
+                    }
                     if self.unit.main_pid != 0 {
                         self.stops();
                     }
                     self.restarted();
                     self.done = self.answers.then_some((self.at + Duration::from_secs(1), Outcome::Done));
                 }
-                Command::Tell(note) => match note.happening {
-                    Happening::RemedyHeld { hold, .. } => self.holds_told.push((hold.name(), note.text)),
-                    Happening::IncidentClosed { closing, cause, .. } => {
-                        self.closed.push(closing.name());
-                        self.closed_as = Some(cause.name());
+                Command::Tell(note) => {
+                    self.said.push(note.text.clone());
+                    match note.happening {
+                        Happening::RemedyHeld { hold, .. } => self.holds_told.push((hold.name(), note.text)),
+                        Happening::IncidentClosed { closing, cause, .. } => {
+                            self.closed.push(closing.name());
+                            self.closed_as = Some(cause.name());
+                        }
+                        Happening::IncidentOpened { .. } => self.opened += 1,
+                        Happening::Escalated { .. } => self.escalated += 1,
+                        Happening::CauseChanged { .. }
+                        | Happening::RemedyOrdered { .. }
+                        | Happening::RemedyFinished { .. } => (),
+                        Happening::SenseBlind { sense } => {
+                            self.senses_told.push(format!("{}-blind", sense.word()));
+                        }
+                        Happening::SenseSees { sense } => {
+                            self.senses_told.push(format!("{}-sees", sense.word()));
+                        }
                     }
-                    Happening::IncidentOpened { .. } => self.opened += 1,
-                    Happening::Escalated { .. } => self.escalated += 1,
-                    Happening::CauseChanged { .. }
-                    | Happening::RemedyOrdered { .. }
-                    | Happening::RemedyFinished { .. } => (),
-                    Happening::SenseBlind { sense } => {
-                        self.senses_told.push(format!("{}-blind", sense.word()));
-                    }
-                    Happening::SenseSees { sense } => {
-                        self.senses_told.push(format!("{}-sees", sense.word()));
-                    }
-                },
+                }
                 Command::Hurry { hurry, .. } => {
                     assert_ne!(self.hurried, hurry, "the same pace is asked for twice at {:?}", self.at);
                     self.hurried = hurry;
@@ -286,7 +303,8 @@ impl World {
                     self.disk = self.warden.histories();
                     self.written += 1;
                 }
-                Command::Record { .. } | Command::Announce { .. } => (),
+                Command::Announce { text, .. } => self.said.push(text),
+                Command::Record { .. } => (),
             }
         }
     }

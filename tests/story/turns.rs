@@ -111,6 +111,7 @@ impl World {
                 let policy = Policy { windows: true, ..self.policy() };
                 self.tell(Event::Policy(Box::new(policy)));
             }
+            ["host", "unsynchronised"] => self.host.unsynchronised = true,
             ["host", "shutting", "down"] => self.host.shutting_down = true,
             ["window", "shut", "for", span] => {
                 self.host.window_shut_until = Some(self.boot() + seconds(span));
@@ -132,6 +133,7 @@ impl World {
                 let request = Request { unit, reason, by, force: *verb == "forces" };
                 let refusal = self.warden.refusal(&request, self.now());
                 self.refused = refusal.iter().map(|held| held.hold.name()).collect();
+                self.refused_because = refusal.into_iter().map(|held| held.detail).collect();
                 self.tell(Event::Requested(request));
             }
             ["journal", "blind"] => self.journal = Err(Blind::Forbidden),
@@ -210,6 +212,7 @@ impl World {
             ["requests", "fail", "no", "more"] => self.failing = false,
             ["requests", word] => self.rising = *word == "rising",
             ["restarts", word] => self.cures = *word == "cure",
+            ["systemd", "refuses"] => self.fails = true,
             ["systemd", word] => self.answers = *word == "answers",
             ["unit", "failed"] => {
                 self.unit.active = Active::Failed;
