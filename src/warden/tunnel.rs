@@ -370,3 +370,6 @@ impl Tunnel {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
