@@ -31,6 +31,8 @@ const LIMIT: Duration = Duration::from_secs(75);
 /// A reload that shapes the senses begins everything anew, the name on the bus too: a daemon that runs is waited for so long.
 const ANEW: Duration = Duration::from_secs(3);
 const AGAIN: Duration = Duration::from_millis(100);
+/// What our own errors are called on the bus, before the kind.
+const OURS: &str = "org.tunnelwarden.Warden1.Error.";
 const SERVICE: &str = "tunnelwarden.service";
 
 /// What the daemon is told or asked.
@@ -72,7 +74,7 @@ pub(super) async fn ask(call: &Call<'_>) -> Result<String, Refused> {
         let began = Instant::now();
         loop {
             match ask_once(call).await {
-                Err(error) if nobody_there(&error) && began.elapsed() < ANEW && runs().await => {
+                Err(error) if passes(call, &error) && began.elapsed() < ANEW && runs().await => {
                     sleep(AGAIN).await
                 }
                 answered => return answered,
@@ -110,8 +112,11 @@ fn named(error: &zbus::Error) -> Option<(String, String)> {
     }
 }
 
-fn nobody_there(error: &zbus::Error) -> bool {
-    named(error).is_some_and(|(name, _)| is_of_nobody(&name))
+/// The daemon may just be beginning anew. An order whose answer is missing may have been taken, and is not given twice.
+fn passes(call: &Call<'_>, error: &zbus::Error) -> bool {
+    let Some((name, _)) = named(error) else { return false };
+    let ends = matches!(call, Call::Status) && name == format!("{OURS}Stuck");
+    is_of_nobody(&name) || ends
 }
 
 /// The bus's own words for a name that nobody has.
@@ -149,7 +154,7 @@ fn refused(error: &zbus::Error) -> Refused {
     let Some((name, text)) = named(error) else {
         return Refused { exit: Exit::Blind, why: format!("cannot reach the system bus: {error}") };
     };
-    let (exit, why) = match name.strip_prefix("org.tunnelwarden.Warden1.Error.") {
+    let (exit, why) = match name.strip_prefix(OURS) {
         Some("Held") => (Exit::Held, format!("not restarted, held by\n{}", indented(&text))),
         Some("InvalidArgument" | "UnknownTunnel") => (Exit::Usage, text),
         Some("NotAuthorized" | "Busy" | "Stuck") => (Exit::Blind, text),
