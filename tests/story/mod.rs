@@ -51,6 +51,8 @@ pub(crate) struct World {
     watched: usize,
     asked: usize,
     edge_asked: bool,
+    /// A last look ends, and that is said.
+    looks_end: bool,
     /// The public names are known at all.
     names_known: bool,
     ready_asked: bool,
@@ -163,6 +165,7 @@ impl World {
             watched: 2,
             asked: 2,
             edge_asked: true,
+            looks_end: true,
             names_known: true,
             ready_asked: true,
             ready_blind: false,
@@ -253,6 +256,7 @@ impl World {
         assert!(now.boot < self.warden.next_wakeup(now), "a wake-up in the past at {:?}", self.at);
         for command in commands {
             match command {
+                Command::Look { .. } if !self.looks_end => (),
                 Command::Look { unit, .. } => {
                     let tcp = self.tcp;
                     self.tcp = self.look_finds_tcp.take().unwrap_or(tcp);

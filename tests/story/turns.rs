@@ -85,6 +85,7 @@ impl World {
             ["other", "region", "tcp", word] => self.other_region = Some(reach(word)),
             ["edge", "unasked"] => self.edge_asked = false,
             ["edge", "asked"] => self.edge_asked = true,
+            ["last", "looks", word] => self.looks_end = *word == "end",
             ["looks", "every", span] => self.looks_every = seconds(span),
             ["quic", word] => self.quic = reach(word),
             ["dns", word] => self.resolved = *word == "ok",
