@@ -213,9 +213,10 @@ fn every_word_for_a_meaning_is_in_the_list() {
 
 #[test]
 fn a_password_in_the_address_of_an_origin_is_hidden() {
-    let said = |line: &str| match meaning(&parse(line)) {
-        Meaning::ConfigError(text) => text,
-        other => panic!("{other:?}"),
+    let said = |line: &str| {
+        let meaning = meaning(&parse(line));
+        let Meaning::ConfigError(text) = meaning else { panic!("{meaning:?}") };
+        text
     };
     let line = |error: &str| format!("2026-11-23T10:52:54Z ERR Couldn't start tunnel error={error:?}");
     let path = "is an invalid address, ingress rules don't support proxying to a different path on the origin service.";
