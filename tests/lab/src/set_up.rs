@@ -17,10 +17,19 @@ pub(crate) fn set_up_changes(stage: &Stage<'_>) -> Result<()> {
     wait_healthy(&lab, 60)?;
     let add = "s/^ingress:$/&\\n  - hostname: new.example.com\\n    service: http_status:200/";
     let take = "/hostname: new.example.com/,+1d";
-    for (protocol, name) in [("quic", add), ("http2", take), ("quic", add), ("http2", take)] {
+    // It begins anew some milliseconds after the reload; a stop in the middle of that counts.
+    let rounds = [
+        ("quic", add, 0.02),
+        ("http2", take, 0.05),
+        ("quic", add, 0.08),
+        ("http2", take, 0.12),
+        ("quic", add, 0.17),
+        ("http2", take, 0.23),
+    ];
+    for (protocol, name, pause) in rounds {
         drop_in(&lab, &format!("Environment=TUNNEL_TRANSPORT_PROTOCOL={protocol}"))?;
         lab.sh(&format!("sed -i '{name}' /etc/cloudflared/config.yml"))?;
-        lab.sh("systemctl daemon-reload && timeout 8 systemctl restart tunnelwarden")?;
+        lab.sh(&format!("systemctl daemon-reload; sleep {pause}; timeout 8 systemctl restart tunnelwarden"))?;
         wait("it watches again", seconds(20), || Ok(lab.status().is_ok()))?;
     }
     let handed = "/run/credentials/cloudflared.service/credentials.json";
