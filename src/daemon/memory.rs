@@ -10,7 +10,7 @@ use crate::warden::history::{Charge, Histories, History, InFlight, KnownLife, La
 use crate::warden::incident::{Incident, Step};
 use crate::warden::machine::Memory;
 use crate::warden::operator::Pause;
-use crate::warden::remedy::Remedy;
+use crate::warden::remedy::{Ending, Remedy};
 use crate::warden::time::Now;
 
 /// Where memory lies.
@@ -206,6 +206,7 @@ impl Keeper {
                 tried: latch.tried,
             }),
             incident: kept.incident.as_ref().and_then(|open| {
+                let told = |what: &str| open.steps.iter().rposition(|step| step.what == what);
                 Some(Incident {
                     id: open.id.clone(),
                     began: self.placed(now, &open.boot_id, open.opened_boot, open.opened_wall),
@@ -213,8 +214,9 @@ impl Keeper {
                     cause: Cause::from_name(&open.cause)?,
                     steps: open.steps.iter().map(step_read).collect(),
                     remedies: u32::try_from(open.remedies).unwrap_or(u32::MAX),
-                    cured: false,
-                    escalated: false,
+                    // A relapse wants a cure of its own.
+                    cured: told("relapsed") < told(Ending::Cured.name()),
+                    escalated: told("escalated").is_some(),
                     closed: None,
                 })
             }),
@@ -334,6 +336,18 @@ mod tests {
         history.latch =
             Some(Latch { at: now.boot, files: Some(Duration::from_secs(1_799_999_000)), tried: true });
         history.not_cured = 1;
+        let step = |what: &str| Step { wall: now.wall, what: what.into(), detail: "why".into() };
+        history.incident = Some(Incident {
+            id: "cloudflared-1".into(),
+            began: now.boot,
+            began_wall: now.wall,
+            cause: Cause::ConnectorPhantom,
+            steps: ["opened", "escalated", "relapsed", "Cured"].map(step).into(),
+            remedies: 1,
+            cured: true,
+            escalated: true,
+            closed: None,
+        });
         let histories: Histories = [("cloudflared.service".to_owned(), history.clone())].into();
         keeper.write(&histories, None, now).unwrap();
         let later =
