@@ -37,11 +37,15 @@ pub(super) async fn installing(connection: &Connection) -> Result<bool, SystemdE
     let inhibitors: Vec<Inhibitor> = reply.body().deserialize().map_err(SystemdError::from)?;
     Ok(inhibitors.iter().any(|(what, who, _why, mode, _uid, _pid)| {
         // Those that only delay are there all the time.
-        let who = who.to_ascii_lowercase();
-        mode.starts_with("block")
-            && what.split(':').any(|what| what == "shutdown")
-            && PACKAGE_MANAGERS.iter().any(|manager| who.contains(manager))
+        mode.starts_with("block") && what.split(':').any(|what| what == "shutdown") && is_package_manager(who)
     }))
+}
+
+/// `PackageKit` and `unattended-upgrades` are, `laptop-lid` is not.
+fn is_package_manager(who: &str) -> bool {
+    let who = who.to_ascii_lowercase();
+    let mut words = who.split(|c: char| !c.is_ascii_alphanumeric());
+    words.any(|word| PACKAGE_MANAGERS.iter().any(|manager| word.starts_with(manager)))
 }
 
 /// Whether the kernel's clock is kept in step with others.
@@ -55,4 +59,27 @@ pub(super) async fn clock_synchronised(connection: &Connection) -> Result<bool, 
 async fn present(connection: &Connection, name: &'static str) -> Result<bool, SystemdError> {
     let bus = limited(DBusProxy::new(connection)).await?;
     limited(bus.name_has_owner(BusName::from_static_str(name)?)).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_package_manager;
+
+    #[test]
+    fn only_what_installs_things_holds_for_that() {
+        for who in [
+            "apt-get",
+            "PackageKit",
+            "packagekitd",
+            "/usr/bin/unattended-upgrade",
+            "rpm-ostree",
+            "zypper",
+            "dnf5",
+        ] {
+            assert!(is_package_manager(who), "{who}");
+        }
+        for who in ["laptop-mode", "screen capture", "GNOME Shell", "restic", ""] {
+            assert!(!is_package_manager(who), "{who}");
+        }
+    }
 }
