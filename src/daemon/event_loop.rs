@@ -99,6 +99,10 @@ pub(super) async fn turn(
             () = sleep_until(wakeup) => Event::Woke,
             ask = asks.recv() => {
                 match ask {
+                    // Whoever was told that we do not turn must not find it done later.
+                    Some(Ask::Order(_, reply)) if reply.is_closed() => {
+                        tracing::warn!("an order came too late to be carried out: whoever gave it waits no more");
+                    }
                     Some(Ask::Order(order, reply)) => {
                         let (event, answer) = take_order(warden, &about, order);
                         if let Some(event) = event
