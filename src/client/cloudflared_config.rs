@@ -182,11 +182,15 @@ pub fn is_uuid(text: &str) -> bool {
         })
 }
 
-/// Reads a `config.yml`.
+/// Reads a `config.yml`. Never waits: a pipe is refused.
 ///
 /// # Errors
 /// The file cannot be read, or is not what cloudflared would take; with file and line.
 pub fn read(path: &Path) -> Result<FileConfig, ConfigError> {
+    let failed = |source| ConfigError::Read { path: path.into(), source };
+    if !std::fs::metadata(path).map_err(failed)?.is_file() {
+        return Err(failed(std::io::Error::new(std::io::ErrorKind::InvalidInput, "not a regular file")));
+    }
     parse(path, &text(path)?)
 }
 

@@ -1,12 +1,12 @@
 //! Which units run a tunnel, and what is known of each: from our configuration, the unit's command line,
 //! cloudflared's own configuration where we may read it. What we may not read is said.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use secrecy::ExposeSecret as _;
 
 use super::credentials;
-use crate::client::cloudflared_config::{self, Launch};
+use crate::client::cloudflared_config::{self, ConfigError, Launch};
 use crate::client::file_access::uid_of;
 use crate::client::systemd::{Systemd, SystemdError};
 use crate::config::{self, Settings};
@@ -93,18 +93,9 @@ async fn one(
         .and_then(|tunnel| tunnel.config.clone())
         .or_else(|| line.config.clone())
         .or_else(|| usual_config(line.token.is_some() || line.token_file.is_some()));
-    let file = path.as_ref().and_then(|path| match std::fs::read_to_string(path) {
-        Ok(text) => match cloudflared_config::parse(path, &text) {
-            Ok(file) => Some(file),
-            Err(error) => {
-                unread.push(error.to_string());
-                None
-            }
-        },
-        Err(error) => {
-            unread.push(format!("{}: {error}", path.display()));
-            None
-        }
+    let file = path.as_ref().and_then(|path| {
+        let read = cloudflared_config::read(path);
+        read.map_err(|error| unread.push(unread_file(path, &error))).ok()
     });
     let protocol = line.protocol.clone().or_else(|| file.as_ref().and_then(|file| file.protocol.clone()));
     let metrics = line.metrics.clone().or_else(|| file.as_ref().and_then(|file| file.metrics.clone()));
@@ -164,6 +155,13 @@ async fn one(
         },
         unread,
     })
+}
+
+fn unread_file(path: &Path, error: &ConfigError) -> String {
+    match error {
+        ConfigError::Read { source, .. } => format!("{}: {source}", path.display()),
+        ConfigError::TooLarge { .. } | ConfigError::Yaml { .. } => error.to_string(),
+    }
 }
 
 /// Whose socket its port is. systemd knows the user's number only while the unit runs.

@@ -4,7 +4,7 @@
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use crate::client::cloudflared_config;
+use crate::client::cloudflared_config::{self, ConfigError};
 use crate::client::host::modified;
 use crate::warden::evidence::FilesSight;
 
@@ -46,13 +46,27 @@ fn is_the_same_for_us(path: &Path) -> bool {
 }
 
 fn parse_error(config: &Path) -> Option<String> {
-    let text = std::fs::read_to_string(config).ok()?;
-    cloudflared_config::parse(config, &text).err().map(|error| error.to_string())
+    match cloudflared_config::read(config) {
+        Err(error @ ConfigError::Yaml { .. }) => Some(error.to_string()),
+        // What we do not read, cloudflared may.
+        Ok(_) | Err(ConfigError::Read { .. } | ConfigError::TooLarge { .. }) => None,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_configuration_that_is_a_pipe_is_waited_for_by_nobody() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("config.yml");
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        assert_eq!(look(&Files { config: Some(pipe.clone()), credentials: None }).unusable, None);
+        std::fs::remove_file(&pipe).unwrap();
+        std::fs::write(&pipe, "ingress: [").unwrap();
+        assert!(look(&Files { config: Some(pipe), credentials: None }).unusable.is_some());
+    }
 
     #[test]
     fn a_file_that_only_the_unit_can_see_is_not_missing() {
