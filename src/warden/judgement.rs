@@ -39,7 +39,7 @@ pub(super) fn judge(tunnel: &mut Tunnel, around: &Around<'_>, now: Now, out: &mu
     let Around { policy, host, edge_track, shaken, .. } = *around;
     let looks = Looks::of(&tunnel.evidence, policy, now);
     let mut dirty = follow(&tunnel.evidence, &looks, &mut tunnel.track, &mut tunnel.history, policy, now);
-    let facts = tunnel.facts_of(looks, now, policy, host, edge_track, shaken);
+    let facts = tunnel.facts(looks, now, policy, host, edge_track, shaken);
     let verdict = diagnose(&facts);
     // Every name that leads here is served: what is wrong with the others is not the connector's.
     let carries = verdict.cause == Some(Cause::PartlyConnected)

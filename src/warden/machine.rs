@@ -12,6 +12,7 @@ use super::facts::{Facts, Shaken};
 use super::history::{HOUR, Histories, History};
 use super::incident::Incident;
 use super::judgement::{Around, judge};
+use super::looks::Looks;
 use super::note::{HostHappening, Note};
 use super::operator::{self, Pause, Request};
 use super::order::{VERIFY_FOR, order_remedy, remedy_done};
@@ -237,7 +238,8 @@ impl Warden {
     /// Why a restart that a person asks for would not be ordered now; nothing means that it would.
     pub fn refusal(&self, request: &Request, now: Now) -> Vec<Held> {
         let Some(tunnel) = self.tunnels.get(&request.unit) else { return Vec::new() };
-        let facts = tunnel.facts(now, &self.policy, &self.host, &self.edge_track, self.shaken);
+        let looks = Looks::of(&tunnel.evidence, &self.policy, now);
+        let facts = tunnel.facts(looks, now, &self.policy, &self.host, &self.edge_track, self.shaken);
         let case = Case {
             unit: &tunnel.unit,
             facts: &facts,
@@ -267,7 +269,8 @@ impl Warden {
         }
         let Self { policy, tunnels, host, edge_track, charges, shaken, .. } = self;
         let Some(tunnel) = tunnels.get_mut(&request.unit) else { return };
-        let facts = tunnel.facts(now, policy, host, edge_track, *shaken);
+        let looks = Looks::of(&tunnel.evidence, policy, now);
+        let facts = tunnel.facts(looks, now, policy, host, edge_track, *shaken);
         let remedy = operator::remedy_for(&facts);
         let (stop, start) = facts.unit.map(|unit| (unit.stop_limit, unit.start_limit)).unwrap_or_default();
         let before = facts.unit.and_then(|unit| unit.invocation);
@@ -290,7 +293,9 @@ impl Warden {
 
     /// The facts of one tunnel as they are now.
     pub fn facts(&self, unit: &str, now: Now) -> Option<Facts<'_>> {
-        Some(self.tunnels.get(unit)?.facts(now, &self.policy, &self.host, &self.edge_track, self.shaken))
+        let tunnel = self.tunnels.get(unit)?;
+        let looks = Looks::of(&tunnel.evidence, &self.policy, now);
+        Some(tunnel.facts(looks, now, &self.policy, &self.host, &self.edge_track, self.shaken))
     }
 
     fn take(&mut self, event: Event, now: Now, out: &mut Vec<Command>) -> Concerned {

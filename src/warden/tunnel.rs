@@ -240,19 +240,8 @@ impl Tunnel {
         }
     }
 
+    /// `looks` are this tunnel's of this moment: they cost the most to put together, and are shared.
     pub(super) fn facts<'a>(
-        &'a self,
-        now: Now,
-        policy: &'a Policy,
-        host: &'a HostEvidence,
-        edge_track: &'a EdgeTrack,
-        shaken: Option<Shaken>,
-    ) -> Facts<'a> {
-        self.facts_of(Looks::of(&self.evidence, policy, now), now, policy, host, edge_track, shaken)
-    }
-
-    /// The same with the looks at the names, which cost the most to put together, already there.
-    pub(super) fn facts_of<'a>(
         &'a self,
         looks: Looks<'a>,
         now: Now,
