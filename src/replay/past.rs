@@ -305,7 +305,10 @@ impl Past {
         }
         for command in commands {
             match command {
-                Command::Look { unit, .. } => self.tell(Event::Looked { unit }),
+                Command::Look { unit, .. } => {
+                    self.look();
+                    self.tell(Event::Looked { unit });
+                }
                 Command::Apply { unit, remedy, .. } => {
                     let cause = self.warden.tunnels().find_map(|tunnel| tunnel.verdict.cause);
                     if let Some(cause) = cause {

@@ -175,6 +175,15 @@ impl<T> Slot<T> {
         self.latest = Some((now.boot, seen));
     }
 
+    /// `seen` says what the latest look said, and that one is not older than `max_age`: nothing follows from it but that it
+    /// still holds.
+    pub(super) fn repeats(&self, now: Now, seen: &Seen<T>, max_age: Duration) -> bool
+    where
+        T: PartialEq,
+    {
+        self.latest.as_ref().is_some_and(|(at, latest)| now.since(*at) <= max_age && latest == seen)
+    }
+
     /// The last sight with its time, if not older than `max_age`. Blind looks since then say nothing against it: for what
     /// is seen seldom, and speaks against an act.
     pub fn standing(&self, now: Now, max_age: Duration) -> Option<(Duration, &T)> {
@@ -230,6 +239,16 @@ pub struct HostEvidence {
 }
 
 impl HostEvidence {
+    /// It says what is known, by a look not older than `max_age`.
+    pub(super) fn repeats(&self, now: Now, finding: &HostFinding, max_age: Duration) -> bool {
+        match finding {
+            HostFinding::Control(seen) => self.control.repeats(now, seen, max_age),
+            HostFinding::Edge(seen) => self.edge.repeats(now, seen, max_age),
+            HostFinding::Host(seen) => self.host.repeats(now, seen, max_age),
+            HostFinding::Announced(seen) => self.announced.repeats(now, seen, max_age),
+        }
+    }
+
     pub(super) fn put(&mut self, now: Now, finding: HostFinding) {
         match finding {
             HostFinding::Control(seen) => self.control.put(now, seen),

@@ -74,7 +74,7 @@ pub(super) fn judge(tunnel: &mut Tunnel, around: &Around<'_>, now: Now, out: &mu
     dirty |= verdict.cause == Some(Cause::CredentialsRejected) && tunnel.latch(now);
     tunnel.holds = holds;
     dirty |= follow_health(tunnel, policy, carries, now);
-    let order = follow_phase(tunnel, wanted, now, out);
+    let order = follow_phase(tunnel, wanted, host, now, out);
     dirty |= follow_incident(tunnel, policy, order.is_some(), now, out);
     dirty |= annotate(tunnel, &announced, now);
     tell_holds(tunnel, wanted, now, out);

@@ -300,11 +300,15 @@ impl Warden {
 
     fn take(&mut self, event: Event, now: Now, out: &mut Vec<Command>) -> Concerned {
         match event {
-            Event::Tunnel { unit, names } => self.appear(unit, &names, now),
+            Event::Tunnel { unit, names } => {
+                self.appear(unit.clone(), &names, now);
+                return Concerned::One(unit);
+            }
             Event::Gone { unit } => {
                 if let Some(tunnel) = self.tunnels.remove(&unit) {
                     self.aside.insert(unit, tunnel.history);
                 }
+                return Concerned::Nobody;
             }
             Event::Observed { unit, finding } => {
                 let telling = self.tunnels.get_mut(&unit).is_some_and(|tunnel| tunnel.fold(now, finding));
@@ -314,7 +318,11 @@ impl Warden {
                 if let HostFinding::Edge(Ok(sight)) = &finding {
                     self.edge_track.put(now, sight);
                 }
+                let known = self.host.repeats(now, &finding, self.policy.edge_age);
                 self.host.put(now, finding);
+                if known {
+                    return Concerned::Nobody;
+                }
             }
             Event::Looked { unit } => {
                 if let Some(Phase::LastLook { looked, .. }) =
@@ -322,11 +330,13 @@ impl Warden {
                 {
                     *looked = true;
                 }
+                return Concerned::One(unit);
             }
             Event::RemedyDone { unit, outcome } => {
                 if let Some(tunnel) = self.tunnels.get_mut(&unit) {
                     remedy_done(tunnel, outcome, now, out);
                 }
+                return Concerned::One(unit);
             }
             Event::Policy(policy) => self.policy = *policy,
             Event::MemoryAccepted => self.memory_lost = None,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::cause::Cause;
-use super::evidence::Invocation;
+use super::evidence::{HostEvidence, Invocation};
 use super::explain::span;
 use super::machine::Command;
 use super::note::Happening;
@@ -25,6 +25,7 @@ const VERIFY_MORE: Duration = Duration::from_secs(60);
 pub(super) fn follow_phase(
     tunnel: &mut Tunnel,
     wanted: Option<(Remedy, Cause)>,
+    host: &HostEvidence,
     now: Now,
     out: &mut Vec<Command>,
 ) -> Option<(Remedy, Cause)> {
@@ -34,17 +35,17 @@ pub(super) fn follow_phase(
             let jitter = Duration::from_millis(u64::from(now.boot.subsec_micros()) % JITTER_MS);
             let look_at = if remedy == Remedy::ResetAndStart { now.boot } else { now.boot + jitter };
             let give_up = look_at + LOOK_LIMIT + LOOK_MARGIN;
-            tunnel.phase = Phase::LastLook { remedy, cause, look_at, asked: false, looked: false, give_up };
+            tunnel.phase = Phase::LastLook { remedy, cause, look_at, asked: None, looked: false, give_up };
             ask(tunnel, now, out);
             None
         }
-        Phase::LastLook { asked: false, .. } => {
+        Phase::LastLook { asked: None, .. } => {
             ask(tunnel, now, out);
             None
         }
-        Phase::LastLook { remedy, looked, give_up, .. } => {
+        Phase::LastLook { remedy, asked: Some(asked), looked, give_up, .. } => {
             let agreed = wanted.filter(|(wanted, _)| tunnel.holds.is_empty() && *wanted == remedy);
-            if looked && agreed.is_some() {
+            if looked && agreed.is_some() && tunnel.seen_anew(host, asked) {
                 return agreed;
             }
             if looked || give_up <= now.boot {
@@ -78,7 +79,7 @@ fn ask(tunnel: &mut Tunnel, now: Now, out: &mut Vec<Command>) {
     if let Phase::LastLook { look_at, asked, .. } = &mut tunnel.phase
         && *look_at <= now.boot
     {
-        *asked = true;
+        *asked = Some(now.boot);
         out.push(Command::Look { unit, limit: LOOK_LIMIT });
     }
 }

@@ -28,7 +28,8 @@ pub enum Phase {
         remedy: Remedy,
         cause: Cause,
         look_at: Duration,
-        asked: bool,
+        /// When it was asked for.
+        asked: Option<Duration>,
         looked: bool,
         give_up: Duration,
     },
@@ -129,7 +130,7 @@ impl Tunnel {
     pub(super) fn next_judgement(&self, now: Now) -> Duration {
         let phase = match &self.phase {
             Phase::Watching => None,
-            Phase::LastLook { asked: false, look_at, .. } => Some(*look_at),
+            Phase::LastLook { asked: None, look_at, .. } => Some(*look_at),
             Phase::LastLook { give_up, .. }
             | Phase::Acting { give_up, .. }
             | Phase::Verifying { give_up, .. } => Some(*give_up),
@@ -159,8 +160,16 @@ impl Tunnel {
     /// Takes in a finding. True if it can change the verdict at once.
     pub(super) fn fold(&mut self, now: Now, finding: Finding) -> bool {
         match finding {
-            Finding::Unit(Ok(unit)) => self.fold_unit(now, unit),
-            Finding::Unit(Err(blind)) => self.evidence.unit.put(now, Err(blind)),
+            Finding::Unit(seen) => {
+                // Of a unit that is not up each look counts.
+                let counts = seen.as_ref().is_ok_and(|unit| !unit.up());
+                let known = self.evidence.unit.repeats(now, &seen, Duration::MAX);
+                match seen {
+                    Ok(unit) => self.fold_unit(now, unit),
+                    Err(blind) => self.evidence.unit.put(now, Err(blind)),
+                }
+                return counts || !known;
+            }
             Finding::Log(entry) => {
                 let urgent = !matches!(
                     entry.line,
@@ -174,7 +183,11 @@ impl Tunnel {
                 self.evidence.log.put(entry);
                 return urgent;
             }
-            Finding::Journal(seen) => self.evidence.journal.put(now, seen),
+            Finding::Journal(seen) => {
+                let known = self.evidence.journal.repeats(now, &seen, Duration::MAX);
+                self.evidence.journal.put(now, seen);
+                return !known;
+            }
             Finding::JournalGap => self.evidence.log.gap = Some(now.boot),
             Finding::Ready(Ok(sight)) => {
                 self.track.ready(now, &sight, FULL);
@@ -277,6 +290,18 @@ impl Tunnel {
             Some(least) => NEGATIVE_CACHE <= now.since(good) && PROOF_ROUNDS <= least,
             None => PROOF_WITHOUT_NAMES <= now.since(good),
         }
+    }
+
+    /// What a remedy rests on was looked at since then, whatever came of it: a look that got lost confirms nothing.
+    pub(super) fn seen_anew(&self, host: &HostEvidence, since: Duration) -> bool {
+        let unit = self.evidence.unit.latest.as_ref();
+        let up = unit.is_some_and(|(_, seen)| seen.as_ref().is_ok_and(UnitSight::up));
+        // Where it was never looked at before, there is nothing to see.
+        let ready = self.evidence.ready.latest.as_ref().filter(|_| up);
+        let name = self.evidence.names.values().filter_map(|name| Some(name.latest.as_ref()?.0)).max();
+        let edge = host.edge.latest.as_ref();
+        let looks = [unit.map(|(at, _)| *at), ready.map(|(at, _)| *at), name, edge.map(|(at, _)| *at)];
+        looks.into_iter().flatten().all(|at| since <= at)
     }
 
     /// Why each sense of this tunnel cannot see, if it cannot.

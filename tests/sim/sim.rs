@@ -1,9 +1,10 @@
 //! A seeded world in virtual time, and the judge in it: no seed may make it break one of its rules. Then the same worlds with
 //! what people use instead.
 //!
-//! `cargo test -p tunnelwarden-sim -- --incidents 100000` plays so many; without an option some. `--soak` plays a million, `--seed N` tells one step by step, and with `--events FILE` writes it as a
-//! test for `tests/events`, `--policies` prints the comparison, `--curves` what
-//! other defaults would do, `--speed` what an event and a tunnel cost, `--knock-outs` what each rule and rail is there for.
+//! `cargo test -p tunnelwarden-sim -- --incidents 100000` plays so many; without an option some. `--soak` plays a million,
+//! `--seed N` tells one step by step, and with `--events FILE` writes it as a test for `tests/events`, `--policies` prints the
+//! comparison, `--curves` what other defaults would do, `--speed` what an event and a tunnel cost (with `cargo test --release`
+//! as in the package), `--knock-outs` what each rule and rail is there for.
 #![expect(
     clippy::disallowed_methods,
     clippy::print_stdout,
@@ -30,9 +31,7 @@ use std::time::Instant;
 use driver::{Course, play};
 use incidents::{Faults, Incident, befall};
 use rng::Rng;
-use tunnelwarden::warden::cause::Cause;
-use tunnelwarden::warden::policy::{KnockOut, Policy};
-use tunnelwarden::warden::rails::Hold;
+use tunnelwarden::warden::policy::Policy;
 use world::World;
 
 /// Without an option: enough to see that the world turns.
@@ -112,7 +111,11 @@ fn play_all(incidents: u64, policy: &Policy) -> Sum {
 }
 
 /// Without one rule or rail at a time: how often the simulation notices. The stories of `tests/scenarios` notice each of them.
+#[cfg(debug_assertions)]
 fn knock_outs(incidents: u64) {
+    use tunnelwarden::warden::cause::Cause;
+    use tunnelwarden::warden::policy::KnockOut;
+    use tunnelwarden::warden::rails::Hold;
     let rules = Cause::all().map(KnockOut::Rule);
     for gone in rules.chain(Hold::ALL.into_iter().map(KnockOut::Rail)) {
         let sum = play_all(incidents, &Policy { knocked_out: Some(gone), ..Policy::shipped() });
@@ -123,6 +126,11 @@ fn knock_outs(incidents: u64) {
         };
         println!("{:<32} {word}", format!("{gone:?}"));
     }
+}
+
+#[cfg(not(debug_assertions))]
+fn knock_outs(_incidents: u64) {
+    println!("A release build knows no knock-outs; leave out --release.");
 }
 
 /// Tells one incident; `events` is where its events go, for `tests/scenarios`.

@@ -51,8 +51,9 @@ pub(crate) struct World {
     watched: usize,
     asked: usize,
     edge_asked: bool,
-    /// A last look ends, and that is said.
+    /// A last look ends, and that is said; and what it saw is, too.
     looks_end: bool,
+    looks_see: bool,
     /// The public names are known at all.
     names_known: bool,
     ready_asked: bool,
@@ -166,6 +167,7 @@ impl World {
             asked: 2,
             edge_asked: true,
             looks_end: true,
+            looks_see: true,
             names_known: true,
             ready_asked: true,
             ready_blind: false,
@@ -260,7 +262,9 @@ impl World {
                 Command::Look { unit, .. } => {
                     let tcp = self.tcp;
                     self.tcp = self.look_finds_tcp.take().unwrap_or(tcp);
-                    self.look();
+                    if self.looks_see {
+                        self.look();
+                    }
                     self.tcp = tcp;
                     self.tell(Event::Looked { unit });
                 }

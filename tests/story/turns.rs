@@ -85,7 +85,9 @@ impl World {
             ["other", "region", "tcp", word] => self.other_region = Some(reach(word)),
             ["edge", "unasked"] => self.edge_asked = false,
             ["edge", "asked"] => self.edge_asked = true,
-            ["last", "looks", word] => self.looks_end = *word == "end",
+            ["last", "looks", word] => {
+                (self.looks_end, self.looks_see) = (*word != "hang", *word != "see-nothing");
+            }
             ["looks", "every", span] => self.looks_every = seconds(span),
             ["quic", word] => self.quic = reach(word),
             ["dns", word] => self.resolved = *word == "ok",
