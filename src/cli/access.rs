@@ -4,7 +4,7 @@
 use std::io::IsTerminal as _;
 use std::sync::Arc;
 
-use super::report::sentence;
+use super::report::{Form, Report, sentence};
 use super::{Exit, say};
 use crate::audit::{Audit, Finding, Severity};
 use crate::client::cloudflare_api::{ApiSettings, CloudflareApi, Credentials};
@@ -36,11 +36,28 @@ pub(super) fn settings() -> Result<Settings, Exit> {
 pub(super) fn run<T>(asking: impl Future<Output = T>) -> Result<T, Exit> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     match runtime {
-        Ok(runtime) => Ok(runtime.block_on(asking)),
+        Ok(runtime) => {
+            let answer = runtime.block_on(asking);
+            // A look-up of a name that still waits is not waited for.
+            runtime.shutdown_background();
+            Ok(answer)
+        }
         Err(error) => {
             say(&format!("cannot start: {error}"));
             Err(Exit::Blind)
         }
+    }
+}
+
+/// Makes a report by these settings, and prints it.
+pub(super) fn report(form: Form, make: impl AsyncFnOnce(&Settings) -> Result<Report, Exit>) -> Exit {
+    let settings = match settings() {
+        Ok(settings) => settings,
+        Err(exit) => return exit,
+    };
+    match run(make(&settings)) {
+        Ok(Ok(report)) => report.print(form),
+        Ok(Err(exit)) | Err(exit) => exit,
     }
 }
 

@@ -31,14 +31,7 @@ pub(super) struct Arguments {
 
 /// `tunnelwarden diagnose [TUNNEL]`.
 pub(super) fn main(arguments: &Arguments) -> Exit {
-    let settings = match access::settings() {
-        Ok(settings) => settings,
-        Err(exit) => return exit,
-    };
-    match access::run(report(arguments, &settings)) {
-        Ok(Ok(report)) => report.print(arguments.form),
-        Ok(Err(exit)) | Err(exit) => exit,
-    }
+    access::report(arguments.form, async |settings| report(arguments, settings).await)
 }
 
 async fn report(arguments: &Arguments, settings: &Settings) -> Result<Report, Exit> {

@@ -8,7 +8,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::daemon::{self, Call};
 use super::{Exit, access, out, say};
-use crate::client::cloudflared_log::{SystemdLine, meaning, parse, systemd_meaning};
+use crate::client::cloudflared_log::{meaning, parse, systemd_meaning};
 use crate::client::journal::{Blind, Entry, JournalEvent, JournalHandle, Options, follow};
 use crate::clock::rfc3339;
 use crate::daemon::survey::HISTORY;
@@ -144,18 +144,8 @@ fn show(event: &JournalEvent, json: bool) {
 
 /// One line with the word for its meaning; what says nothing has none.
 fn line(entry: &Entry, json: bool, cut: bool) -> String {
-    let label = match &entry.systemd {
-        Some(by) => systemd_meaning(&SystemdLine {
-            message: &entry.message,
-            message_id: by.message_id.as_deref(),
-            job_type: by.job_type.as_deref(),
-            job_result: by.job_result.as_deref(),
-            unit_result: by.unit_result.as_deref(),
-            exit_code: by.exit_code.as_deref(),
-            exit_status: by.exit_status.as_deref(),
-            n_restarts: by.n_restarts,
-        })
-        .label(),
+    let label = match entry.by_systemd() {
+        Some(said) => systemd_meaning(&said).label(),
         // It begins in the middle, with words that anybody may have chosen.
         None if entry.mid_line => "unknown",
         None => meaning(&parse(&entry.message)).label(),

@@ -41,14 +41,7 @@ pub(super) fn main(arguments: &Arguments) -> Exit {
             Err(why) => return usage(&format!("{text}: {why}")),
         }
     }
-    let settings = match access::settings() {
-        Ok(settings) => settings,
-        Err(exit) => return exit,
-    };
-    match access::run(report(arguments, &urls, &settings)) {
-        Ok(Ok(report)) => report.print(arguments.form),
-        Ok(Err(exit)) | Err(exit) => exit,
-    }
+    access::report(arguments.form, async |settings| report(arguments, &urls, settings).await)
 }
 
 async fn report(arguments: &Arguments, urls: &[Url], settings: &Settings) -> Result<Report, Exit> {

@@ -141,18 +141,8 @@ impl Past {
         self.pass_to(wall(entry));
         let now = self.clock();
         let place = Place { wall: self.now, invocation: entry.invocation_id.as_deref().unwrap_or("") };
-        let said = match &entry.systemd {
-            Some(by) => {
-                let said = SystemdLine {
-                    message: &entry.message,
-                    message_id: by.message_id.as_deref(),
-                    job_type: by.job_type.as_deref(),
-                    job_result: by.job_result.as_deref(),
-                    unit_result: by.unit_result.as_deref(),
-                    exit_code: by.exit_code.as_deref(),
-                    exit_status: by.exit_status.as_deref(),
-                    n_restarts: by.n_restarts,
-                };
+        let said = match entry.by_systemd() {
+            Some(said) => {
                 self.unit_said(&systemd_meaning(&said), place.invocation);
                 systemd(now, place, &said).0
             }

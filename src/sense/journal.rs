@@ -239,20 +239,8 @@ impl Listeners {
         }
         let wall = Duration::from_micros(entry.realtime_us);
         let place = Place { wall, invocation: entry.invocation_id.as_deref().unwrap_or("") };
-        let (line, label) = match &entry.systemd {
-            Some(systemd) => {
-                let said = SystemdLine {
-                    message: &entry.message,
-                    message_id: systemd.message_id.as_deref(),
-                    job_type: systemd.job_type.as_deref(),
-                    job_result: systemd.job_result.as_deref(),
-                    unit_result: systemd.unit_result.as_deref(),
-                    exit_code: systemd.exit_code.as_deref(),
-                    exit_status: systemd.exit_status.as_deref(),
-                    n_restarts: systemd.n_restarts,
-                };
-                self::systemd(now, place, &said)
-            }
+        let (line, label) = match entry.by_systemd() {
+            Some(said) => systemd(now, place, &said),
             // A line that begins in the middle of another carries words that anybody may have chosen.
             None if entry.mid_line => return None,
             None => {

@@ -12,6 +12,7 @@ use super::origins::{self, Runs};
 use super::rules::{self, Of, Rules, load};
 use crate::audit::Severity;
 use crate::audit::ingress::{Expected, MOST_COMPARED, Origin, Routed, Rule, Sight, State};
+use crate::cli::access;
 use crate::cli::report::{Form, Report, Section, step};
 use crate::cli::{Exit, say};
 
@@ -46,19 +47,9 @@ pub(super) fn main(arguments: &Arguments) -> Exit {
             return Exit::Blind;
         }
     };
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            say(&format!("cannot start: {error}"));
-            return Exit::Blind;
-        }
-    };
-    let report = runtime.block_on(look(arguments, given));
-    // A look-up of a name that still waits is not waited for.
-    runtime.shutdown_background();
-    match report {
-        Ok(report) => report.print(arguments.form),
-        Err(exit) => exit,
+    match access::run(look(arguments, given)) {
+        Ok(Ok(report)) => report.print(arguments.form),
+        Ok(Err(exit)) | Err(exit) => exit,
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use systemd::journal::{JournalEntryField, JournalRef};
 
 use super::MESSAGE_LIMIT;
+use crate::client::cloudflared_log::SystemdLine;
 
 /// What PID 1 adds to its lines about a unit.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -36,6 +37,23 @@ pub struct Entry {
     pub mid_line: bool,
     /// Written before we began to follow.
     pub history: bool,
+}
+
+impl Entry {
+    /// What PID 1 says, if it is it that speaks.
+    pub fn by_systemd(&self) -> Option<SystemdLine<'_>> {
+        let systemd = self.systemd.as_ref()?;
+        Some(SystemdLine {
+            message: &self.message,
+            message_id: systemd.message_id.as_deref(),
+            job_type: systemd.job_type.as_deref(),
+            job_result: systemd.job_result.as_deref(),
+            unit_result: systemd.unit_result.as_deref(),
+            exit_code: systemd.exit_code.as_deref(),
+            exit_status: systemd.exit_status.as_deref(),
+            n_restarts: systemd.n_restarts,
+        })
+    }
 }
 
 /// The fields of an entry as they are collected.

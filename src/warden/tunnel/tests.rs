@@ -1,6 +1,6 @@
 //! What is judged at once, and what waits for the next look.
 
-use super::super::evidence::{LogLine, Transport};
+use super::super::evidence::{Exchange, Invocation, Load, LogLine, NameSight, Transport};
 use super::*;
 
 #[test]
@@ -31,4 +31,141 @@ fn a_line_is_late_if_it_was_written_while_we_watched_and_came_long_after() {
     assert_eq!(late(100, 105), None);
     assert_eq!(late(100, 106), Some(at(106)));
     assert_eq!(late(99, 106), None, "what was written before we came is history");
+}
+
+fn unit(active: Active) -> UnitSight {
+    UnitSight {
+        load: Load::Loaded,
+        disabled: false,
+        active,
+        sub: String::new(),
+        result: "success".into(),
+        exit_status: None,
+        main_pid: 7,
+        invocation: Some(Invocation(1)),
+        n_restarts: 0,
+        job: None,
+        frozen: false,
+        since: Duration::ZERO,
+        started: None,
+        was_active: true,
+        start_limit: None,
+        stop_limit: None,
+        start_rate: None,
+        newer_program: false,
+    }
+}
+
+#[test]
+fn what_systemd_and_the_journal_say_again_is_judged_by_nobody() {
+    let now = Now { boot: Duration::from_secs(100), wall: Duration::from_secs(100) };
+    let mut tunnel = Tunnel::new("cloudflared.service".into(), History::default(), now);
+    let running = unit(Active::Active);
+    for (news, finding) in [
+        (true, Finding::Unit(Ok(running.clone()))),
+        (false, Finding::Unit(Ok(running.clone()))),
+        (true, Finding::Unit(Ok(UnitSight { main_pid: 8, ..running.clone() }))),
+        (true, Finding::Unit(Err(Blind::TimedOut))),
+        (false, Finding::Unit(Err(Blind::TimedOut))),
+        (true, Finding::Unit(Ok(running))),
+        (true, Finding::Unit(Ok(unit(Active::Failed)))),
+        // Looks that find it down are counted.
+        (true, Finding::Unit(Ok(unit(Active::Failed)))),
+        (true, Finding::Journal(Ok(()))),
+        (false, Finding::Journal(Ok(()))),
+        (true, Finding::Journal(Err(Blind::Forbidden))),
+        (false, Finding::Journal(Err(Blind::Forbidden))),
+    ] {
+        assert_eq!(tunnel.fold(now, finding.clone()), news, "{finding:?}");
+    }
+}
+
+#[test]
+fn calm_is_judged_anew_seldom_trouble_often_and_what_has_a_time_then() {
+    let secs = Duration::from_secs;
+    let half = Duration::from_millis(500);
+    let now = Now { boot: secs(100), wall: secs(100) };
+    let mut tunnel = Tunnel::new("cloudflared.service".into(), History::default(), now);
+    assert_eq!(tunnel.next_judgement(now), secs(101));
+    tunnel.verdict = Verdict { health: Health::Healthy, cause: Some(Cause::Healthy) };
+    assert_eq!(tunnel.next_judgement(now), secs(110));
+    for (until, then) in [(99, 110), (100, 110), (104, 104), (111, 110)] {
+        tunnel.holds = vec![Held::until(Hold::Cooldown, secs(until))];
+        assert_eq!(tunnel.next_judgement(now), secs(then), "held until {until}");
+    }
+    let (remedy, cause, since, give_up) =
+        (Remedy::Restart, Cause::ConnectorPhantom, secs(90), secs(100) + half);
+    let look = |asked| Phase::LastLook {
+        remedy,
+        cause,
+        look_at: secs(100) + half / 2,
+        asked,
+        looked: false,
+        give_up,
+    };
+    for (phase, then) in [
+        (look(None), secs(100) + half / 2),
+        (look(Some(secs(99))), give_up),
+        (Phase::Acting { remedy, cause, since, give_up }, give_up),
+        (Phase::Verifying { remedy, cause, since, give_up }, give_up),
+    ] {
+        tunnel.phase = phase.clone();
+        assert_eq!(tunnel.next_judgement(now), then, "{phase:?}");
+    }
+}
+
+#[test]
+fn one_more_good_look_at_a_name_is_judged_unless_something_waits_for_it() {
+    let now = Now { boot: Duration::from_secs(100), wall: Duration::from_secs(100) };
+    let look = |tunnel: &mut Tunnel, answer| {
+        let (latency, exchange) = (Duration::ZERO, Exchange::default());
+        let (status, code, colo, detail) = (None, None, None, String::new());
+        let sight = NameSight { answer, status, code, latency, colo, detail, exchange };
+        tunnel.fold(now, Finding::Name { hostname: "app.example.com".into(), sight })
+    };
+    let calm = || {
+        let mut tunnel = Tunnel::new("cloudflared.service".into(), History::default(), now);
+        tunnel.verdict = Verdict { health: Health::Healthy, cause: Some(Cause::Healthy) };
+        let _ = tunnel.fold(now, Finding::Unit(Ok(unit(Active::Active))));
+        tunnel.track.life.as_mut().unwrap().through = true;
+        for round in 1..=PROOF_ROUNDS {
+            assert!(look(&mut tunnel, Answer::Served), "it is not known to be good before look {round}");
+        }
+        tunnel
+    };
+    let mut tunnel = calm();
+    assert!(!look(&mut tunnel, Answer::Served));
+    assert!(look(&mut tunnel, Answer::TunnelError), "and a bad one is news");
+    assert!(look(&mut tunnel, Answer::Served), "and so is a good one after it");
+    let waits: [fn(&mut Tunnel); 5] = [
+        |tunnel| tunnel.verdict = Verdict::UNKNOWN,
+        |tunnel| {
+            let (remedy, cause, since, give_up) =
+                (Remedy::Restart, Cause::ConnectorPhantom, Duration::ZERO, Duration::from_secs(200));
+            tunnel.phase = Phase::Verifying { remedy, cause, since, give_up };
+        },
+        |tunnel| tunnel.track.names_bad_since = Some(Duration::from_secs(99)),
+        |tunnel| tunnel.track.life.as_mut().unwrap().through = false,
+        |tunnel| {
+            tunnel.history.incident = Some(Incident {
+                id: String::new(),
+                began: Duration::ZERO,
+                began_wall: Duration::ZERO,
+                cause: Cause::ConnectorPhantom,
+                steps: Vec::new(),
+                remedies: 0,
+                cured: false,
+                escalated: false,
+                closed: None,
+            });
+        },
+    ];
+    for (place, wait) in waits.into_iter().enumerate() {
+        let mut tunnel = calm();
+        wait(&mut tunnel);
+        assert!(look(&mut tunnel, Answer::Served), "what waits is number {place}");
+    }
+    let mut tunnel = calm();
+    tunnel.track.life = None;
+    assert!(!look(&mut tunnel, Answer::Served), "a process of which nothing is known waits for nothing");
 }
