@@ -123,6 +123,8 @@ pub struct NameTrack {
     pub since: Duration,
     /// When it was last served.
     pub served: Option<Duration>,
+    /// When a look last saw anything.
+    pub seen_at: Option<Duration>,
     /// The last answer that was a sight.
     last: Option<Answer>,
     /// No look has seen anything since.
@@ -146,6 +148,7 @@ impl NameTrack {
             }
         } else {
             self.blind_since = None;
+            self.seen_at = Some(now.boot);
             if self.last == Some(sight.answer) {
                 self.streak = self.streak.saturating_add(1);
             } else {

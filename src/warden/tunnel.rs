@@ -363,10 +363,7 @@ impl Tunnel {
             Sense::Unit => self.evidence.unit.seen_at,
             Sense::Journal => self.evidence.journal.seen_at,
             Sense::Ready => self.evidence.ready.seen_at,
-            Sense::Public => {
-                let sights = self.evidence.names.values().filter_map(|name| name.latest.as_ref());
-                sights.filter(|(_, sight)| sight.answer != Answer::Blind).map(|(at, _)| *at).max()
-            }
+            Sense::Public => self.evidence.names.values().filter_map(|name| name.seen_at).max(),
             Sense::Dns => {
                 let sights = self.evidence.routes.values().filter_map(|route| route.sight.as_ref());
                 sights.map(|(at, _)| *at).max()

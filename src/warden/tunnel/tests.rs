@@ -1,6 +1,9 @@
 //! What is judged at once, and what waits for the next look.
 
-use super::super::evidence::{Exchange, Invocation, Load, LogLine, NameSight, Transport};
+use super::super::evidence::{
+    Exchange, Invocation, Load, LogLine, NameSight, ReadySight, Transport, TunnelSight,
+};
+use super::super::route::RouteSight;
 use super::*;
 
 #[test]
@@ -168,4 +171,58 @@ fn one_more_good_look_at_a_name_is_judged_unless_something_waits_for_it() {
     let mut tunnel = calm();
     tunnel.track.life = None;
     assert!(!look(&mut tunnel, Answer::Served), "a process of which nothing is known waits for nothing");
+}
+
+#[test]
+fn a_blind_look_is_not_a_sight() {
+    let at = |seconds| Now { boot: Duration::from_secs(seconds), wall: Duration::from_secs(seconds) };
+    let mut tunnel = Tunnel::new("cloudflared.service".into(), History::default(), at(1));
+    let name = |answer| {
+        let (latency, exchange) = (Duration::ZERO, Exchange::default());
+        let (status, code, colo, detail) = (None, None, None, String::new());
+        let sight = NameSight { answer, status, code, latency, colo, detail, exchange };
+        Finding::Name { hostname: "app.example.com".into(), sight }
+    };
+    let route = |seen| Finding::Route { hostname: "app.example.com".into(), seen };
+    let ready = Ready::Connections(3);
+    let ready = ReadySight { ready, connector: None, port_of_this_life: true, counters: None };
+    let senses = [Sense::Unit, Sense::Journal, Sense::Ready, Sense::Public, Sense::Dns, Sense::Tunnel];
+    assert_eq!(senses.map(|sense| tunnel.seen_at(sense)), [None; 6]);
+    assert_eq!(tunnel.connections(), None);
+    for (second, finding) in [
+        (10, Finding::Unit(Ok(unit(Active::Active)))),
+        (11, Finding::Journal(Ok(()))),
+        (12, Finding::Ready(Ok(ready))),
+        (13, name(Answer::TunnelError)),
+        (14, route(Ok(RouteSight::default()))),
+        (15, Finding::Tunnel(Ok(TunnelSight::default()))),
+    ] {
+        let _ = tunnel.fold(at(second), finding);
+    }
+    assert_eq!(tunnel.connections(), Some(3));
+    for finding in [
+        Finding::Unit(Err(Blind::TimedOut)),
+        Finding::Journal(Err(Blind::Forbidden)),
+        Finding::Ready(Err(Blind::TimedOut)),
+        name(Answer::Blind),
+        route(Err(Blind::TimedOut)),
+        Finding::Tunnel(Err(Blind::Unreachable)),
+    ] {
+        let _ = tunnel.fold(at(20), finding);
+    }
+    let seen = [10, 11, 12, 13, 14, 15].map(|second| Some(Duration::from_secs(second)));
+    assert_eq!(senses.map(|sense| tunnel.seen_at(sense)), seen);
+    assert_eq!(tunnel.connections(), None);
+    let _ = tunnel.fold(at(30), name(Answer::Cached));
+    assert_eq!(tunnel.seen_at(Sense::Public), Some(Duration::from_secs(30)));
+    let _ = tunnel.fold(
+        at(31),
+        Finding::Ready(Ok(ReadySight {
+            ready: Ready::Silent,
+            connector: None,
+            port_of_this_life: true,
+            counters: None,
+        })),
+    );
+    assert_eq!(tunnel.connections(), None, "silence is no number");
 }
