@@ -165,24 +165,14 @@ fn hanging(unit_name: &str, now: Duration) -> Vec<Event> {
     let observed = |finding| Event::Observed { unit: unit_name.into(), finding };
     let secs = Duration::from_secs;
     let unit = UnitSight {
-        load: Load::Loaded,
-        disabled: false,
         active: Active::Active,
         sub: "running".into(),
-        result: "success".into(),
-        exit_status: None,
         main_pid: 7,
         invocation: Some(Invocation(1)),
-        n_restarts: 0,
-        job: None,
-        frozen: false,
         since: now.saturating_sub(secs(900)),
         started: Some(now.saturating_sub(secs(900))),
         was_active: true,
-        start_limit: Some(secs(15)),
-        stop_limit: Some(secs(90)),
-        start_rate: Some((5, secs(10))),
-        newer_program: false,
+        ..UnitSight::stock()
     };
     let ready = ReadySight { ready: Ready::Silent, connector: None, port_of_this_life: true, counters: None };
     let link = |transport| Link { region: "region1".into(), transport, reach: Reach::Reachable };

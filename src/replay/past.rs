@@ -10,8 +10,8 @@ use crate::client::cloudflared_log::{Meaning, SystemdLine, SystemdMeaning, meani
 use crate::client::journal::{self, Entry as JournalEntry};
 use crate::sense::journal::{Place, cloudflared, systemd};
 use crate::warden::evidence::{
-    Active, Control, EdgeSight, Finding, HostFinding, Invocation, Link, Load, LogLine, Reach, Ready,
-    ReadySight, Setup, Transport, UnitSight,
+    Active, Control, EdgeSight, Finding, HostFinding, Invocation, Link, LogLine, Reach, Ready, ReadySight,
+    Setup, Transport, UnitSight,
 };
 use crate::warden::machine::{Command, Event, Memory, Warden};
 use crate::warden::policy::Policy;
@@ -95,26 +95,8 @@ struct Past {
 
 impl Past {
     fn new(name: &str, first: Duration, since: Duration, policy: Policy) -> Self {
-        let unit = UnitSight {
-            load: Load::Loaded,
-            disabled: false,
-            active: Active::Other,
-            sub: "not known".into(),
-            result: "success".into(),
-            exit_status: None,
-            main_pid: 0,
-            invocation: None,
-            n_restarts: 0,
-            job: None,
-            frozen: false,
-            since: BOOT,
-            started: None,
-            was_active: false,
-            start_limit: Some(Duration::from_secs(15)),
-            stop_limit: Some(Duration::from_secs(90)),
-            start_rate: Some((5, Duration::from_secs(10))),
-            newer_program: false,
-        };
+        let unit =
+            UnitSight { active: Active::Other, sub: "not known".into(), since: BOOT, ..UnitSight::stock() };
         let mut past = Self {
             name: name.to_owned(),
             warden: Warden::new(policy, Memory::default()),

@@ -172,24 +172,12 @@ mod tests {
 
     fn seen(active: Active, life: u128) -> UnitSight {
         UnitSight {
-            load: Load::Loaded,
-            disabled: false,
             active,
             sub: String::new(),
-            result: "success".into(),
-            exit_status: None,
             main_pid: 7,
             invocation: Some(Invocation(life)),
-            n_restarts: 0,
-            job: None,
-            frozen: false,
-            since: Duration::ZERO,
-            started: None,
             was_active: true,
-            start_limit: None,
-            stop_limit: None,
-            start_rate: None,
-            newer_program: false,
+            ..UnitSight::stock()
         }
     }
 

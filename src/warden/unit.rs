@@ -90,6 +90,31 @@ pub struct UnitSight {
 }
 
 impl UnitSight {
+    /// The unit that `cloudflared service install` writes since 2025.10.1, before its first start: its own limit for a start,
+    /// and systemd's defaults for the rest.
+    pub fn stock() -> Self {
+        Self {
+            load: Load::Loaded,
+            disabled: false,
+            active: Active::Inactive,
+            sub: "dead".into(),
+            result: "success".into(),
+            exit_status: None,
+            main_pid: 0,
+            invocation: None,
+            n_restarts: 0,
+            job: None,
+            frozen: false,
+            since: Duration::ZERO,
+            started: None,
+            was_active: false,
+            start_limit: Some(Duration::from_secs(15)),
+            stop_limit: Some(Duration::from_secs(90)),
+            start_rate: Some((5, Duration::from_secs(10))),
+            newer_program: false,
+        }
+    }
+
     /// systemd is in the middle of bringing it up again by itself.
     pub fn restarting(&self) -> bool {
         self.active == Active::Activating && self.sub.starts_with("auto-restart")

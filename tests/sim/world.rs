@@ -7,7 +7,7 @@ mod turn;
 use std::net::{IpAddr, Ipv4Addr};
 
 use tunnelwarden::warden::evidence::{
-    Active, Answer, Counters, Invocation, Line, Load, Reach, Ready, ReadySight, UnitSight,
+    Active, Answer, Counters, Invocation, Line, Reach, Ready, ReadySight, UnitSight,
 };
 
 use crate::rng::Rng;
@@ -123,24 +123,15 @@ impl World {
         let visitors = if rng.chance(0.5) { rng.between(0.01, 2.0) } else { 0.0 };
         let secs = std::time::Duration::from_secs;
         let unit = UnitSight {
-            load: Load::Loaded,
-            disabled: false,
             active: Active::Active,
             sub: "running".into(),
-            result: "success".into(),
-            exit_status: None,
             main_pid: 100,
             invocation: Some(Invocation(1)),
-            n_restarts: 0,
-            job: None,
-            frozen: false,
             since: boot(-7_200.0),
             started: Some(boot(-7_200.0)),
             was_active: true,
             start_limit: if endless { None } else { Some(secs(15)) },
-            stop_limit: Some(secs(90)),
-            start_rate: Some((5, secs(10))),
-            newer_program: false,
+            ..UnitSight::stock()
         };
         Self {
             rng,

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tunnelwarden::warden::announcement::Announcement;
 use tunnelwarden::warden::evidence::{
     Active, Answer, Blind, Control, Counters, Elsewhere, FilesSight, Finding, HostSight, Invocation, Job,
-    Line, Load, LogLine, Reach, Ready, Setup, Transport, TunnelSight, UnitSight,
+    Line, LogLine, Reach, Ready, Setup, Transport, TunnelSight, UnitSight,
 };
 use tunnelwarden::warden::history::Histories;
 use tunnelwarden::warden::machine::{Command, Event, Memory, Warden};
@@ -125,24 +125,14 @@ const LONG_AFTER_BOOT: Duration = Duration::from_secs(100_000);
 impl World {
     pub(crate) fn new(knocked_out: Option<KnockOut>) -> Self {
         let unit = UnitSight {
-            load: Load::Loaded,
-            disabled: false,
             active: Active::Active,
             sub: "running".into(),
-            result: "success".into(),
-            exit_status: None,
             main_pid: 100,
             invocation: Some(Invocation(1)),
-            n_restarts: 0,
-            job: None,
-            frozen: false,
             since: LONG_AFTER_BOOT,
             started: Some(LONG_AFTER_BOOT),
             was_active: true,
-            start_limit: Some(Duration::from_secs(15)),
-            stop_limit: Some(Duration::from_secs(90)),
-            start_rate: Some((5, Duration::from_secs(10))),
-            newer_program: false,
+            ..UnitSight::stock()
         };
         let mut world = Self {
             warden: Warden::new(Policy { knocked_out, ..Policy::shipped() }, Memory::default()),

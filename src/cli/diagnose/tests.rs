@@ -8,7 +8,7 @@ use crate::report::snapshot::{About, AboutTunnel, Status};
 use crate::warden::cause::Cause;
 use crate::warden::evidence::{
     Active, Answer, Blind, Control, EdgeSight, Exchange, Finding, HostFinding, HostSight, Invocation, Link,
-    Load, NameSight, Reach, Ready, ReadySight, Transport, UnitSight,
+    NameSight, Reach, Ready, ReadySight, Transport, UnitSight,
 };
 use crate::warden::machine::{Event, Memory, Warden};
 use crate::warden::policy::Policy;
@@ -21,24 +21,15 @@ const NOW: Now = Now { boot: Duration::from_secs(5000), wall: Duration::from_sec
 fn unit(active: Active) -> UnitSight {
     let up = active == Active::Active;
     UnitSight {
-        load: Load::Loaded,
-        disabled: false,
         active,
         sub: if up { "running" } else { "failed" }.into(),
         result: if up { "success" } else { "exit-code" }.into(),
-        exit_status: None,
         main_pid: if up { 4242 } else { 0 },
         invocation: Some(Invocation(7)),
-        n_restarts: 0,
-        job: None,
-        frozen: false,
         since: NOW.boot - Duration::from_secs(3600),
         started: Some(NOW.boot - Duration::from_secs(3600)),
         was_active: true,
-        start_limit: Some(Duration::from_secs(15)),
-        stop_limit: Some(Duration::from_secs(90)),
-        start_rate: Some((5, Duration::from_secs(10))),
-        newer_program: false,
+        ..UnitSight::stock()
     }
 }
 

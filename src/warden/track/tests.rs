@@ -1,6 +1,6 @@
 //! What is known by watching: whose life a process is, silence, counts.
 
-use super::super::evidence::{Active, EdgeSight, Link, Load, Reach};
+use super::super::evidence::{Active, EdgeSight, Link, Reach};
 use super::*;
 
 fn secs(at: u64) -> Duration {
@@ -13,24 +13,15 @@ fn now(at: u64) -> Now {
 
 fn unit(life: u128, main_pid: u32, n_restarts: u32) -> UnitSight {
     UnitSight {
-        load: Load::Loaded,
-        disabled: false,
         active: Active::Active,
         sub: "running".into(),
-        result: "success".into(),
-        exit_status: None,
         main_pid,
         invocation: Some(Invocation(life)),
         n_restarts,
-        job: None,
-        frozen: false,
         since: secs(500),
         started: Some(secs(400)),
         was_active: true,
-        start_limit: None,
-        stop_limit: None,
-        start_rate: None,
-        newer_program: false,
+        ..UnitSight::stock()
     }
 }
 

@@ -1,8 +1,6 @@
 //! What is judged at once, and what waits for the next look.
 
-use super::super::evidence::{
-    Exchange, Invocation, Load, LogLine, NameSight, ReadySight, Transport, TunnelSight,
-};
+use super::super::evidence::{Exchange, Invocation, LogLine, NameSight, ReadySight, Transport, TunnelSight};
 use super::super::route::RouteSight;
 use super::*;
 
@@ -38,24 +36,12 @@ fn a_line_is_late_if_it_was_written_while_we_watched_and_came_long_after() {
 
 fn unit(active: Active) -> UnitSight {
     UnitSight {
-        load: Load::Loaded,
-        disabled: false,
         active,
         sub: String::new(),
-        result: "success".into(),
-        exit_status: None,
         main_pid: 7,
         invocation: Some(Invocation(1)),
-        n_restarts: 0,
-        job: None,
-        frozen: false,
-        since: Duration::ZERO,
-        started: None,
         was_active: true,
-        start_limit: None,
-        stop_limit: None,
-        start_rate: None,
-        newer_program: false,
+        ..UnitSight::stock()
     }
 }
 
