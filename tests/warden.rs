@@ -8,6 +8,7 @@ use tunnelwarden::warden::evidence::{
     HostSight, Invocation, Job, Line, Link, Load, LogLine, NameSight, Reach, Ready, ReadySight, Setup,
     Transport, TunnelSight, UnitSight,
 };
+use tunnelwarden::warden::facts::Shaken;
 use tunnelwarden::warden::machine::{Command, Event, Memory, Warden};
 use tunnelwarden::warden::policy::Policy;
 use tunnelwarden::warden::remedy::Outcome;
@@ -354,4 +355,34 @@ fn a_name_known_to_be_good_is_judged_by_what_is_new() {
     assert_eq!(warden.next_wakeup(at(boot)), boot + Duration::from_secs(1), "a 1033 was not judged");
     let _ = warden.handle(looked(Answer::Served), at(boot));
     assert_eq!(warden.next_wakeup(at(boot)), boot + Duration::from_secs(10), "its return was not judged");
+}
+
+/// Between two events of a loop that wakes in time the wall clock goes as the clock since boot does, or it was set.
+#[test]
+fn a_clock_that_is_set_by_more_than_five_seconds_is_noticed_both_ways() {
+    let after = |passed: f64, wall: f64| {
+        let now = |boot, wall| Now {
+            boot: Duration::from_secs_f64(1000.0 + boot),
+            wall: Duration::from_secs_f64(1_800_000_000.0 + wall),
+        };
+        let mut warden = Warden::new(Policy::shipped(), Memory::default());
+        let _ = warden.handle(Event::Tunnel { unit: UNIT.into(), names: Vec::new() }, now(0.0, 0.0));
+        let _ = warden.handle(Event::Woke, now(passed, wall));
+        warden.facts(UNIT, now(passed, wall)).unwrap().shaken
+    };
+    for (passed, wall) in [(0.5, 0.5), (0.5, 5.25), (0.5, -4.25), (10.0, 5.5), (0.0, -5.0), (0.0, 5.0)] {
+        assert_eq!(after(passed, wall), None, "{passed} {wall}");
+    }
+    for (passed, wall, by) in
+        [(0.5, 6.0, 5.5), (0.5, -5.0, 5.5), (3.0, -2.5, 5.5), (10.0, 4.5, 5.5), (0.0, 3600.0, 3600.0)]
+    {
+        let by = Duration::from_secs_f64(by);
+        let Some(Shaken::ClockJumped { by: noticed, .. }) = after(passed, wall) else {
+            panic!("{passed} {wall}: not noticed");
+        };
+        assert_eq!(noticed, by, "{passed} {wall}");
+    }
+    // One second is when it is to be woken again; it may be ten seconds late.
+    assert_eq!(after(11.0, 11.0), None);
+    assert!(matches!(after(11.5, 11.5), Some(Shaken::StoodStill { .. })));
 }
