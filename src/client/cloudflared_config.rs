@@ -226,6 +226,7 @@ fn text(path: &Path) -> Result<Zeroizing<String>, ConfigError> {
 /// # Errors
 /// As [`read`].
 pub fn parse(path: &Path, text: &str) -> Result<FileConfig, ConfigError> {
+    let text = first_document(text);
     if text.trim().is_empty() {
         return Ok(FileConfig::default());
     }
@@ -239,6 +240,23 @@ pub fn parse(path: &Path, text: &str) -> Result<FileConfig, ConfigError> {
         }
     })?;
     Ok(raw.map(Raw::kept).unwrap_or_default())
+}
+
+/// The document that cloudflared decodes; what follows it, it never reads.
+fn first_document(text: &str) -> &str {
+    let (mut begun, mut end) = (false, 0);
+    for line in text.split_inclusive('\n') {
+        let bare = line.trim_end();
+        let marks = |marker| {
+            bare.strip_prefix(marker).is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t']))
+        };
+        if begun && (marks("---") || marks("...")) {
+            return &text[..end];
+        }
+        begun |= !(bare.is_empty() || bare == "---" || bare.trim_start().starts_with(['#', '%', '\u{feff}']));
+        end += line.len();
+    }
+    text
 }
 
 /// A real file has a few hundred nodes. The excerpt stays out of errors, since the file may hold a token.
@@ -264,36 +282,57 @@ fn first_line(text: &str) -> String {
 #[derive(Deserialize)]
 #[serde(rename_all = "kebab-case")]
 struct Raw {
-    tunnel: Option<String>,
-    credentials_file: Option<PathBuf>,
-    protocol: Option<String>,
-    metrics: Option<String>,
+    tunnel: Option<Scalar>,
+    credentials_file: Option<Scalar>,
+    protocol: Option<Scalar>,
+    metrics: Option<Scalar>,
     #[serde(default)]
     ingress: Option<Vec<Rule>>,
-    retries: Option<u32>,
-    grace_period: Option<String>,
-    edge_ip_version: Option<String>,
-    region: Option<String>,
+    retries: Option<Scalar>,
+    grace_period: Option<Scalar>,
+    edge_ip_version: Option<Scalar>,
+    region: Option<Scalar>,
     warp_routing: Option<serde::de::IgnoredAny>,
-    token_file: Option<PathBuf>,
-    token: Option<Zeroizing<String>>,
+    token_file: Option<Scalar>,
+    token: Option<Scalar>,
+}
+
+/// Of its settings cloudflared takes any kind of value when it reads the file, and sees later what it makes of it: no reason
+/// for us to refuse the file.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Scalar {
+    Text(Zeroizing<String>),
+    Number(i64),
+    Other(serde::de::IgnoredAny),
+}
+
+impl Scalar {
+    fn text(self) -> Option<String> {
+        match self {
+            Self::Text(text) => Some(text.as_str().to_owned()),
+            Self::Number(number) => Some(number.to_string()),
+            Self::Other(_) => None,
+        }
+    }
 }
 
 impl Raw {
     fn kept(self) -> FileConfig {
+        let text = |scalar: Option<Scalar>| scalar.and_then(Scalar::text);
         FileConfig {
-            tunnel: self.tunnel,
-            credentials_file: self.credentials_file,
-            protocol: self.protocol,
-            metrics: self.metrics,
+            tunnel: text(self.tunnel),
+            credentials_file: text(self.credentials_file).map(PathBuf::from),
+            protocol: text(self.protocol),
+            metrics: text(self.metrics),
             ingress: self.ingress.unwrap_or_default(),
-            retries: self.retries,
-            grace_period: self.grace_period,
-            edge_ip_version: self.edge_ip_version,
-            region: self.region,
+            retries: text(self.retries).and_then(|retries| retries.parse().ok()),
+            grace_period: text(self.grace_period),
+            edge_ip_version: text(self.edge_ip_version),
+            region: text(self.region),
             warp_routing: self.warp_routing.is_some(),
-            token_file: self.token_file,
-            token: self.token.map(|token| TokenSight::of(&token)),
+            token_file: text(self.token_file).map(PathBuf::from),
+            token: text(self.token).map(Zeroizing::new).map(|token| TokenSight::of(&token)),
         }
     }
 }

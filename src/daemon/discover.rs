@@ -145,11 +145,7 @@ async fn one(
             uid: uid(state.uid, &state.user),
         },
         setup: Setup {
-            transport: match protocol.as_deref() {
-                Some("quic") => Some(Transport::Quic),
-                Some("http2" | "h2mux") => Some(Transport::Http2),
-                Some(_) | None => None,
-            },
+            transport: protocol.as_deref().and_then(Transport::of_setting),
             private_network: file.as_ref().map(|file| file.warp_routing),
             other_edge: line.own_edge || region != settings.edge.region.word(),
         },

@@ -9,8 +9,8 @@ use super::observed::{Row, rows};
 use super::transcript::{Change, Transcript};
 use super::{ReplayError, past::line};
 use crate::warden::evidence::{
-    Active, Answer, Blind, Control, Counters, EdgeSight, Exchange, Finding, HostFinding, Invocation, Line,
-    Link, Load, NameSight, Reach, Ready, ReadySight, Setup, Transport, UnitSight,
+    Active, Answer, Blind, Control, Counters, EdgeSight, Exchange, Finding, HostFinding, Invocation, Link,
+    Load, NameSight, Reach, Ready, ReadySight, Setup, Transport, UnitSight,
 };
 use crate::warden::machine::{Command, Event, Memory, Warden};
 use crate::warden::policy::Policy;
@@ -40,7 +40,7 @@ pub fn recording(folder: &Path) -> Result<Transcript, ReplayError> {
     let wall_offset = first.wall.as_secs_f64() - first.at;
     let mut world = World::new(wall_offset, lives(&entries));
     world.tell(Event::Tunnel { unit: UNIT.into(), names: vec![NAME.into()] }, 0.0, None);
-    let setup = setup(world.now(0.0), &entries);
+    let setup = Setup { private_network: Some(false), ..Setup::default() };
     world.observed(Finding::Setup(setup), 0.0);
     world.observed(Finding::Journal(Ok(())), 0.0);
 
@@ -82,18 +82,6 @@ fn lives(entries: &[Entry]) -> BTreeMap<u32, Invocation> {
         Some((pid, Invocation(life)))
     };
     entries.iter().filter_map(life).collect()
-}
-
-/// Only a transport that was set by flag, file or environment makes cloudflared begin with http2.
-fn setup(now: Now, entries: &[Entry]) -> Setup {
-    let mut said = entries.iter().filter_map(|entry| line(now, entry));
-    let begins =
-        said.find_map(|said| if let Line::InitialTransport(of) = said.line { Some(of) } else { None });
-    Setup {
-        transport: begins.filter(|begins| *begins == Transport::Http2),
-        private_network: Some(false),
-        other_edge: false,
-    }
 }
 
 /// The host as the rows tell it, with what only shows over time.

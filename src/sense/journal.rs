@@ -77,6 +77,10 @@ fn transport(transport: LogTransport) -> Transport {
 
 fn line(meaning: &Meaning) -> Line {
     match meaning {
+        Meaning::Settings(settings) => match settings.protocol.as_deref().and_then(Transport::of_setting) {
+            Some(transport) => Line::SetTransport(transport),
+            None => Line::Other,
+        },
         Meaning::InitialProtocol(of) => Line::InitialTransport(transport(*of)),
         Meaning::Attempt { .. } | Meaning::Registering { .. } => Line::Attempt,
         Meaning::Registered { transport: of, .. } => Line::Registered(of.map(transport)),
@@ -105,7 +109,6 @@ fn line(meaning: &Meaning) -> Line {
         Meaning::GracefulShutdown => Line::GracefulStop,
         Meaning::Starting { .. }
         | Meaning::Version(_)
-        | Meaning::Settings(_)
         | Meaning::ConnectorId(_)
         | Meaning::MetricsServer(_)
         | Meaning::Unregistered { .. }
@@ -138,7 +141,6 @@ pub struct Told {
     pub connector: Option<String>,
     pub tunnel_id: Option<String>,
     pub version: Option<String>,
-    pub protocol: Option<String>,
 }
 
 impl Told {
@@ -156,8 +158,6 @@ impl Told {
             self.connector = Some(id.clone());
         } else if let Meaning::MetricsServer(address) = meaning {
             self.metrics = Some(address.clone());
-        } else if let Meaning::Settings(settings) = meaning {
-            self.protocol = settings.protocol.clone();
         }
         *self != before
     }

@@ -12,6 +12,16 @@ pub enum Transport {
 }
 
 impl Transport {
+    /// What cloudflared's `protocol` sets; `None` is auto, and whatever else it takes for that.
+    pub fn of_setting(word: &str) -> Option<Self> {
+        match word {
+            "quic" => Some(Self::Quic),
+            // The oldest way is served by http2 since cloudflared 2021.
+            "http2" | "h2mux" => Some(Self::Http2),
+            _ => None,
+        }
+    }
+
     /// The word that cloudflared and our labels use.
     pub fn word(self) -> &'static str {
         match self {

@@ -140,7 +140,7 @@ impl<'a> Facts<'a> {
             journal_readable: evidence.journal.blind().is_none(),
             files: evidence.files.as_ref(),
             private_network: evidence.setup.private_network,
-            forced: evidence.setup.transport,
+            forced: evidence.setup.transport.or_else(|| set_transport(track, &evidence.log)),
             other_edge: evidence.setup.other_edge,
             track,
             edge_track,
@@ -325,6 +325,13 @@ impl<'a> Facts<'a> {
 
 /// Nine QUIC dials and the jitter between them take at most 235 s; a start that lasts longer is no fallback.
 pub const FALLBACK_OVER: Duration = Duration::from_secs(360);
+
+/// What the last process said was set for it. Of the unit's command line, its environment and the files it names, not all is
+/// always ours to read.
+fn set_transport(track: &Track, log: &LogTrack) -> Option<Transport> {
+    let (transport, of) = log.set_transport?;
+    (of.is_some() && of == track.life.map(|life| life.invocation)).then_some(transport)
+}
 
 /// cloudflared itself says that an origin does not answer.
 pub(super) fn origin_reported(track: &Track, log: &LogTrack, now: Now) -> bool {

@@ -23,6 +23,8 @@ pub enum Line {
     Refused { unauthorized: bool, text: String },
     /// QUIC's generic words for a refused or unanswered registration.
     RefusedUnnamed,
+    /// The transport that is set for it by flag, environment or file, as it says itself at its start.
+    SetTransport(Transport),
     /// The transport it starts with.
     InitialTransport(Transport),
     /// It gave up QUIC for this life.
@@ -71,6 +73,8 @@ pub struct LogTrack {
     pub fell_back: Option<(Duration, Option<Invocation>)>,
     pub quic_worked: Option<Option<Invocation>>,
     pub transport: Option<(Transport, Option<Invocation>)>,
+    /// What is set for it, by its own word.
+    pub set_transport: Option<(Transport, Option<Invocation>)>,
     pub config_invalid: Option<(Duration, String)>,
     pub credentials_unusable: Option<(Duration, String)>,
     pub clock_wrong: Option<(Duration, String)>,
@@ -116,6 +120,12 @@ impl LogTrack {
             Line::Refused { unauthorized: true, text } => self.unauthorized = Some((at, text)),
             Line::Refused { unauthorized: false, text } => self.refused = Some((at, text)),
             Line::RefusedUnnamed => self.refused_unnamed = Some(at),
+            Line::SetTransport(transport) => {
+                // Flags are told of before the environment, and count before it.
+                if self.set_transport.is_none_or(|(_, of)| of != invocation) {
+                    self.set_transport = Some((transport, invocation));
+                }
+            }
             Line::InitialTransport(transport) => self.transport = Some((transport, invocation)),
             Line::FellBack => {
                 self.fell_back = Some((at, invocation));

@@ -92,7 +92,7 @@ impl Launch {
             }
             "token" if self.token.is_none() => self.token = Some(TokenSight::of(value)),
             "token-file" if self.token_file.is_none() => self.token_file = path(),
-            "protocol" if self.protocol.is_none() => self.protocol = text(),
+            "protocol" | "p" if self.protocol.is_none() => self.protocol = text(),
             "metrics" if self.metrics.is_none() => self.metrics = text(),
             "retries" if self.retries.is_none() => self.retries = value.parse().ok(),
             "grace-period" if self.grace_period.is_none() => self.grace_period = text(),

@@ -56,6 +56,7 @@ fn command_line() {
     assert_eq!((found.retries, found.edge_ip_version.as_deref()), (Some(7), Some("4")));
     assert_eq!((found.protocol.as_deref(), found.region.as_deref()), (Some("http2"), Some("us")));
     assert_eq!(found.tunnel.as_deref(), Some("my-tunnel"));
+    assert_eq!(launch("cloudflared tunnel -p http2 run").protocol.as_deref(), Some("http2"));
     assert!(found.output_json && found.token.is_none());
 }
 
@@ -121,6 +122,38 @@ fn config_file() {
 }
 
 #[test]
+fn of_several_documents_cloudflared_reads_the_first() {
+    let own = "tunnel: a\nprotocol: http2\n";
+    for text in [
+        format!("{own}---\n"),
+        format!("{own}---\nother: 1\n"),
+        format!("{own}...\n"),
+        format!("# managed by hand\n---\n{own}--- # another\nprotocol: quic\n"),
+        format!("%YAML 1.2\n---\n{own}"),
+        format!("---\n{own}"),
+    ] {
+        let found = parse(Path::new("/etc/x.yml"), &text).unwrap_or_else(|error| panic!("{error}\n{text}"));
+        assert_eq!(
+            (found.tunnel.as_deref(), found.protocol.as_deref()),
+            (Some("a"), Some("http2")),
+            "{text}"
+        );
+    }
+}
+
+/// It decodes them into whatever they are, and knows only later what to make of it.
+#[test]
+fn a_setting_of_another_kind_is_no_reason_to_refuse_the_file() {
+    let text = "tunnel: 1234\nretries: \"05\"\nprotocol: [quic]\nmetrics: 20241\nedge-ip-version: 4\ngrace-period: {a: b}\nregion:\n";
+    let found = parse(Path::new("/etc/x.yml"), text).unwrap();
+    assert_eq!((found.tunnel.as_deref(), found.retries, found.protocol), (Some("1234"), Some(5), None));
+    assert_eq!((found.metrics.as_deref(), found.edge_ip_version.as_deref()), (Some("20241"), Some("4")));
+    assert_eq!((found.grace_period, found.region), (None, None));
+    assert!(parse(Path::new("/etc/x.yml"), "retries: 05\n").is_ok());
+    assert!(parse(Path::new("/etc/x.yml"), "ingress: none\n").is_err(), "cloudflared refuses that");
+}
+
+#[test]
 fn empty_config_files() {
     for text in ["", "\n\n", "# nothing\n", "ingress:\n", "warp-routing:\n"] {
         let found = parse(Path::new("config.yml"), text).unwrap();
@@ -135,7 +168,7 @@ fn errors_name_file_and_line_and_no_secret() {
         (format!("token: {secret}\ningress: 5\n"), "/etc/x.yml:2:"),
         (format!("token: {secret}\ntunnel: a\n  b: [\n"), "/etc/x.yml:"),
         (format!("tunnel: a\ntunnel: {secret}\n"), "/etc/x.yml:2:"),
-        (format!("token: {secret}\nretries: many\n"), "/etc/x.yml:2:"),
+        (format!("token: {secret}\ningress: many\n"), "/etc/x.yml:2:"),
         ("- a\n".to_owned(), "/etc/x.yml:1:"),
     ];
     for (text, start) in cases {
