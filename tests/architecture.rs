@@ -8,6 +8,9 @@ fn root() -> PathBuf {
 }
 
 fn sources(folder: &Path) -> Vec<PathBuf> {
+    if folder.is_file() {
+        return vec![folder.into()];
+    }
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
@@ -45,6 +48,12 @@ fn the_warden_is_pure() {
     let ours = ["client", "sense", "act", "report", "store", "config", "audit", "daemon", "cli", "clock"];
     let ours: Vec<_> = ours.iter().map(|layer| format!("crate::{layer}::")).collect();
     forbid("src/warden", &ours.iter().map(String::as_str).collect::<Vec<_>>());
+}
+
+/// A release has nothing below info compiled in (`release_max_level_info`): an event that is written so would be lost.
+#[test]
+fn every_event_is_written_in_a_release() {
+    forbid("src/report/journal.rs", &["Level::DEBUG", "Level::TRACE", "debug!", "trace!"]);
 }
 
 #[test]

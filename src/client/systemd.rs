@@ -68,6 +68,15 @@ impl Systemd {
         units::tunnel_units(&connection).await
     }
 
+    /// What `unit` is started with runs cloudflared.
+    ///
+    /// # Errors
+    /// If the bus or systemd does not answer.
+    pub async fn is_cloudflareds(&self, unit: &str) -> Result<bool, SystemdError> {
+        let connection = self.connection().await?;
+        units::is_cloudflareds(&connection, unit).await
+    }
+
     /// The type (`start`, `restart`, `stop` …) of a job that is still there.
     ///
     /// # Errors

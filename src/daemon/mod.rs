@@ -56,6 +56,8 @@ const EVENTS: usize = 256;
 const BUS_SIGNALS: usize = 64;
 /// Whether we may act on a unit that we may only watch is asked again after so long.
 const POWERLESS_FOR: Duration = Duration::from_secs(60);
+/// Units that could not be asked for are asked for again after this time.
+const UNITS_AGAIN: Duration = Duration::from_secs(5);
 /// For our name on the bus, before we say that we are ready.
 const BUS_PATIENCE: Duration = Duration::from_secs(1);
 
@@ -190,7 +192,8 @@ async fn live(settings: Settings, heard: Option<OsSignals>) -> anyhow::Result<Op
     let (changed, changed_rx) = mpsc::channel(1);
     tokio::spawn(crate::sense::unit::watch(Arc::clone(&systemd), units_rx, events.clone(), changed));
     let events = events.clone();
-    let ear = Ear { signals, events, metrics, systemd, found, powerless, settings, given };
+    let ear =
+        Ear { signals, events, metrics, systemd, found, units_unread: false, powerless, settings, given };
     let first = heard.is_none();
     let heard = heard.map_or_else(OsSignals::listen, Ok).context("cannot listen to signals")?;
     let listening = tokio::spawn(ear.listen(changed_rx, heard));
@@ -281,6 +284,8 @@ struct Ear {
     metrics: Arc<Metrics>,
     systemd: Arc<Systemd>,
     found: Vec<Found>,
+    /// They may be others by now, and could not be asked for.
+    units_unread: bool,
     powerless: BTreeMap<String, String>,
     settings: Settings,
     given: credentials::Found,
@@ -307,6 +312,7 @@ impl Ear {
                     }
                 },
                 Some(()) = changed.recv() => self.units_changed().await,
+                () = sleep(UNITS_AGAIN), if self.units_unread => self.units_changed().await,
                 () = sleep(POWERLESS_FOR), if !self.powerless.is_empty() => {
                     self.ask_for_power().await;
                     None
@@ -331,9 +337,11 @@ impl Ear {
     }
 
     /// systemd read its unit files anew: are there others to watch?
-    async fn units_changed(&self) -> Option<Settings> {
-        let new = discover::tunnels(&self.systemd, &self.settings).await.ok()?;
-        (!same(&new, &self.found)).then(|| self.settings.clone())
+    async fn units_changed(&mut self) -> Option<Settings> {
+        // systemd is busy right after it read them.
+        let new = discover::tunnels(&self.systemd, &self.settings).await;
+        self.units_unread = new.is_err();
+        (!same(&new.ok()?, &self.found)).then(|| self.settings.clone())
     }
 
     /// New settings replace the running ones only if they are good. `Some` if everything has to begin anew for them.

@@ -83,6 +83,8 @@ fn fields(happening: &Happening) -> Fields<'static> {
 const EVENT: &str = "tunnelwarden::event";
 /// Escalations have their own: tracing has no level above error.
 const ESCALATION: &str = "tunnelwarden::escalation";
+/// What is good to know has its own, too: tracing's info is journald's notice here, and nothing below is compiled in.
+const ASIDE: &str = "tunnelwarden::aside";
 
 /// Writes one event of the warden. `tunnel` is the name users gave it.
 pub fn write(note: &Note, tunnel: &str) {
@@ -112,7 +114,7 @@ pub fn write(note: &Note, tunnel: &str) {
         Priority::Error => event!(EVENT, tracing::Level::ERROR),
         Priority::Warning => event!(EVENT, tracing::Level::WARN),
         Priority::Notice => event!(EVENT, tracing::Level::INFO),
-        Priority::Info => event!(EVENT, tracing::Level::DEBUG),
+        Priority::Info => event!(ASIDE, tracing::Level::INFO),
     }
 }
 
@@ -171,7 +173,7 @@ pub fn install() -> std::io::Result<()> {
 fn loud(meta: &tracing::Metadata<'_>) -> bool {
     let ours = meta.target().starts_with("tunnelwarden");
     let at_most = if ours { tracing::Level::INFO } else { tracing::Level::WARN };
-    *meta.level() <= at_most || meta.target() == EVENT
+    *meta.level() <= at_most
 }
 
 fn optional(value: &str) -> Option<&str> {

@@ -45,6 +45,12 @@ pub async fn watch(
             Signal::UnitChanged(unit) | Signal::JobNew { unit, .. } | Signal::JobRemoved { unit, .. } => {
                 (vec![unit], false)
             }
+            Signal::OtherJob(unit) => {
+                if systemd.is_cloudflareds(&unit).await.unwrap_or(false) {
+                    let _ = changed.try_send(());
+                }
+                continue;
+            }
             Signal::BusLost => (all(), true),
         };
         for unit in reread {

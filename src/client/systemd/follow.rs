@@ -40,6 +40,8 @@ pub enum Signal {
         id: u32,
         result: String,
     },
+    /// A job of a service that is not watched is done: it may be new.
+    OtherJob(String),
     /// systemd read its unit files anew or re-executed itself: read everything.
     Reloaded,
     /// No bus, or systemd left it: nothing is seen until [`Signal::Connected`] or [`Signal::Reloaded`].
@@ -232,9 +234,12 @@ impl<'a> Watcher<'a> {
             "JobRemoved" => {
                 if let Ok((id, _, unit, result)) =
                     body.deserialize::<(u32, OwnedObjectPath, String, String)>()
-                    && self.units.contains(&unit)
                 {
-                    self.tx.send(Signal::JobRemoved { unit, id, result }).await?;
+                    if self.units.contains(&unit) {
+                        self.tx.send(Signal::JobRemoved { unit, id, result }).await?;
+                    } else if unit.ends_with(".service") {
+                        self.tx.send(Signal::OtherJob(unit)).await?;
+                    }
                 }
             }
             "Reloading" => {

@@ -2,6 +2,7 @@
 
 use zbus::Connection;
 
+use super::follow::unit_path;
 use super::proxies::ManagerProxy;
 use super::unit_state::{ExecStart, exec_start};
 use super::{SystemdError, limited};
@@ -16,11 +17,12 @@ pub struct TunnelUnit {
 pub(super) async fn tunnel_units(connection: &Connection) -> Result<Vec<TunnelUnit>, SystemdError> {
     let manager = limited(ManagerProxy::new(connection)).await?;
     let mut found: Vec<TunnelUnit> = Vec::new();
-    for (name, _, load, active, _, _, path, ..) in
+    for (name, _, load, _, _, _, path, ..) in
         limited(manager.list_units_by_patterns(&[], &["*.service"])).await?
     {
+        // Also those that have failed, or wait for the network: at a boot we come before them.
         let named = name.contains("cloudflared");
-        if !named && (load != "loaded" || active != "active") {
+        if !named && load != "loaded" {
             continue;
         }
         match exec_start(connection, &path).await {
@@ -50,6 +52,11 @@ pub(super) async fn tunnel_units(connection: &Connection) -> Result<Vec<TunnelUn
     }
     found.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(found)
+}
+
+/// What `unit` is started with runs cloudflared.
+pub(super) async fn is_cloudflareds(connection: &Connection, unit: &str) -> Result<bool, SystemdError> {
+    Ok(runs_cloudflared(&exec_start(connection, &unit_path(unit)).await?))
 }
 
 fn runs_cloudflared(exec_start: &ExecStart) -> bool {

@@ -150,6 +150,19 @@ fn other_tunnels_and_names(lab: &Lab) -> Result<()> {
     ensure!(lab.metric("tunnelwarden_powerless")? == 0.0, "{}", lab.status()?["powerless"]);
     lab.sh("rm /etc/systemd/system/cloudflared-b.service; systemctl daemon-reload")?;
     wait("a unit that went is forgotten", seconds(20), || Ok(tunnels(lab).unwrap_or(0) == 1))?;
+    // One of another name is known by what it runs, once it is started, and stays known when it has failed.
+    lab.sh("sed 's/^Restart=.*/Restart=no/' /etc/systemd/system/cloudflared.service > /etc/systemd/system/way-out.service; systemctl daemon-reload")?;
+    sleep(seconds(3));
+    ensure!(tunnels(lab)? == 1, "a unit that nothing has loaded yet is watched");
+    lab.sh("systemctl start --no-block way-out")?;
+    wait("a unit of another name is found", seconds(30), || Ok(tunnels(lab).unwrap_or(0) == 2))?;
+    lab.sh("systemctl kill -s KILL way-out; sleep 1; systemctl is-failed way-out; systemctl daemon-reload")?;
+    sleep(seconds(5));
+    ensure!(tunnels(lab)? == 2, "a unit that has failed is forgotten by a daemon-reload");
+    lab.sh(
+        "rm /etc/systemd/system/way-out.service; systemctl reset-failed way-out; systemctl daemon-reload",
+    )?;
+    wait("it is forgotten", seconds(20), || Ok(tunnels(lab).unwrap_or(0) == 1))?;
     ensure!(lab.show("tunnelwarden", "MainPID")? == pid, "tunnelwarden was restarted");
     wait_healthy(lab, 60)
 }
