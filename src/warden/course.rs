@@ -32,6 +32,7 @@ pub(super) fn follow_incident(
     tunnel: &mut Tunnel,
     policy: &Policy,
     ordering: bool,
+    on_purpose: bool,
     now: Now,
     out: &mut Vec<Command>,
 ) -> bool {
@@ -43,7 +44,7 @@ pub(super) fn follow_incident(
             true
         }
         (true, _, Some(cause)) => {
-            let resolved = cause == Cause::OperatorStopped;
+            let resolved = cause == Cause::OperatorStopped && on_purpose;
             // A connection that is missing, or a name that leads elsewhere, is trouble however well the rest is served.
             let over = tunnel.proven(now) && matches!(tunnel.phase, Phase::Watching) && !cause.is_incident();
             if resolved || over {

@@ -4,7 +4,9 @@ use core::net::IpAddr;
 use std::time::Duration;
 
 use super::cause::Cause;
-use super::evidence::{Active, Answer, Control, Job, Load, NameSight, NameTrack, Ready, Transport};
+use super::evidence::{
+    Active, Answer, Control, Job, Load, NameSight, NameTrack, Ready, Transport, UnitSight,
+};
 use super::facts::Facts;
 use super::track::{Origin, PROPAGATION};
 pub use super::verdict::{Health, Verdict};
@@ -139,13 +141,28 @@ fn operator_stopped(f: &Facts<'_>) -> bool {
     if unit.frozen {
         return true;
     }
-    let asked = f.log.stop_job.is_some_and(|stop| f.log.start_job.is_none_or(|start| start < stop));
     match unit.active {
-        Active::Deactivating => unit.job == Some(Job::Stop) || (unit.job.is_none() && asked),
-        Active::Failed => asked || unit.disabled || unit.load == Load::Masked || !f.journal_readable,
-        Active::Inactive => asked || unit.disabled || unit.load == Load::Masked || !ended_by_itself(f),
+        Active::Deactivating => unit.job == Some(Job::Stop) || (unit.job.is_none() && stop_asked(f)),
+        Active::Failed | Active::Inactive if about_to_start(unit) => false,
+        Active::Failed => on_purpose(f) || !f.journal_readable,
+        Active::Inactive => on_purpose(f) || !ended_by_itself(f),
         Active::Active | Active::Activating | Active::Other => false,
     }
+}
+
+/// systemd was asked to stop it, and not to start it since.
+fn stop_asked(f: &Facts<'_>) -> bool {
+    f.log.stop_job.is_some_and(|stop| f.log.start_job.is_none_or(|start| start < stop))
+}
+
+/// That it does not run is somebody's wish, and not only taken for one because the past is not known.
+pub(super) fn on_purpose(f: &Facts<'_>) -> bool {
+    stop_asked(f) || f.unit.is_some_and(|unit| unit.frozen || unit.disabled || unit.load == Load::Masked)
+}
+
+/// It waits for its turn: at a boot, for the network.
+fn about_to_start(unit: &UnitSight) -> bool {
+    matches!(unit.job, Some(Job::Start | Job::Restart))
 }
 
 /// The journal shows that the last life ended with nobody asking for it.
@@ -157,8 +174,8 @@ fn ended_by_itself(f: &Facts<'_>) -> bool {
 }
 
 fn stopped_from_outside(f: &Facts<'_>) -> bool {
-    f.unit.is_some_and(|u| u.active == Active::Inactive && u.result == "success" && u.was_active)
-        && ended_by_itself(f)
+    let ended = |u: &UnitSight| u.active == Active::Inactive && u.result == "success" && u.was_active;
+    f.unit.is_some_and(|u| ended(u) && !about_to_start(u)) && ended_by_itself(f)
 }
 
 fn planned_restart(f: &Facts<'_>) -> bool {
@@ -194,7 +211,9 @@ fn credentials_unusable(f: &Facts<'_>) -> bool {
 }
 
 fn host_offline(f: &Facts<'_>) -> bool {
-    if f.host.is_some_and(|host| !host.route) {
+    // A table that we do not read may hold the way: whoever is answered has one.
+    let answered = f.way_out() || f.edge.is_some_and(|edge| !edge.all_dead());
+    if f.host.is_some_and(|host| !host.route) && !answered {
         return true;
     }
     let control_gone = f.control == Some(Control::Failing) || f.control_blind;
@@ -278,9 +297,12 @@ fn ours_stops(f: &Facts<'_>) -> bool {
 }
 
 fn unit_restarting(f: &Facts<'_>) -> bool {
-    ours_stops(f)
-        || f.unit
-            .is_some_and(|u| u.restarting() || (u.active == Active::Activating && u.start_limit.is_some()))
+    let comes = |u: &UnitSight| match u.active {
+        Active::Activating => u.restarting() || u.start_limit.is_some(),
+        Active::Inactive | Active::Failed => about_to_start(u),
+        Active::Active | Active::Deactivating | Active::Other => false,
+    };
+    ours_stops(f) || f.unit.is_some_and(comes)
 }
 
 fn frozen(f: &Facts<'_>) -> bool {
@@ -329,7 +351,9 @@ fn misrouted(f: &Facts<'_>) -> bool {
             .any(|(_, track, sight)| stands(sight.answer) && track.served.as_ref().is_some_and(later))
     });
     let twice = failing().any(|(_, track, _)| 2 <= track.streak);
-    if f.tally.any(Answer::DnsError) || (twice && others_served) {
+    // Beside a name that never worked, another that is lost is judged as if it were alone.
+    let missing = if f.tally.any(Answer::TunnelError) { &f.looks.witnesses } else { &f.tally };
+    if missing.any(Answer::DnsError) || (twice && others_served) {
         return true;
     }
     let never_through = f.life().is_some_and(|life| life.watched_whole && !life.through) && !f.quic_dead();
@@ -374,7 +398,7 @@ fn bad_for_long(f: &Facts<'_>) -> bool {
 
 fn phantom(f: &Facts<'_>) -> bool {
     let twice = f.looks.conclusive().all(|(_, track, _)| 2 <= track.streak);
-    if !connected(f) || !f.tally.all(Answer::TunnelError) || !twice || !f.dial_ok() {
+    if !connected(f) || !f.looks.witnesses.all(Answer::TunnelError) || !twice || !f.dial_ok() {
         return false;
     }
     // Whoever is served elsewhere would lose that: then it takes as long as where the past is not known.

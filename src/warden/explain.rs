@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::cause::Cause;
-use super::diagnosis::{Verdict, stale_addresses};
-use super::evidence::{Active, Answer, Elsewhere, Reach, Ready, Transport};
+use super::diagnosis::{Verdict, on_purpose, stale_addresses};
+use super::evidence::{Active, Answer, Elsewhere, Load, Reach, Ready, Transport};
 use super::facts::{Doubt, Facts, Shaken};
 use super::route::Fault;
 
@@ -64,7 +64,13 @@ fn claim(cause: Cause, f: &Facts<'_>) -> String {
         Cause::OperatorStopped if f.unit.is_some_and(|unit| unit.disabled) => {
             "The unit is disabled and does not run, so it is not started".into()
         }
-        Cause::OperatorStopped => "The unit was stopped on purpose, so it stays stopped".into(),
+        Cause::OperatorStopped if f.unit.is_some_and(|unit| unit.load == Load::Masked) => {
+            "The unit is masked and does not run, so it is not started".into()
+        }
+        Cause::OperatorStopped if on_purpose(f) => {
+            "The unit was stopped on purpose, so it stays stopped".into()
+        }
+        Cause::OperatorStopped => "The unit does not run and who ended it is not known, so it is not started".into(),
         Cause::StoppedFromOutside => "A signal from outside systemd ended cloudflared".into(),
         Cause::PlannedRestart => "Somebody else restarted cloudflared a moment ago".into(),
         Cause::ConfigInvalid => "cloudflared refuses its configuration, which no restart can mend".into(),
@@ -80,7 +86,10 @@ fn claim(cause: Cause, f: &Facts<'_>) -> String {
         Cause::EdgeBlocked => "Port 7844 is shut on TCP and UDP while the rest of the network works".into(),
         Cause::EdgeUnresponsive => "Port 7844 accepts connections and never answers".into(),
         Cause::QuicBlocked => "UDP port 7844 is shut and cloudflared insists on QUIC".into(),
-        Cause::TransportBlocked => "TCP port 7844 is shut and cloudflared is set to http2".into(),
+        Cause::TransportBlocked if f.forced == Some(Transport::Http2) => {
+            "TCP port 7844 is shut and cloudflared is set to http2".into()
+        }
+        Cause::TransportBlocked => "TCP port 7844 is shut and cloudflared goes by http2".into(),
         Cause::TunnelDeleted => "The tunnel was deleted at Cloudflare".into(),
         Cause::CredentialsRejected => "Cloudflare refuses this connector's credentials".into(),
         Cause::RegistrationRefused => "The edge refuses registrations and cloudflared keeps trying".into(),

@@ -33,6 +33,8 @@ pub struct Facts<'a> {
     pub control_blind: bool,
     pub edge: Option<&'a EdgeSight>,
     pub host: Option<HostSight>,
+    /// What was last seen of it, though it could not be looked at since: for what speaks against an act.
+    pub host_stands: Option<HostSight>,
     pub log: &'a LogTrack,
     pub journal_readable: bool,
     pub files: Option<&'a super::evidence::FilesSight>,
@@ -94,6 +96,9 @@ const ANNOUNCED_AGE: Duration = Duration::from_secs(900);
 /// Probers elsewhere are asked each 20 s, of names that err.
 const ELSEWHERE_AGE: Duration = Duration::from_secs(60);
 
+/// A package manager at work is believed to be for so long where nobody can look.
+const HOST_STANDS: Duration = Duration::from_secs(300);
+
 /// Twice what QUIC itself waits for before it gives a connection up.
 const QUIC_SILENCE: Duration = Duration::from_secs(10);
 
@@ -136,6 +141,7 @@ impl<'a> Facts<'a> {
             control_blind,
             edge: host.edge.fresh(now, policy.edge_age),
             host: host.host.fresh(now, policy.edge_age).copied(),
+            host_stands: host.host.standing(now, HOST_STANDS).map(|(_, host)| *host),
             log: &evidence.log,
             journal_readable: evidence.journal.blind().is_none(),
             files: evidence.files.as_ref(),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::announcement::annotate;
 use super::cause::Cause;
 use super::course::{follow_incident, may_move};
-use super::diagnosis::{Health, Verdict, diagnose, listed_lost};
+use super::diagnosis::{Health, Verdict, diagnose, listed_lost, on_purpose};
 use super::evidence::{Answer, HostEvidence};
 use super::explain::explain;
 use super::facts::{Facts, Shaken};
@@ -43,7 +43,8 @@ pub(super) fn judge(tunnel: &mut Tunnel, around: &Around<'_>, now: Now, out: &mu
     let verdict = diagnose(&facts);
     // Every name that leads here is served: what is wrong with the others is not the connector's.
     let carries = verdict.cause == Some(Cause::PartlyConnected)
-        || (verdict.cause == Some(Cause::Misrouted) && facts.tally.all(Answer::Served));
+        || (matches!(verdict.cause, Some(Cause::Misrouted | Cause::EdgeIncident))
+            && facts.looks.witnesses.all(Answer::Served));
     let case = verdict.cause.and_then(|cause| {
         let remedy = chosen(cause, &facts)?;
         Some(Case {
@@ -63,6 +64,7 @@ pub(super) fn judge(tunnel: &mut Tunnel, around: &Around<'_>, now: Now, out: &mu
     let limits = facts.unit.map(|unit| (unit.stop_limit, unit.start_limit)).unwrap_or_default();
     let deadline = wanted.map(|(remedy, _)| remedy.deadline(limits.0, limits.1));
     let before = facts.unit.and_then(|unit| unit.invocation);
+    let on_purpose = on_purpose(&facts);
     let announced: Vec<String> = facts.announced.iter().map(|announced| announced.words()).collect();
     // Putting it into words costs as much as the whole judgement, and mostly there is nothing to say.
     if may_speak(tunnel, policy, verdict, &holds, now) {
@@ -75,7 +77,7 @@ pub(super) fn judge(tunnel: &mut Tunnel, around: &Around<'_>, now: Now, out: &mu
     tunnel.holds = holds;
     dirty |= follow_health(tunnel, policy, carries, now);
     let order = follow_phase(tunnel, wanted, host, now, out);
-    dirty |= follow_incident(tunnel, policy, order.is_some(), now, out);
+    dirty |= follow_incident(tunnel, policy, order.is_some(), on_purpose, now, out);
     dirty |= annotate(tunnel, &announced, now);
     tell_holds(tunnel, wanted, now, out);
     tell_blindness(tunnel, now, out);

@@ -44,6 +44,8 @@ pub struct Looks<'a> {
     /// Every name with a fresh look.
     pub names: Vec<(&'a str, &'a NameTrack, &'a NameSight)>,
     pub tally: Tally,
+    /// Of those names that say something of this connector: not of one that never worked.
+    pub witnesses: Tally,
     /// Names that lead elsewhere, whatever they answer.
     faults: Vec<(&'a str, Fault<'a>)>,
 }
@@ -51,16 +53,18 @@ pub struct Looks<'a> {
 impl<'a> Looks<'a> {
     pub(super) fn of(evidence: &'a Evidence, policy: &Policy, now: Now) -> Self {
         let mut tally = Tally([0; Answer::ALL.len()]);
+        let mut witnesses = tally;
         let name = |(name, track): (&'a String, &'a NameTrack)| {
             let sight = track.fresh(now, policy.name_age)?;
             tally.0[sight.answer as usize] += 1;
+            witnesses.0[sight.answer as usize] += usize::from(!track.never_worked(now));
             Some((name.as_str(), track, sight))
         };
         let fault = |(name, track): (&'a String, &'a RouteTrack)| {
             Some((name.as_str(), track.fault(now, policy.route_age)?))
         };
         let names = evidence.names.iter().filter_map(name).collect();
-        Self { names, tally, faults: evidence.routes.iter().filter_map(fault).collect() }
+        Self { names, tally, witnesses, faults: evidence.routes.iter().filter_map(fault).collect() }
     }
 
     /// Answers that say something about a visitor's way.

@@ -131,6 +131,8 @@ const STOOD_STILL: Duration = Duration::from_secs(10);
 const CLOCK_JUMP: Duration = Duration::from_secs(5);
 /// The pace of the clock checks where nothing is watched.
 const NO_TUNNEL: Duration = Duration::from_secs(10);
+/// The longest that a remedy and its proof take; what is older when we come back was proven by nobody.
+const IN_FLIGHT_FOR: Duration = Duration::from_secs(900);
 const SOONEST: Duration = Duration::from_millis(20);
 
 impl Warden {
@@ -203,6 +205,9 @@ impl Warden {
         let jump = if before.wall <= now.wall { shown.abs_diff(passed) } else { shown + passed };
         if STOOD_STILL < late {
             self.shaken = Some(Shaken::StoodStill { at: now.boot, lasted: passed });
+            // Nobody was patient meanwhile.
+            self.edge_track.begin_anew(now);
+            self.tunnels.values_mut().for_each(|tunnel| tunnel.track.begin_anew(now));
         } else if CLOCK_JUMP < jump {
             self.shaken = Some(Shaken::ClockJumped { at: now.boot, by: jump });
         }
@@ -366,6 +371,9 @@ impl Warden {
         let tunnel = self.tunnels.entry(unit.clone()).or_insert_with(|| {
             let history = aside.remove(&unit).unwrap_or_default();
             let mut tunnel = Tunnel::new(unit, history, now);
+            // Its effect is nothing to be seen any more.
+            tunnel.history.in_flight =
+                tunnel.history.in_flight.filter(|flight| now.since(flight.at) < IN_FLIGHT_FOR);
             // We were ended in the middle of a remedy: it is paid for, and only its effect is to be seen.
             if let Some(flight) = tunnel.history.in_flight {
                 let (cause, since) = (open_cause(&tunnel.history), now.boot);

@@ -134,6 +134,9 @@ pub struct NameTrack {
 /// Blindness shorter than this pauses a streak; longer, it ends it.
 const BLIND_PAUSES: Duration = Duration::from_secs(60);
 
+/// An outage that began before we came is no reason to count a name out: it is looked at for so long first.
+const NEVER_WORKED_FOR: Duration = Duration::from_secs(300);
+
 /// A name that was served so many times in a row counts as good.
 pub(super) const PROOF_ROUNDS: u32 = 3;
 
@@ -167,6 +170,26 @@ impl NameTrack {
     pub(super) fn known_good(&self) -> bool {
         let served = self.latest.as_ref().is_some_and(|(_, sight)| sight.answer == Answer::Served);
         served && PROOF_ROUNDS <= self.streak
+    }
+
+    /// It was never served, and the edge itself has long been the one that errs for it: a record that was left over, say. What
+    /// becomes of the connector, it shows nothing of that.
+    pub(super) fn never_worked(&self, now: Now) -> bool {
+        let of_the_edge = match self.last {
+            Some(Answer::DnsError | Answer::EdgeError) => true,
+            Some(
+                Answer::Served
+                | Answer::TunnelError
+                | Answer::OriginError
+                | Answer::Unexpected
+                | Answer::Access
+                | Answer::Challenge
+                | Answer::Cached
+                | Answer::Blind,
+            )
+            | None => false,
+        };
+        of_the_edge && self.served.is_none() && NEVER_WORKED_FOR <= now.since(self.since)
     }
 
     /// The latest answer if not older than `max_age`.

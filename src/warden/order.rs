@@ -60,6 +60,13 @@ pub(super) fn follow_phase(
             }
             None
         }
+        Phase::Verifying { .. } if tunnel.verdict.cause == Some(Cause::OperatorStopped) => {
+            // Whatever it would have proven, that is nobody's failure.
+            tunnel.phase = Phase::Watching;
+            tunnel.history.in_flight = None;
+            out.push(Command::Persist);
+            None
+        }
         Phase::Verifying { remedy, since, give_up, .. } => {
             let proven = tunnel.proven(now)
                 && tunnel.good_since.is_some_and(|good| since <= good + Duration::from_secs(1));

@@ -99,7 +99,7 @@ fn outside_window(case: &Case<'_>) -> Option<Held> {
 }
 
 fn upgrading(case: &Case<'_>) -> Option<Held> {
-    case.facts.host.is_some_and(|host| host.upgrading).then(|| Held::new(Hold::Upgrading))
+    case.facts.host_stands.is_some_and(|host| host.upgrading).then(|| Held::new(Hold::Upgrading))
 }
 
 fn operator_intent(case: &Case<'_>) -> Option<Held> {
@@ -115,7 +115,7 @@ fn job_queued(case: &Case<'_>) -> Option<Held> {
 }
 
 fn shutting_down(case: &Case<'_>) -> Option<Held> {
-    case.facts.host.is_some_and(|host| host.shutting_down).then(|| Held::new(Hold::ShuttingDown))
+    case.facts.host_stands.is_some_and(|host| host.shutting_down).then(|| Held::new(Hold::ShuttingDown))
 }
 
 fn boot_grace(case: &Case<'_>) -> Option<Held> {
@@ -238,7 +238,7 @@ fn start_would_fail(case: &Case<'_>) -> Option<Held> {
         return Some(Held::because(Hold::StartWouldFail, why.clone()));
     }
     let Some(edge) = f.edge else {
-        return held("the edge was not dialled yet");
+        return held("no dial of ours to the edge has an answer yet");
     };
     if !edge.resolved {
         return held("the edge's names do not resolve");
@@ -298,8 +298,12 @@ fn live_connections(case: &Case<'_>) -> Option<Held> {
     }
     // A name is through while R = 0: another replica covers, or our reading of R is wrong.
     let covered = f.through() && f.unit.is_some_and(|unit| unit.up());
-    let ours = f.track.requests_rising() != Some(false);
-    (covered && ours).then(|| Held::because(Hold::LiveConnections, "requests still reach this connector"))
+    let why = match f.track.requests_rising() {
+        Some(false) => return None,
+        Some(true) => "requests still reach this connector",
+        None => "names are served, and its counters do not say by whom",
+    };
+    covered.then(|| Held::because(Hold::LiveConnections, why))
 }
 
 fn unit_limit_near(case: &Case<'_>) -> Option<Held> {

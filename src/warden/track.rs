@@ -194,6 +194,23 @@ impl Track {
         }
     }
 
+    /// What lasts is counted from now: the time before was not lived through.
+    pub(super) fn begin_anew(&mut self, now: Now) {
+        let starts = [
+            &mut self.zero_since,
+            &mut self.silent_since,
+            &mut self.partly_since,
+            &mut self.names_bad_since,
+            &mut self.refusals_since,
+        ];
+        for since in starts.into_iter().flatten() {
+            *since = now.boot;
+        }
+        if let Some(received) = &mut self.received {
+            (received.since, received.looked) = (now.boot, now.boot);
+        }
+    }
+
     /// R is 0 at this moment.
     pub(super) fn zero(&mut self, now: Now) {
         self.zero_since.get_or_insert(now.boot);
@@ -265,6 +282,13 @@ impl EdgeTrack {
         };
         note(Transport::Quic, &mut self.quic_ok_since, &mut self.quic_failed);
         note(Transport::Http2, &mut self.http2_ok_since, &mut self.http2_failed);
+    }
+
+    /// Times of answers are counted from now.
+    pub(super) fn begin_anew(&mut self, now: Now) {
+        for since in [&mut self.quic_ok_since, &mut self.http2_ok_since].into_iter().flatten() {
+            *since = now.boot;
+        }
     }
 
     /// Since when this transport answers.

@@ -265,7 +265,11 @@ impl Tunnel {
     ) -> Facts<'a> {
         let mut facts = Facts::new(now, policy, &self.evidence, looks, host, &self.track, edge_track);
         facts.latched = self.history.latch.is_some();
-        facts.ours_at_work = matches!(self.phase, Phase::Acting { .. });
+        // systemd may still be at it when we have stopped waiting.
+        let stands = |before| facts.unit.is_some_and(|unit| unit.invocation == before);
+        let pending =
+            self.history.in_flight.is_some_and(|flight| flight.before.is_some() && stands(flight.before));
+        facts.ours_at_work = pending || matches!(self.phase, Phase::Acting { .. });
         facts.shaken = shaken;
         facts
     }

@@ -77,8 +77,9 @@ pub(super) async fn run_job(
     let mut removed = limited(MessageStream::for_match_rule(job_removed_rule()?, connection, None)).await?;
     subscribe(&manager).await?;
     let job = match verb {
-        Verb::Restart => limited(manager.restart_unit(unit, "replace")).await?,
-        Verb::Start => limited(manager.start_unit(unit, "replace")).await?,
+        // "fail": a stop that somebody has ordered meanwhile is not taken back by us.
+        Verb::Restart => limited(manager.restart_unit(unit, "fail")).await?,
+        Verb::Start => limited(manager.start_unit(unit, "fail")).await?,
     };
     while let Ok(Some(Ok(message))) = timeout_at(deadline, removed.next()).await {
         // A signal can be sent to us by anyone on the bus; only systemd's own counts.
