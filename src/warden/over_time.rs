@@ -35,9 +35,7 @@ pub(super) fn follow(
         track.unrouted |= unrouted;
     }
     match connections {
-        Some(0) => {
-            track.zero_since.get_or_insert(now.boot);
-        }
+        Some(0) => track.zero_stands(now),
         Some(_) => {
             track.zero_since = None;
             track.zero_looks = 0;

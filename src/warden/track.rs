@@ -54,6 +54,8 @@ pub struct Track {
     pub life: Option<Life>,
     /// R has been 0 since.
     pub zero_since: Option<Duration>,
+    /// R was last known to be 0.
+    zero_seen: Option<Duration>,
     /// Looks at `/ready` (or at the unit) that found R = 0 in a row.
     pub zero_looks: u32,
     /// `/ready` accepts and says nothing since, and how many times in a row.
@@ -92,6 +94,8 @@ const STARTS_KEPT: usize = 16;
 pub const PROPAGATION: Duration = Duration::from_secs(60);
 /// Refusals that are further apart are not the same trouble; cloudflared is silent for less.
 const REFUSALS_APART: Duration = Duration::from_secs(420);
+/// R that was not seen for longer than this may have been anything meanwhile.
+const UNSEEN_ENDS: Duration = Duration::from_secs(60);
 /// Names that came back by themselves are remembered for so long.
 pub const COMES_AND_GOES: Duration = Duration::from_secs(600);
 
@@ -213,8 +217,18 @@ impl Track {
 
     /// R is 0 at this moment.
     pub(super) fn zero(&mut self, now: Now) {
-        self.zero_since.get_or_insert(now.boot);
+        self.zero_stands(now);
         self.zero_looks = self.zero_looks.saturating_add(1);
+    }
+
+    /// R is 0 by what was last seen of it. What it was while nobody could see it for long, nobody knows.
+    pub(super) fn zero_stands(&mut self, now: Now) {
+        if self.zero_seen.is_some_and(|at| UNSEEN_ENDS < now.since(at)) {
+            self.zero_since = None;
+            self.zero_looks = 0;
+        }
+        self.zero_seen = Some(now.boot);
+        self.zero_since.get_or_insert(now.boot);
     }
 
     fn count(&mut self, now: Now, connector: Option<&str>, counters: Counters) {

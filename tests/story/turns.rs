@@ -76,7 +76,7 @@ impl World {
             ["observer", "of", "other", "name", word] => self.elsewhere[1] = Some(elsewhere(word)),
             ["observer", word] => self.elsewhere.fill(Some(elsewhere(word))),
             ["name", word] => self.names[0] = answer(word),
-            ["ready", "blind"] => self.ready_blind = true,
+            ["ready", word @ ("blind" | "seen")] => self.ready_blind = *word == "blind",
             ["ready", "unasked"] => self.ready_asked = false,
             ["ready", "silent"] => self.ready = Ready::Silent,
             ["ready", "refused"] => self.ready = Ready::Refused,
