@@ -244,7 +244,7 @@ fn transport_blocked(f: &Facts<'_>) -> bool {
 }
 
 fn stale_transport(f: &Facts<'_>) -> bool {
-    transport_blocked(f) && f.fell_back() && f.forced != Some(Transport::Http2) && f.running()
+    transport_blocked(f) && f.http2_of_this_life() && f.running()
 }
 
 /// Where cloudflared dials in vain, if the edge's names no longer give that and what they give answers us. It resolves

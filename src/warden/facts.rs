@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::announcement::Announcement;
 use super::evidence::{
-    Active, Answer, Control, EdgeSight, Elsewhere, Evidence, HostEvidence, HostSight, LogTrack, Ready,
-    ReadySight, Transport, TunnelSight, UnitSight,
+    Active, Answer, Control, EdgeSight, Elsewhere, Evidence, HostEvidence, HostSight, Invocation, LogTrack,
+    Ready, ReadySight, Transport, TunnelSight, UnitSight,
 };
 use super::looks::{Looks, Tally};
 use super::policy::Policy;
@@ -241,6 +241,18 @@ impl<'a> Facts<'a> {
         self.log
             .fell_back
             .is_some_and(|(_, of)| of.is_none() || of == self.life().map(|life| life.invocation))
+    }
+
+    /// It goes by http2, and the next process would not begin with it: it gave up QUIC, or began with http2 by itself, as it
+    /// does where it cannot look up what Cloudflare advises.
+    pub fn http2_of_this_life(&self) -> bool {
+        let of_this_life =
+            |of: Option<Invocation>| of.is_some() && of == self.life().map(|life| life.invocation);
+        let began = self
+            .log
+            .initial_transport
+            .is_some_and(|(began, of)| began == Transport::Http2 && of_this_life(of));
+        self.forced != Some(Transport::Http2) && (began || self.fell_back())
     }
 
     /// It had been connected by QUIC in this life.

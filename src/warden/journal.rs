@@ -73,6 +73,8 @@ pub struct LogTrack {
     pub fell_back: Option<(Duration, Option<Invocation>)>,
     pub quic_worked: Option<Option<Invocation>>,
     pub transport: Option<(Transport, Option<Invocation>)>,
+    /// What it began with.
+    pub initial_transport: Option<(Transport, Option<Invocation>)>,
     /// What is set for it, by its own word.
     pub set_transport: Option<(Transport, Option<Invocation>)>,
     pub config_invalid: Option<(Duration, String)>,
@@ -126,7 +128,10 @@ impl LogTrack {
                     self.set_transport = Some((transport, invocation));
                 }
             }
-            Line::InitialTransport(transport) => self.transport = Some((transport, invocation)),
+            Line::InitialTransport(transport) => {
+                self.transport = Some((transport, invocation));
+                self.initial_transport = self.transport;
+            }
             Line::FellBack => {
                 self.fell_back = Some((at, invocation));
                 self.transport = Some((Transport::Http2, invocation));

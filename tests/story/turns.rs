@@ -272,6 +272,9 @@ impl World {
             ["log", "credentials-unusable"] => self.log(Line::CredentialsUnusable("no token".into())),
             ["log", "clock-wrong"] => self.log(Line::ClockWrong("not yet valid".into())),
             ["log", "no-ingress"] => self.log(Line::NoIngress),
+            ["log", "initial", word] => {
+                self.log(Line::InitialTransport(Transport::of_setting(word).unwrap()));
+            }
             ["log", "set", word] => self.log(Line::SetTransport(Transport::of_setting(word).unwrap())),
             ["log", "fell-back"] => self.log(Line::FellBack),
             ["log", "registered", word] => {
