@@ -9,6 +9,7 @@ use tunnelwarden::warden::evidence::{
     Transport, TunnelSight, UnitSight,
 };
 use tunnelwarden::warden::facts::Shaken;
+use tunnelwarden::warden::history::{History, Paid};
 use tunnelwarden::warden::machine::{Command, Event, Memory, Warden};
 use tunnelwarden::warden::policy::Policy;
 use tunnelwarden::warden::remedy::Outcome;
@@ -230,12 +231,27 @@ proptest! {
     }
 }
 
+/// What is remembered after a reboot: charges by the wall clock, all else as old as the new boot.
+fn over_a_reboot(history: &mut History, before: Now) {
+    for charge in &mut history.charges {
+        if let Paid::At(at) = charge.paid {
+            charge.paid = Paid::EarlierBoot(before.wall_of(at));
+        }
+    }
+    if let Some(flight) = &mut history.in_flight {
+        flight.at = Duration::ZERO;
+    }
+    if let Some(incident) = &mut history.incident {
+        incident.began = Duration::ZERO;
+    }
+}
+
 proptest! {
     // Each plays some three hours of four tunnels.
     #![proptest_config(ProptestConfig { cases: 5, ..ProptestConfig::default() })]
 
-    /// Four tunnels that nothing cures, on a host whose daemon may die at any moment: what is remembered is what was kept
-    /// before each act, and nothing more.
+    /// Four tunnels that nothing cures, on a host whose daemon may die and that may be booted at any moment: what is
+    /// remembered is what was kept before each act, and nothing more.
     #[test]
     fn one_host_has_one_budget_whatever_becomes_of_its_daemon(
         crashes in prop::collection::vec(prop::option::weighted(0.03, 0_usize..4), 2_000),
@@ -250,38 +266,44 @@ proptest! {
                 let _ = warden.handle(Event::Tunnel { unit: unit.into(), names: Vec::new() }, now);
             }
         };
-        let at = |boot| Now { boot, wall: Duration::from_secs(1_800_000_000) + boot };
-        let mut boot = Duration::from_secs(100_000);
+        let (mut time, mut booted) = (Duration::from_secs(100_000), Duration::ZERO);
+        let at = |time, booted| Now { boot: time - booted, wall: Duration::from_secs(1_800_000_000) + time };
         let mut warden = Warden::new(policy.clone(), Memory::default());
-        appear(&mut warden, at(boot));
+        appear(&mut warden, at(time, booted));
         let mut kept = warden.histories();
         let mut acts: Vec<(Duration, String)> = Vec::new();
-        let lately = |acts: &[(Duration, String)], boot: Duration, unit: Option<&str>| {
-            let within = |at: Duration| boot.saturating_sub(at) < Duration::from_secs(3_600);
+        let lately = |acts: &[(Duration, String)], time: Duration, unit: Option<&str>| {
+            let within = |at: Duration| time.saturating_sub(at) < Duration::from_secs(3_600);
             acts.iter().filter(|(at, of)| within(*at) && unit.is_none_or(|unit| unit == of)).count()
         };
         for crash in crashes {
-            boot += Duration::from_secs(5);
+            time += Duration::from_secs(5);
+            if crash == Some(0) {
+                let before = at(time, booted);
+                kept.values_mut().for_each(|history| over_a_reboot(history, before));
+                time += Duration::from_secs(20);
+                booted = time;
+            }
             if crash.is_some() {
                 warden = Warden::new(policy.clone(), Memory { histories: kept.clone(), ..Memory::default() });
-                appear(&mut warden, at(boot));
+                appear(&mut warden, at(time, booted));
             }
             for unit in units {
                 let woken = std::iter::once(Event::Woke);
-                for event in woken.chain(hanging(unit, boot)) {
-                    boot += Duration::from_millis(30);
-                    for command in warden.handle(event, at(boot)) {
+                for event in woken.chain(hanging(unit, time - booted)) {
+                    time += Duration::from_millis(30);
+                    for command in warden.handle(event, at(time, booted)) {
                         match command {
                             Command::Persist => kept = warden.histories(),
                             Command::Apply { unit, .. } => {
                                 prop_assert!(unit != forbidden, "acted on a unit that is only watched");
-                                let charged = &kept[&unit].charges;
-                                prop_assert!(charged.iter().any(|charge| charge.at == boot), "not charged before the act");
-                                prop_assert!(lately(&acts, boot, Some(&unit)) < 3, "{unit}: above its hour");
-                                prop_assert!(lately(&acts, boot, None) < 6, "above the host's hour");
+                                let charged = kept[&unit].last().map(|charge| charge.paid);
+                                prop_assert_eq!(charged, Some(Paid::At(time - booted)), "not charged before the act");
+                                prop_assert!(lately(&acts, time, Some(&unit)) < 3, "{unit}: above its hour");
+                                prop_assert!(lately(&acts, time, None) < 6, "above the host's hour");
                                 let of_unit = acts.iter().rev().find(|(_, of)| *of == unit);
-                                prop_assert!(of_unit.is_none_or(|(at, _)| 60 <= (boot - *at).as_secs()), "{unit}: within the cooldown");
-                                acts.push((boot, unit));
+                                prop_assert!(of_unit.is_none_or(|(at, _)| 60 <= (time - *at).as_secs()), "{unit}: within the cooldown");
+                                acts.push((time, unit));
                             }
                             Command::Hurry { .. }
                             | Command::Look { .. }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::store::{self, IncidentLog, IncidentRecord, State, Stored};
 use crate::warden::cause::Cause;
 use crate::warden::evidence::Invocation;
-use crate::warden::history::{Charge, Histories, History, InFlight, KnownLife, Latch};
+use crate::warden::history::{Charge, Histories, History, InFlight, KnownLife, Latch, Paid};
 use crate::warden::incident::{Incident, Step};
 use crate::warden::machine::Memory;
 use crate::warden::operator::Pause;
@@ -165,20 +165,50 @@ impl Keeper {
 
     /// A time of this boot stands as it was; one of another boot is placed by the wall clock.
     fn placed(&self, now: Now, boot_id: &str, boot: u64, wall: u64) -> Duration {
-        if !boot_id.is_empty() && boot_id == self.boot_id && millis(boot) <= now.boot {
-            millis(boot)
+        if self.ours(now, boot_id, boot) { millis(boot) } else { now.boot_of(millis(wall)) }
+    }
+
+    fn ours(&self, now: Now, boot_id: &str, boot: u64) -> bool {
+        !boot_id.is_empty() && boot_id == self.boot_id && millis(boot) <= now.boot
+    }
+
+    /// A charge of another boot keeps the time of its own, however often it is read and written: the clock that places it
+    /// may not be set yet.
+    fn paid(&self, now: Now, charge: &store::Charge) -> Paid {
+        if self.ours(now, &charge.boot_id, charge.boot) {
+            Paid::At(millis(charge.boot))
+        } else if [&charge.boot_id, &self.boot_id].into_iter().any(String::is_empty)
+            || charge.boot_id == self.boot_id
+        {
+            // It may be of this boot, and then it is younger than that.
+            Paid::At(now.boot_of(millis(charge.wall)))
         } else {
-            now.boot_of(millis(wall))
+            Paid::EarlierBoot(millis(charge.wall))
+        }
+    }
+
+    fn charge_written(&self, now: Now, charge: &Charge) -> store::Charge {
+        let remedy = charge.remedy.name().to_owned();
+        match charge.paid {
+            Paid::At(at) => store::Charge {
+                remedy,
+                boot: ms(at),
+                wall: ms(now.wall_of(at)),
+                boot_id: self.boot_id.clone(),
+            },
+            // Which one it was does not matter any more.
+            Paid::EarlierBoot(wall) => {
+                store::Charge { remedy, boot: 0, wall: ms(wall), boot_id: "earlier".to_owned() }
+            }
         }
     }
 
     fn history(&self, kept: &store::Tunnel, now: Now) -> History {
         let wall = |wall: u64| now.boot_of(millis(wall));
         let charges = kept.charges.iter().map(|charge| {
-            let at = self.placed(now, &charge.boot_id, charge.boot, charge.wall);
             // A remedy of a name we do not know was still a remedy.
             let remedy = Remedy::from_name(&charge.remedy).unwrap_or(Remedy::Restart);
-            Charge { at, remedy }
+            Charge { paid: self.paid(now, charge), remedy }
         });
         let lives = kept.through.iter().filter_map(|(invocation, life)| {
             Some(KnownLife {
@@ -260,16 +290,7 @@ impl Keeper {
                     steps: open.steps.iter().map(step_written).collect(),
                 }
             }),
-            charges: history
-                .charges
-                .iter()
-                .map(|charge| store::Charge {
-                    remedy: charge.remedy.name().to_owned(),
-                    boot: ms(charge.at),
-                    wall: wall(charge.at),
-                    boot_id: self.boot_id.clone(),
-                })
-                .collect(),
+            charges: history.charges.iter().map(|charge| self.charge_written(now, charge)).collect(),
             through: history
                 .lives
                 .iter()
@@ -310,86 +331,4 @@ fn millis(ms: u64) -> Duration {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_charge_survives_our_restart_exactly_and_a_reboot_by_the_wall_clock() {
-        let folder = tempfile::tempdir().unwrap();
-        let places = Places {
-            state: folder.path().join("state.toml"),
-            cursor: folder.path().join("cursor"),
-            incidents: folder.path().join("incidents.jsonl"),
-            fallback: folder.path().join("run"),
-        };
-        let now = Now { boot: Duration::from_secs(1000), wall: Duration::from_secs(1_800_000_000) };
-        let keeper = Keeper::new(places.clone(), "boot-a".into());
-        let mut history = History::default();
-        history.charge(now, Remedy::Restart, Some(Invocation(7)), &crate::warden::policy::Policy::shipped());
-        let life = |number, ours| KnownLife {
-            invocation: Invocation(number),
-            watched_whole: ours,
-            through: !ours,
-            ours,
-        };
-        history.lives = vec![life(7, false), life(u128::MAX, true)];
-        history.latch =
-            Some(Latch { at: now.boot, files: Some(Duration::from_secs(1_799_999_000)), tried: true });
-        history.not_cured = 1;
-        let step = |what: &str| Step { wall: now.wall, what: what.into(), detail: "why".into() };
-        history.incident = Some(Incident {
-            id: "cloudflared-1".into(),
-            began: now.boot,
-            began_wall: now.wall,
-            cause: Cause::ConnectorPhantom,
-            steps: ["opened", "escalated", "relapsed", "Cured"].map(step).into(),
-            remedies: 1,
-            cured: true,
-            escalated: true,
-            closed: None,
-        });
-        let histories: Histories = [("cloudflared.service".to_owned(), history.clone())].into();
-        keeper.write(&histories, None, now).unwrap();
-        let later =
-            Now { boot: now.boot + Duration::from_secs(60), wall: now.wall + Duration::from_secs(90) };
-        let read = keeper.read(later).histories["cloudflared.service"].clone();
-        // What is known by the wall clock alone moves with it.
-        let latch = read.latch.map(|latch| Latch { at: now.boot, ..latch });
-        assert_eq!(History { latch, ..read }, history);
-        let rebooted = Now { boot: Duration::from_secs(30), wall: now.wall + Duration::from_secs(20) };
-        let memory = Keeper::new(places, "boot-b".into()).read(rebooted);
-        assert_eq!(memory.histories["cloudflared.service"].charges[0].at, Duration::from_secs(10));
-        assert!(memory.lost.is_none());
-    }
-
-    #[test]
-    fn a_broken_file_is_a_loss_until_it_is_taken_away() {
-        let folder = tempfile::tempdir().unwrap();
-        let state = folder.path().join("state.toml");
-        std::fs::write(&state, "version = 1\nboot").unwrap();
-        let places = Places {
-            cursor: folder.path().join("cursor"),
-            incidents: folder.path().join("incidents.jsonl"),
-            fallback: folder.path().join("run"),
-            state,
-        };
-        let keeper = Keeper::new(places, "boot-a".into());
-        let now = Now { boot: Duration::from_secs(1000), wall: Duration::from_secs(1_800_000_000) };
-        assert!(keeper.read(now).lost.is_some());
-        keeper.write(&Histories::new(), None, now).unwrap();
-        assert!(keeper.read(now).lost.is_some(), "still lost at the next start");
-        let before = std::fs::read_dir(folder.path()).unwrap().count();
-        assert!(keeper.peek(now).is_ok(), "what is there now can be read");
-        std::fs::write(folder.path().join("state.toml"), "version = 1\nboot").unwrap();
-        assert!(keeper.peek(now).unwrap_err().contains("state.toml"));
-        assert_eq!(
-            std::fs::read_dir(folder.path()).unwrap().count(),
-            before,
-            "somebody who looks changes nothing"
-        );
-        keeper.write(&Histories::new(), None, now).unwrap();
-        std::fs::remove_file(folder.path().join("state.toml.broken-1")).unwrap();
-        assert!(keeper.loss_accepted());
-        assert!(keeper.read(now).lost.is_none());
-    }
-}
+mod tests;

@@ -17,8 +17,33 @@ pub const DAY: Duration = Duration::from_secs(86_400);
 /// One remedy that was paid for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Charge {
-    pub at: Duration,
+    pub paid: Paid,
     pub remedy: Remedy,
+}
+
+/// When a remedy was paid for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Paid {
+    /// In this boot: time since boot.
+    At(Duration),
+    /// In an earlier one, of which the wall clock alone tells: Unix time.
+    EarlierBoot(Duration),
+}
+
+impl Charge {
+    /// How long ago it was made. What an earlier boot left is at least as old as this one, also where the wall clock is
+    /// still in the past; once that is set, it is as old as it is.
+    pub fn age(self, now: Now) -> Duration {
+        match self.paid {
+            Paid::At(at) => now.since(at),
+            Paid::EarlierBoot(wall) => now.wall.saturating_sub(wall).max(now.boot),
+        }
+    }
+
+    /// When it is as old as `span` (time since boot); a moment that is past if it is already.
+    pub fn aged(self, now: Now, span: Duration) -> Duration {
+        (now.boot + span).saturating_sub(self.age(now))
+    }
 }
 
 /// A remedy that was ordered and not yet heard of.
@@ -69,15 +94,15 @@ const LIVES_KEPT: usize = 8;
 impl History {
     /// Pays for a remedy.
     pub fn charge(&mut self, now: Now, remedy: Remedy, before: Option<Invocation>, policy: &Policy) {
-        self.charges.retain(|charge| now.since(charge.at) < DAY);
-        self.charges.push(Charge { at: now.boot, remedy });
+        self.charges.retain(|charge| charge.age(now) < DAY);
+        self.charges.push(Charge { paid: Paid::At(now.boot), remedy });
         self.step = (self.step + 1).min(policy.cooldown.len());
         self.in_flight = Some(InFlight { remedy, at: now.boot, before });
     }
 
     /// Remedies paid for within `window`.
     pub fn spent(&self, now: Now, window: Duration) -> u32 {
-        let count = self.charges.iter().filter(|charge| now.since(charge.at) < window).count();
+        let count = self.charges.iter().filter(|charge| charge.age(now) < window).count();
         u32::try_from(count).unwrap_or(u32::MAX)
     }
 
@@ -91,13 +116,13 @@ impl History {
         let last = self.last()?;
         let step = self.step.checked_sub(1)?;
         let pause = policy.cooldown.get(step).or(policy.cooldown.last())?;
-        let until = last.at + *pause;
+        let until = last.aged(now, *pause);
         (now.boot < until).then_some(until)
     }
 
     /// When a window that is full has room again; `None` while it has.
     pub fn full_until(&self, now: Now, window: Duration, limit: u32) -> Option<Duration> {
-        full_until(self.charges.iter().map(|charge| charge.at), now, window, limit)
+        full_until(self.charges.iter().map(|charge| charge.age(now)), now, window, limit)
     }
 
     /// Proven health: what may be forgotten after an hour of it, is.
@@ -129,18 +154,17 @@ impl History {
     }
 }
 
-/// When the oldest of `limit` charges within `window` leaves it.
+/// When the oldest of `limit` things within `window` leaves it, by their ages.
 pub fn full_until(
-    charges: impl Iterator<Item = Duration> + Clone,
+    ages: impl Iterator<Item = Duration>,
     now: Now,
     window: Duration,
     limit: u32,
 ) -> Option<Duration> {
-    let within = charges.filter(|at| now.since(*at) < window);
-    let over = within.clone().count().checked_sub(usize::try_from(limit).unwrap_or(usize::MAX))?;
-    let mut within: Vec<_> = within.collect();
-    within.sort_unstable();
-    within.get(over).map(|oldest| *oldest + window)
+    let mut within: Vec<_> = ages.filter(|age| *age < window).collect();
+    let over = within.len().checked_sub(usize::try_from(limit).unwrap_or(usize::MAX))?;
+    within.sort_unstable_by(|one, other| other.cmp(one));
+    within.get(over).map(|oldest| (now.boot + window).saturating_sub(*oldest))
 }
 
 /// The histories of all tunnels, by unit.

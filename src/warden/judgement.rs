@@ -1,7 +1,5 @@
 //! One judgement of one tunnel: facts, verdict, objections, and what follows from them.
 
-use std::time::Duration;
-
 use super::announcement::annotate;
 use super::cause::Cause;
 use super::course::{follow_incident, may_move};
@@ -9,6 +7,7 @@ use super::diagnosis::{Health, Verdict, diagnose, listed_lost, on_purpose};
 use super::evidence::{Answer, HostEvidence};
 use super::explain::explain;
 use super::facts::{Facts, Shaken};
+use super::history::Charge;
 use super::incident::Incident;
 use super::looks::Looks;
 use super::machine::Command;
@@ -29,7 +28,7 @@ pub(super) struct Around<'a> {
     pub(super) policy: &'a Policy,
     pub(super) host: &'a HostEvidence,
     pub(super) edge_track: &'a EdgeTrack,
-    pub(super) host_charges: &'a [Duration],
+    pub(super) host_charges: &'a [Charge],
     pub(super) memory_lost: Option<&'a str>,
     pub(super) paused: Option<&'a Pause>,
     pub(super) shaken: Option<Shaken>,

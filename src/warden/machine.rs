@@ -9,7 +9,7 @@ use super::cause::Cause;
 use super::evidence::{Finding, HostEvidence, HostFinding};
 use super::explain::span;
 use super::facts::{Facts, Shaken};
-use super::history::{HOUR, Histories, History};
+use super::history::{Charge, DAY, Histories, History};
 use super::incident::Incident;
 use super::judgement::{Around, judge};
 use super::looks::Looks;
@@ -105,8 +105,8 @@ pub struct Warden {
     aside: Histories,
     host: HostEvidence,
     edge_track: EdgeTrack,
-    /// When remedies of this host were paid for, at least those of the last hour, as the histories have it.
-    charges: Vec<Duration>,
+    /// What was paid for on this host, at least in the last hour, as the histories have it.
+    charges: Vec<Charge>,
     memory_lost: Option<String>,
     paused: Option<Pause>,
     /// Finished decision cycles.
@@ -142,11 +142,7 @@ impl Warden {
         Self {
             policy,
             tunnels: BTreeMap::new(),
-            charges: histories
-                .values()
-                .flat_map(|history| &history.charges)
-                .map(|charge| charge.at)
-                .collect(),
+            charges: histories.values().flat_map(|history| &history.charges).copied().collect(),
             aside: histories,
             host: HostEvidence::default(),
             edge_track: EdgeTrack::default(),
@@ -165,7 +161,7 @@ impl Warden {
         self.check_footing(now);
         self.end_pause(now, &mut out);
         let concerned = self.take(event, now, &mut out);
-        self.charges.retain(|at| now.since(*at) < HOUR);
+        self.charges.retain(|charge| charge.age(now) < DAY);
         let Self { policy, tunnels, host, edge_track, charges, memory_lost, paused, shaken, .. } = self;
         let mut judge_one = |tunnel: &mut Tunnel| {
             let around = Around {
@@ -180,8 +176,7 @@ impl Warden {
             let paid = tunnel.history.last();
             judge(tunnel, &around, now, &mut out);
             // The next tunnel judged at this moment finds the host's budget as this one left it.
-            let pays = tunnel.history.last().filter(|last| paid != Some(*last));
-            charges.extend(pays.map(|charge| charge.at));
+            charges.extend(tunnel.history.last().filter(|last| paid != Some(*last)));
         };
         match concerned {
             Concerned::Nobody => (),
@@ -282,7 +277,7 @@ impl Warden {
         let deadline = remedy.deadline(stop, start);
         operator::note_request(tunnel, request, now, out);
         order_remedy(tunnel, policy, (remedy, Cause::PlannedRestart), deadline, before, now, out);
-        charges.push(now.boot);
+        charges.extend(tunnel.history.last());
     }
 
     pub fn cycles(&self) -> u64 {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::cause::Cause;
 use super::evidence::{Active, Job, Reach, Transport};
 use super::facts::{FALLBACK_OVER, Facts};
-use super::history::{DAY, HOUR, History, full_until};
+use super::history::{Charge, DAY, HOUR, History, full_until};
 pub use super::hold::{Held, Hold};
 use super::operator::Pause;
 use super::remedy::Remedy;
@@ -20,7 +20,7 @@ pub struct Case<'a> {
     pub remedy: Remedy,
     pub history: &'a History,
     /// Charges of every tunnel on this host.
-    pub host_charges: &'a [Duration],
+    pub host_charges: &'a [Charge],
     pub memory_lost: Option<&'a str>,
     pub paused: Option<&'a Pause>,
     /// A last look that judged otherwise; no new one before this.
@@ -313,7 +313,8 @@ fn unit_limit_near(case: &Case<'_>) -> Option<Held> {
         return None;
     }
     let (burst, interval) = f.unit?.start_rate?;
-    let until = full_until(f.track.starts.iter().copied(), f.now, interval, burst.saturating_sub(1).max(1))?;
+    let ages = f.track.starts.iter().map(|at| f.now.since(*at));
+    let until = full_until(ages, f.now, interval, burst.saturating_sub(1).max(1))?;
     Some(Held::until(Hold::UnitLimitNear, until))
 }
 
@@ -321,7 +322,7 @@ fn not_cured(case: &Case<'_>) -> Option<Held> {
     if case.history.not_cured < NOT_CURED_AT_MOST {
         return None;
     }
-    let until = case.history.last()?.at + case.facts.policy.half_open;
+    let until = case.history.last()?.aged(case.facts.now, case.facts.policy.half_open);
     (case.facts.now.boot < until).then(|| Held::until(Hold::NotCured, until))
 }
 
@@ -335,10 +336,11 @@ fn budget_spent(case: &Case<'_>) -> Option<Held> {
     let hour = case.history.full_until(now, HOUR, policy.per_hour);
     // Full for the day: one half-open try each `half_open`, never halted for ever.
     let day = case.history.full_until(now, DAY, policy.per_day).and_then(|full| {
-        let open = case.history.last().map(|last| last.at + policy.half_open)?;
+        let open = case.history.last().map(|last| last.aged(now, policy.half_open))?;
         (now.boot < open).then_some(open.min(full))
     });
-    let host = full_until(case.host_charges.iter().copied(), now, HOUR, policy.per_hour_host);
+    let host =
+        full_until(case.host_charges.iter().map(|charge| charge.age(now)), now, HOUR, policy.per_hour_host);
     let until = [hour, day, host].into_iter().flatten().max()?;
     Some(Held::until(Hold::BudgetSpent, until))
 }
