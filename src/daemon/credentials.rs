@@ -1,6 +1,6 @@
 //! What proves to Cloudflare's API who we are: from systemd, from a file, or from our environment.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
@@ -138,6 +138,10 @@ fn place(credential: &Credential, environment: &impl Fn(&str) -> Option<String>)
 }
 
 fn read(path: &Path) -> io::Result<SecretString> {
+    // A pipe would be waited for, by the thread that decides.
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
+    }
     let mut text = String::new();
     File::open(path)?.take(LONGEST).read_to_string(&mut text)?;
     Ok(text.into())
@@ -201,6 +205,21 @@ mod tests {
         let found = find(&api(Credential::File("/nonexistent/token".into()), false), |_| None);
         assert!(found.credentials.is_none());
         assert!(found.warning.is_some_and(|text| text.contains("/nonexistent/token")));
+    }
+
+    #[test]
+    fn a_named_pipe_is_waited_for_by_nobody() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("token");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::RUSR).unwrap();
+        let (told, answer) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let found = find(&api(Credential::File(pipe.clone()), false), |_| None);
+            told.send((found.warning, access(&Credential::File(pipe), |_| None).unwrap_err())).unwrap();
+        });
+        let (warning, error) = answer.recv_timeout(Duration::from_secs(10)).expect("it waits for a writer");
+        assert!(warning.is_some_and(|text| text.ends_with("token cannot be read: it is not a regular file")));
+        assert!(error.ends_with("token: it is not a regular file"), "{error}");
     }
 
     #[test]
