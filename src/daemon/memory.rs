@@ -91,10 +91,21 @@ impl Keeper {
         let histories =
             state.tunnel.iter().map(|(unit, tunnel)| (unit.clone(), self.history(tunnel, now))).collect();
         let paused = state.paused_until_wall.map(|wall| Pause {
-            until: now.boot + millis(wall).saturating_sub(now.wall),
+            until: self.pause_ends(state, millis(wall), now),
             reason: state.paused_reason.clone().unwrap_or_default(),
         });
         Memory { histories, lost: None, paused }
+    }
+
+    /// When a pause ends that ends at `wall`. In the boot that wrote it down, what became of the wall clock since does not
+    /// matter. In a later one no more can be left than was then, however far back that clock begins.
+    fn pause_ends(&self, state: &State, wall: Duration, now: Now) -> Duration {
+        let left = wall.saturating_sub(millis(state.wall));
+        if self.ours(now, &state.boot_id, state.boot) {
+            millis(state.boot) + left
+        } else {
+            now.boot + wall.saturating_sub(now.wall).min(left)
+        }
     }
 
     /// True if a loss was accepted: the broken file is gone.

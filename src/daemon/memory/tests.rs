@@ -118,6 +118,26 @@ fn a_clock_that_boots_in_the_past_makes_nothing_older_nor_young_for_ever() {
 }
 
 #[test]
+fn a_pause_lasts_as_long_as_it_was_ordered_whatever_the_clock_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let pause = Pause { until: BEFORE.boot + 2 * HOUR, reason: "work".into() };
+    let keeper = Keeper::new(places(folder.path()), "boot-a".into());
+    keeper.write(&Histories::new(), Some(&pause), BEFORE).unwrap();
+    let until = |boot: &str, now| {
+        Keeper::new(places(folder.path()), boot.into()).read(now).paused.map(|pause| pause.until)
+    };
+    let half_an_hour = HOUR / 2;
+    let next = booted(half_an_hour);
+    assert_eq!(until("boot-b", next), Some(next.boot + HOUR + half_an_hour), "what is left of it");
+    let past = Now { boot: Duration::from_secs(30), wall: BEFORE.wall - 300 * DAY };
+    assert_eq!(until("boot-b", past), Some(past.boot + 2 * HOUR), "no more than was left");
+    for wall in [BEFORE.wall - 300 * DAY, BEFORE.wall + 300 * DAY] {
+        let set = Now { boot: BEFORE.boot + half_an_hour, wall };
+        assert_eq!(until("boot-a", set), Some(pause.until), "the clock was set in the same boot");
+    }
+}
+
+#[test]
 fn a_broken_file_is_a_loss_until_it_is_taken_away() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("state.toml"), "version = 1\nboot").unwrap();
