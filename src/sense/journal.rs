@@ -1,9 +1,11 @@
 //! The journal: each line's meaning, in the warden's words. Unmatched lines are counted, never judged.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
+use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::Instant;
 
 use crate::client::cloudflared_log::{
@@ -172,24 +174,27 @@ pub struct Listeners {
     pub told: BTreeMap<String, watch::Sender<Told>>,
     pub units: Vec<String>,
     pub count: Count,
-    /// Keeps the place in the journal.
+    /// Keeps the place in the journal. It may wait for a disk.
     pub keep: Box<dyn Fn(&str) + Send + Sync>,
 }
 
 /// The cursor is written down at most this often; after a crash a few lines are read twice, which changes nothing.
-const CURSOR_EVERY: Duration = Duration::from_secs(10);
+const CURSOR_EVERY: Duration = Duration::from_secs(30);
 
 /// Carries what the journal says until nobody listens.
-pub async fn listen(mut journal: mpsc::Receiver<JournalEvent>, mut listeners: Listeners) {
-    let mut saved = None;
+pub async fn listen(mut journal: mpsc::Receiver<JournalEvent>, listeners: Listeners) {
+    let listeners = Arc::new(listeners);
+    let mut saved: Option<(Instant, JoinHandle<()>)> = None;
     let units = listeners.units.clone();
     while let Some(event) = journal.recv().await {
         let findings = match event {
             JournalEvent::Lines(entries) => listeners.hear_all(&entries),
             JournalEvent::Cursor(cursor) => {
-                if saved.is_none_or(|at: Instant| CURSOR_EVERY <= at.elapsed()) {
-                    saved = Some(Instant::now());
-                    (listeners.keep)(&cursor);
+                // On a thread of its own, since a disk may stall; then the last one is still at it.
+                if saved.as_ref().is_none_or(|(at, last)| CURSOR_EVERY <= at.elapsed() && last.is_finished())
+                {
+                    let keeper = Arc::clone(&listeners);
+                    saved = Some((Instant::now(), spawn_blocking(move || (keeper.keep)(&cursor))));
                 }
                 Vec::new()
             }
@@ -216,7 +221,7 @@ fn all(units: &[String], finding: &Finding) -> Vec<(String, Finding)> {
 impl Listeners {
     /// The findings of a batch. Of a flood of like lines only the last of each kind goes on: it is the newest time
     /// that counts.
-    fn hear_all(&mut self, entries: &[Entry]) -> Vec<(String, Finding)> {
+    fn hear_all(&self, entries: &[Entry]) -> Vec<(String, Finding)> {
         let now = crate::clock::now();
         let mut heard: Vec<(String, LogLine)> = Vec::new();
         for entry in entries {
@@ -233,7 +238,7 @@ impl Listeners {
         heard.into_iter().map(|(unit, line)| (unit, Finding::Log(line))).collect()
     }
 
-    fn hear(&mut self, now: Now, entry: &Entry) -> Option<LogLine> {
+    fn hear(&self, now: Now, entry: &Entry) -> Option<LogLine> {
         if !self.units.iter().any(|unit| **unit == *entry.unit) {
             return None;
         }
@@ -261,5 +266,39 @@ fn blind(why: &journal::Blind) -> Blind {
         journal::Blind::NoPermission => Blind::Forbidden,
         journal::Blind::NoJournal => Blind::NotFound,
         journal::Blind::Failed(_) => Blind::Unreachable,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    /// A disk that stalls while the place is written down holds up neither what is heard nor anybody else on this thread.
+    #[tokio::test]
+    async fn a_disk_that_stalls_is_waited_for_by_nobody() {
+        let (disk, stalled) = std::sync::mpsc::channel::<()>();
+        let stalled = Mutex::new(stalled);
+        let (events, mut heard) = mpsc::channel(8);
+        let (journal, entries) = mpsc::channel(8);
+        let listeners = Listeners {
+            events,
+            told: BTreeMap::new(),
+            units: vec!["cloudflared.service".into()],
+            count: Box::new(|_, _, _| ()),
+            keep: Box::new(move |_| {
+                drop(stalled.lock().map(|stalled| stalled.recv_timeout(Duration::from_secs(20))));
+            }),
+        };
+        let began = Instant::now();
+        let listening = tokio::spawn(listen(entries, listeners));
+        for event in [JournalEvent::Cursor("s=1".into()), JournalEvent::CaughtUp] {
+            journal.send(event).await.unwrap();
+        }
+        assert!(heard.recv().await.is_some());
+        assert!(began.elapsed() < Duration::from_secs(10), "the disk was waited for");
+        drop((disk, journal));
+        listening.await.unwrap();
     }
 }

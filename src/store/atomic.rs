@@ -18,13 +18,25 @@ pub enum Stored {
     Fallback { at: PathBuf, why: StoreError },
 }
 
-/// Writes `bytes` to a neighbour of `path`, and puts it in the place of `path` once it is on disk.
-pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+/// Whether it matters that something is on disk when we go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Durable {
+    /// It is there before anything is done that rests on it.
+    Now,
+    /// When the disk gets to it. A loss of power may leave the old one, an empty file, or zeros.
+    SomeTime,
+}
+
+/// Writes `bytes` to a neighbour of `path`, and puts it in the place of `path`.
+pub(super) fn replace(path: &Path, bytes: &[u8], durable: Durable) -> Result<(), StoreError> {
     let new = neighbour(path, ".new");
-    let written = fill(&new, bytes).map_err(|source| StoreError::io(&new, "written", source));
+    let written = fill(&new, bytes, durable).map_err(|source| StoreError::io(&new, "written", source));
     let renamed = written.and_then(|()| {
         fs::rename(&new, path).map_err(|source| StoreError::io(path, "replaced", source))?;
-        sync_folder(path).map_err(|source| StoreError::io(path, "made durable", source))
+        match durable {
+            Durable::Now => sync_folder(path).map_err(|source| StoreError::io(path, "made durable", source)),
+            Durable::SomeTime => Ok(()),
+        }
     });
     if renamed.is_err() {
         // A half-written neighbour takes space and tells nobody anything.
@@ -41,22 +53,27 @@ pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
 /// The fallback's if that failed too; the primary's if no other place would help.
 pub fn write_or_fallback(primary: &Path, fallback: &Path, bytes: &[u8]) -> Result<Stored, StoreError> {
     let at = fallback.join(primary.file_name().unwrap_or_default());
-    match replace(primary, bytes) {
+    match replace(primary, bytes, Durable::Now) {
         Ok(()) => match fs::remove_file(&at) {
             Err(source) if source.kind() != io::ErrorKind::NotFound => {
                 Err(StoreError::io(&at, "removed", source))
             }
             Ok(()) | Err(_) => Ok(Stored::Primary),
         },
-        Err(why) if why.elsewhere_may_work() => replace(&at, bytes).map(|()| Stored::Fallback { at, why }),
+        Err(why) if why.elsewhere_may_work() => {
+            replace(&at, bytes, Durable::Now).map(|()| Stored::Fallback { at, why })
+        }
         Err(why) => Err(why),
     }
 }
 
-fn fill(path: &Path, bytes: &[u8]) -> io::Result<()> {
+fn fill(path: &Path, bytes: &[u8], durable: Durable) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o640).open(path)?;
     file.write_all(bytes)?;
-    file.sync_all()
+    match durable {
+        Durable::Now => file.sync_all(),
+        Durable::SomeTime => Ok(()),
+    }
 }
 
 /// A rename is on disk when its folder is.

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::StoreError;
-use super::atomic::{self, Stored, neighbour, read_bounded, write_or_fallback};
+use super::atomic::{self, Durable, Stored, neighbour, read_bounded, write_or_fallback};
 
 const VERSION: i64 = 1;
 /// Hundreds of times what a busy host has.
@@ -190,7 +190,7 @@ impl State {
 
     /// Replaces the file at `path`, durably when this returns.
     pub fn write(&self, path: &Path) -> Result<(), StoreError> {
-        atomic::replace(path, &self.encoded(path)?)
+        atomic::replace(path, &self.encoded(path)?, Durable::Now)
     }
 
     /// As [`Self::write`], or into the folder `fallback` if the disk of `path` is full or read-only.
@@ -297,9 +297,9 @@ pub fn read_cursor(path: &Path) -> Option<String> {
     (!cursor.is_empty() && cursor.bytes().all(|byte| byte.is_ascii_graphic())).then(|| cursor.to_owned())
 }
 
-/// Keeps a cursor, durably when this returns.
+/// Keeps a cursor, and does not wait for the disk: what a loss of power leaves of it is read as none.
 pub fn write_cursor(path: &Path, cursor: &str) -> Result<(), StoreError> {
-    atomic::replace(path, format!("{cursor}\n").as_bytes())
+    atomic::replace(path, format!("{cursor}\n").as_bytes(), Durable::SomeTime)
 }
 
 /// For the fuzzer: reads `bytes` as a state file.
