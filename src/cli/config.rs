@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::{Exit, access, out, say};
-use crate::config::Settings;
+use crate::config::{Settings, covered_by_rule};
 use crate::daemon::survey;
 
 #[derive(Debug, clap::Subcommand)]
@@ -83,19 +83,10 @@ fn units(settings: &Settings, here: bool) -> Result<Vec<String>, Exit> {
 /// The shipped rule, with the units that it does not cover by itself.
 fn rule(units: &[impl AsRef<str>]) -> String {
     let mut extra = String::from(MARK);
-    for unit in units.iter().map(AsRef::as_ref).filter(|unit| !covered(unit)) {
+    for unit in units.iter().map(AsRef::as_ref).filter(|unit| !covered_by_rule(unit)) {
         extra.push_str(&format!("\n        {},", serde_json::Value::from(unit)));
     }
     RULE.replace(MARK, &extra)
-}
-
-fn covered(unit: &str) -> bool {
-    let Some(stem) = unit.strip_suffix(".service") else { return false };
-    match stem.strip_prefix("cloudflared") {
-        Some("") => true,
-        Some(rest) => rest.starts_with(['-', '@']) && rest != "-update",
-        None => false,
-    }
 }
 
 #[cfg(test)]
@@ -105,6 +96,46 @@ mod tests {
     #[test]
     fn a_unit_of_another_name_is_added_to_the_rule() {
         assert!(rule(&["my-tunnel.service"]).contains("        \"my-tunnel.service\",\n"));
-        assert_eq!(rule(&["cloudflared.service", "cloudflared@a.service"]), RULE);
+        let covered = ["cloudflared.service", "cloudflared@a.service", "cloudflared-prod@berlin.service"];
+        assert_eq!(rule(&covered), RULE);
+    }
+
+    /// What the packaged rule allows by itself, read from its own words.
+    fn allowed(unit: &str) -> bool {
+        let says = |variable: &str| {
+            let line = RULE.lines().find_map(|line| line.trim().strip_prefix(&format!("var {variable} = /")));
+            let pattern = line.and_then(|line| line.strip_suffix("/;")).expect("the rule has it");
+            let regex = regex_automata::nfa::thompson::pikevm::PikeVM::new(pattern).unwrap();
+            regex.is_match(&mut regex.create_cache(), unit)
+        };
+        says("tunnels") && !says("updater")
+    }
+
+    #[test]
+    fn what_is_said_to_be_covered_is_what_the_rule_allows() {
+        for (unit, expected) in [
+            ("cloudflared.service", true),
+            ("cloudflared-prod.service", true),
+            ("cloudflared@berlin.service", true),
+            ("cloudflared-prod@berlin.service", true),
+            ("cloudflared-a:b_c.d\\x2de.service", true),
+            ("cloudflared@a@b.service", true),
+            ("cloudflared-updates.service", true),
+            ("cloudflared-update.service", false),
+            ("cloudflared-update@daily.service", false),
+            ("cloudflared-.service", false),
+            ("cloudflared@.service", false),
+            ("cloudflaredx.service", false),
+            ("my-cloudflared.service", false),
+            ("cloudflared-a b.service", false),
+            ("cloudflared-a/b.service", false),
+            ("cloudflared-a.service\nx.service", false),
+            ("cloudflared-\u{e4}.service", false),
+            ("cloudflared-update.timer", false),
+            ("cloudflared.socket", false),
+            ("", false),
+        ] {
+            assert_eq!((covered_by_rule(unit), allowed(unit)), (expected, expected), "{unit:?}");
+        }
     }
 }

@@ -31,7 +31,7 @@ pub use drop_ins::Roots;
 pub use duration::{DurationError, parse as parse_duration, written as written_duration};
 pub use env::process_environment;
 pub use error::{ConfigError, ConfigErrors, Excerpt, Place};
-pub use names::WrongForm;
+pub use names::{WrongForm, covered_by_rule};
 pub use settings::*;
 pub use show::show;
 

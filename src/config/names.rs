@@ -71,9 +71,8 @@ pub struct Header {
 impl UnitName {
     pub fn parse(text: &str) -> Result<Self, WrongForm> {
         let stem = text.strip_suffix(".service");
-        let allowed = |c: char| c.is_ascii_alphanumeric() || ":-_.\\@".contains(c);
         match stem {
-            Some(stem) if stem.is_empty() || !text.chars().all(allowed) || 255 < text.len() => wrong(
+            Some(stem) if stem.is_empty() || !text.chars().all(in_unit) || 255 < text.len() => wrong(
                 "is not the name of a unit; write it as `systemctl` shows it, such as \"cloudflared.service\"",
             ),
             Some(stem) if stem.ends_with('@') => {
@@ -93,9 +92,23 @@ impl UnitName {
 
     /// Whether the packaged polkit rule lets us restart it.
     pub fn covered_by_rule(&self) -> bool {
-        let Some(stem) = self.0.strip_suffix(".service") else { return false };
-        stem == "cloudflared" || stem.starts_with("cloudflared-") || stem.starts_with("cloudflared@")
+        covered_by_rule(&self.0)
     }
+}
+
+/// Whether the packaged polkit rule lets us act on a unit of this name; what `systemd/tunnelwarden.rules` says in its words.
+pub fn covered_by_rule(unit: &str) -> bool {
+    let rest = unit.strip_suffix(".service").and_then(|stem| stem.strip_prefix("cloudflared"));
+    let Some(rest) = rest else { return false };
+    let updater = rest == "-update" || rest.starts_with("-update@");
+    let name =
+        rest.strip_prefix(['-', '@']).is_some_and(|name| !name.is_empty() && name.chars().all(in_unit));
+    rest.is_empty() || name && !updater
+}
+
+/// What the name of a unit is made of.
+fn in_unit(c: char) -> bool {
+    c.is_ascii_alphanumeric() || ":-_.\\@".contains(c)
 }
 
 impl TunnelId {
