@@ -282,12 +282,19 @@ fn a_bad_variable_says_what_to_write() {
     let loaded = Host::with(&[]).load(&[
         ("TUNNELWARDEN_REMEDY__COOLDOWN", "1m, 2m"),
         ("TUNNELWARDEN_WINDOW__ALLOW", ""),
+        ("TUNNELWARDEN_WINDOW__FORBID", "Sat,Sun 02:00..04:00; Mon..Fri 08:00..18:00;"),
         ("TUNNELWARDEN_REMEDY__SWIFT", "false"),
         ("TUNNELWARDEN_JUDGE__ROUNDS", "4"),
     ]);
     let settings = loaded.unwrap().settings;
     assert_eq!(settings.remedy.cooldown, [Duration::from_secs(60), Duration::from_secs(120)]);
     assert!(!settings.remedy.swift && settings.judge.rounds == 4 && settings.window.allow.is_empty());
+    // Commas belong to the calendar.
+    let forbid: Vec<_> = settings.window.forbid.iter().map(|span| span.as_str()).collect();
+    assert_eq!(forbid, ["Sat,Sun 02:00..04:00", "Mon..Fri 08:00..18:00"]);
+    let two = said("TUNNELWARDEN_WINDOW__FORBID", "Mon 08:00..18:00, Sat");
+    assert!(two.contains("window.forbid has \"Mon 08:00..18:00, Sat\", which has"), "{two}");
+    assert!(two.contains("08:00..18:00\", with a semicolon before the next span"), "{two}");
 }
 
 #[test]

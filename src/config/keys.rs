@@ -3,7 +3,8 @@
 use ::config::Value;
 use toml::de::DeValue;
 
-use super::duration;
+use super::{duration, redact};
+use crate::client::calendar::Span as CalendarSpan;
 
 /// One key that can be written.
 pub(super) struct Key {
@@ -242,7 +243,7 @@ impl Key {
 
     /// A value of the environment, where everything is text.
     pub(super) fn read_environment(&self, text: &str) -> Result<Value, String> {
-        let items = || text.split(',').map(str::trim).filter(|item| !item.is_empty());
+        let items = || text.split(self.between()).map(str::trim).filter(|item| !item.is_empty());
         match self.kind {
             Text => Ok(text.to_owned().into()),
             Flag => match text {
@@ -255,6 +256,16 @@ impl Key {
                 .map(Value::from)
                 .map_err(|_not_a_count| format!("must be a whole number such as {}", self.example)),
             Span => span(text),
+            Texts if self.section == "window" => {
+                let spans = items().map(|item| match CalendarSpan::parse(item) {
+                    Ok(_) => Ok(Value::from(item.to_owned())),
+                    Err(error) => {
+                        let shown = redact::value("", item);
+                        Err(format!("has {shown}, which {error}, with a semicolon before the next span"))
+                    }
+                });
+                Ok(spans.collect::<Result<Vec<_>, _>>()?.into())
+            }
             Texts => Ok(items().map(|item| Value::from(item.to_owned())).collect::<Vec<_>>().into()),
             Spans => Ok(items().map(span).collect::<Result<Vec<_>, _>>()?.into()),
             Counts => items()
@@ -263,6 +274,11 @@ impl Key {
                 .map(Value::from)
                 .map_err(|_not_a_count| "must be whole numbers with commas between them".to_owned()),
         }
+    }
+
+    /// What stands between the items of a list in the environment. Spans of the calendar have commas of their own.
+    fn between(&self) -> char {
+        if self.section == "window" { ';' } else { ',' }
     }
 
     fn wrong_form(&self, value: &DeValue<'_>) -> String {
