@@ -67,7 +67,7 @@ complete -c tunnelwarden -n "__fish_tunnelwarden_using_subcommand causes" -l jso
 complete -c tunnelwarden -n "__fish_tunnelwarden_using_subcommand causes" -s h -l help -d 'Print help'
 complete -c tunnelwarden -n "__fish_tunnelwarden_using_subcommand replay" -l recording -d 'A folder with `journal.export` and `observed.tsv`' -r -F
 complete -c tunnelwarden -n "__fish_tunnelwarden_using_subcommand replay" -l since -d 'This host\'s own journal, from a time (`2026-11-01`, `2026-11-01T03:00:00Z`) or for a span before now (`30d`, `12h`)' -r
-complete -c tunnelwarden -n "__fish_tunnelwarden_using_subcommand replay" -l unit -d 'The unit whose journal is read with `--since`' -r
+complete -c tunnelwarden -n "__fish_tunnelwarden_using_subcommand replay" -l unit -d 'The unit whose journal is read with `--since`; `.service` may be left out' -r
 complete -c tunnelwarden -n "__fish_tunnelwarden_using_subcommand replay" -l json -d 'One JSON object a line, last a summary'
 complete -c tunnelwarden -n "__fish_tunnelwarden_using_subcommand replay" -s h -l help -d 'Print help'
 complete -c tunnelwarden -n "__fish_tunnelwarden_using_subcommand diagnose" -l for -d 'Go on looking until the verdict stands, for so long at most: 2m, say, or 10m. Some causes only time can prove [default: two looks, under 15 s]' -r

@@ -1,11 +1,13 @@
 //! `replay`: what the judge would have concluded and ordered.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
 
 use super::{Exit, out, say};
+use crate::client::calendar::Windows;
 use crate::replay::{MISSING, past, recording};
 use crate::warden::policy::Policy;
 
@@ -24,7 +26,7 @@ struct From {
 pub(super) struct Arguments {
     #[command(flatten)]
     from: From,
-    /// The unit whose journal is read with `--since`.
+    /// The unit whose journal is read with `--since`; `.service` may be left out.
     #[arg(long, default_value = "cloudflared.service")]
     unit: String,
     /// One JSON object a line, last a summary.
@@ -43,7 +45,8 @@ pub(super) fn main(arguments: &Arguments) -> Exit {
                 return Exit::Usage;
             };
             say(MISSING);
-            (past(&arguments.unit, since, Policy::shipped()), Some(since))
+            let (policy, windows) = rules();
+            (past(&service(&arguments.unit), since, policy, windows), Some(since))
         }
         (None, None) => return Exit::Usage,
     };
@@ -61,6 +64,28 @@ pub(super) fn main(arguments: &Arguments) -> Exit {
         }
     }
     Exit::Fine
+}
+
+/// What the judge of this host goes by.
+fn rules() -> (Policy, Windows) {
+    match crate::config::load(&super::roots(None), crate::config::process_environment()) {
+        Ok(loaded) => {
+            let policy = crate::daemon::policy(&loaded.settings, BTreeMap::new());
+            if policy.observe_only {
+                say("mode = \"observe\" here, so nothing would have been ordered.");
+            }
+            (policy, loaded.settings.window)
+        }
+        Err(errors) => {
+            say(&format!("{errors}\nThis host's settings cannot be read, so it is judged by the defaults."));
+            (Policy::shipped(), Windows::default())
+        }
+    }
+}
+
+/// The whole name of a unit, as `systemctl` completes it.
+fn service(unit: &str) -> String {
+    if unit.ends_with(".service") { unit.to_owned() } else { format!("{unit}.service") }
 }
 
 /// A time since 1970: a moment, a day (UTC), or a span before now.
@@ -89,6 +114,13 @@ fn time(text: &str) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_unit_may_be_named_as_for_systemctl() {
+        for unit in ["cloudflared@a", "cloudflared@a.service"] {
+            assert_eq!(service(unit), "cloudflared@a.service");
+        }
+    }
 
     #[test]
     fn times_are_days_moments_or_spans() {

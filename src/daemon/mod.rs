@@ -248,7 +248,7 @@ fn about(found: &[Found], warning: Option<&str>) -> About {
 }
 
 /// The judge's numbers, from the settings.
-fn policy(settings: &Settings, powerless: BTreeMap<String, String>) -> Policy {
+pub(crate) fn policy(settings: &Settings, powerless: BTreeMap<String, String>) -> Policy {
     let Settings { probe, dns, ready, edge, judge, remedy, .. } = settings;
     let grace = Duration::from_secs(5);
     Policy {

@@ -27,4 +27,9 @@ pub enum ReplayError {
     Unusable { path: PathBuf, what: String },
     #[error("the journal cannot be read: {0}")]
     Journal(String),
+    #[error(
+        "the journal has no line of {unit} in that time; `systemctl list-units 'cloudflared*'` shows how units are called, \
+         `journalctl --list-boots` how far back it goes"
+    )]
+    Nothing { unit: String },
 }

@@ -6,6 +6,9 @@ use std::time::Duration;
 
 use super::ReplayError;
 
+/// In seconds. Time passes for the judge whether or not something was seen.
+const LONGEST: f64 = 31.0 * 86_400.0;
+
 /// One look at everything.
 #[derive(Clone, Debug, Default)]
 pub struct Row {
@@ -62,10 +65,39 @@ pub fn rows(path: &Path) -> Result<Vec<Row>, ReplayError> {
         if rows.last().is_some_and(|last| row.at < last.at) {
             return Err(malformed(number, "`seconds` must not go back".into()));
         }
+        if rows.first().is_some_and(|first| LONGEST < row.at - first.at) {
+            let what = "`seconds` is more than 31 days after the first row; write the seconds since the recording began";
+            return Err(malformed(number, what.into()));
+        }
         rows.push(row);
     }
     if rows.is_empty() {
         return Err(malformed(0, "no row; there is nothing to judge".into()));
     }
     Ok(rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_lies_a_month_ahead_is_refused_and_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("observed.tsv");
+        let read = |second: &str| {
+            let time = "2026-11-23T10:00:00Z";
+            std::fs::write(&path, format!("seconds\ttime\n0\t{time}\n{second}\t{time}\n")).unwrap();
+            rows(&path)
+        };
+        assert_eq!(read("2678400").unwrap().len(), 2, "31 days");
+        let error = read("900000000").unwrap_err().to_string();
+        assert_eq!(
+            error,
+            format!(
+                "{}:3: `seconds` is more than 31 days after the first row; write the seconds since the recording began",
+                path.display()
+            )
+        );
+    }
 }

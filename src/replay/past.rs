@@ -6,12 +6,13 @@ use std::time::Duration;
 use super::ReplayError;
 use super::export::Entry;
 use super::transcript::{Change, Transcript};
+use crate::client::calendar::Windows;
 use crate::client::cloudflared_log::{Meaning, SystemdLine, SystemdMeaning, meaning, parse, systemd_meaning};
 use crate::client::journal::{self, Entry as JournalEntry};
 use crate::sense::journal::{Place, cloudflared, systemd};
 use crate::warden::evidence::{
-    Active, Control, EdgeSight, Finding, HostFinding, Invocation, Link, LogLine, Reach, Ready, ReadySight,
-    Setup, Transport, UnitSight,
+    Active, Control, EdgeSight, Finding, HostFinding, HostSight, Invocation, Link, LogLine, Reach, Ready,
+    ReadySight, Setup, Transport, UnitSight,
 };
 use crate::warden::machine::{Command, Event, Memory, Warden};
 use crate::warden::policy::Policy;
@@ -47,23 +48,38 @@ pub(super) fn line(now: Now, entry: &Entry) -> Option<LogLine> {
     Some(cloudflared(now, place, message).0)
 }
 
-/// Judges what the journal of this host says of `unit` since `since` (Unix time) under `policy`.
+/// Judges what the journal of this host says of `unit` since `since` (Unix time) under `policy`, with remedies as `windows`
+/// allow them.
 ///
 /// # Errors
-/// The journal cannot be read.
-pub fn past(unit: &str, since: Duration, policy: Policy) -> Result<Transcript, ReplayError> {
+/// The journal cannot be read, or says nothing of it.
+pub fn past(
+    unit: &str,
+    since: Duration,
+    policy: Policy,
+    windows: Windows,
+) -> Result<Transcript, ReplayError> {
+    judged(unit, since, (policy, windows), |each| journal::past(unit, since, each))
+}
+
+fn judged(
+    unit: &str,
+    since: Duration,
+    rules: (Policy, Windows),
+    read: impl FnOnce(&mut dyn FnMut(&JournalEntry)) -> Result<(), String>,
+) -> Result<Transcript, ReplayError> {
     let mut past: Option<Past> = None;
-    let mut policy = Some(policy);
-    journal::past(unit, since, |entry| {
-        if let Some(policy) = policy.take() {
-            past = Some(Past::new(unit, wall(entry), since, policy));
+    let mut rules = Some(rules);
+    read(&mut |entry| {
+        if let Some((policy, windows)) = rules.take() {
+            past = Some(Past::new(unit, wall(entry), since, policy, windows));
         }
         if let Some(past) = &mut past {
             past.hear(entry);
         }
     })
     .map_err(ReplayError::Journal)?;
-    Ok(past.map(|past| past.transcript).unwrap_or_default())
+    past.map(|past| past.transcript).ok_or_else(|| ReplayError::Nothing { unit: unit.to_owned() })
 }
 
 fn wall(entry: &JournalEntry) -> Duration {
@@ -82,6 +98,7 @@ const BOOT: Duration = Duration::from_secs(100_000);
 /// The unit as its journal tells it.
 struct Past {
     name: String,
+    windows: Windows,
     warden: Warden,
     transcript: Transcript,
     since: Duration,
@@ -94,11 +111,12 @@ struct Past {
 }
 
 impl Past {
-    fn new(name: &str, first: Duration, since: Duration, policy: Policy) -> Self {
+    fn new(name: &str, first: Duration, since: Duration, policy: Policy, windows: Windows) -> Self {
         let unit =
             UnitSight { active: Active::Other, sub: "not known".into(), since: BOOT, ..UnitSight::stock() };
         let mut past = Self {
             name: name.to_owned(),
+            windows,
             warden: Warden::new(policy, Memory::default()),
             transcript: Transcript::default(),
             since,
@@ -257,7 +275,22 @@ impl Past {
         let sight = EdgeSight { resolved: true, links, addresses, clock_suspect: false };
         self.tell(Event::HostObserved(HostFinding::Edge(Ok(sight))));
         self.tell(Event::HostObserved(HostFinding::Control(Ok(Control::Answered))));
+        if !self.windows.is_empty() {
+            self.tell(Event::HostObserved(HostFinding::Host(Ok(self.host()))));
+        }
         self.tell(Event::Woke);
+    }
+
+    /// Of the host only the calendar is known.
+    fn host(&self) -> HostSight {
+        let (now, opens) = (self.clock(), self.windows.shut_until(self.now));
+        HostSight {
+            route: true,
+            shutting_down: false,
+            upgrading: false,
+            unsynchronised: false,
+            window_shut_until: opens.map(|opens| now.boot + opens.saturating_sub(now.wall)),
+        }
     }
 
     fn observed(&mut self, finding: Finding) {
@@ -295,5 +328,66 @@ impl Past {
                 | Command::Announce { .. } => (),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::calendar::Span;
+    use crate::client::journal::FromSystemd;
+
+    const UNIT: &str = "cloudflared.service";
+    /// A Monday, 10:00 UTC.
+    const BEGAN: u64 = 1_795_428_000;
+
+    /// Systemd starts the unit and gives it up two minutes later; an hour later it is started by hand.
+    fn given_up() -> Vec<JournalEntry> {
+        let (starting, started) = ("7d4958e842da4a758f6c1cdc7b36dcc5", "39f53479d3a045ac8e11786248231fbf");
+        let said =
+            [(0, starting), (1, started), (120, "d9b373ed55a64feb8242e02dbe79a49c"), (3_720, starting)];
+        let entry = |(second, id): (u64, &str)| JournalEntry {
+            realtime_us: (BEGAN + second) * 1_000_000,
+            unit: UNIT.into(),
+            pid: 1,
+            invocation_id: Some("00000000000000000000000000000001".into()),
+            systemd: Some(Box::new(FromSystemd {
+                message_id: Some(id.into()),
+                unit_result: Some("exit-code".into()),
+                ..FromSystemd::default()
+            })),
+            ..JournalEntry::default()
+        };
+        said.into_iter().map(entry).collect()
+    }
+
+    fn ordered(policy: Policy, windows: Windows) -> Vec<f64> {
+        let past = judged(UNIT, Duration::from_secs(BEGAN), (policy, windows), |each| {
+            given_up().iter().for_each(each);
+            Ok(())
+        });
+        past.unwrap().acts().map(|(at, _, _)| at).collect()
+    }
+
+    #[test]
+    fn the_past_is_judged_by_what_holds_here() {
+        let span = |text| vec![Span::parse(text).unwrap()];
+        let all = ordered(Policy::shipped(), Windows::default());
+        assert!(all.first().is_some_and(|at| (120.0..140.0).contains(at)), "{all:?}");
+        let observed = Policy { observe_only: true, ..Policy::shipped() };
+        assert!(ordered(observed, Windows::default()).is_empty());
+        let windows = Policy { windows: true, ..Policy::shipped() };
+        let forbid = Windows { forbid: span("Mon 09:00..12:00 UTC"), ..Windows::default() };
+        assert!(ordered(windows.clone(), forbid).is_empty(), "the window is shut");
+        let allow = Windows { allow: span("10:05..12:00 UTC"), ..Windows::default() };
+        let waited = ordered(windows, allow);
+        assert!(waited.first().is_some_and(|at| (300.0..320.0).contains(at)), "until it opens: {waited:?}");
+    }
+
+    #[test]
+    fn a_journal_that_says_nothing_of_the_unit_is_no_calm_past() {
+        let rules = (Policy::shipped(), Windows::default());
+        let error = judged("typo.service", Duration::ZERO, rules, |_| Ok(())).unwrap_err().to_string();
+        assert!(error.starts_with("the journal has no line of typo.service in that time"), "{error}");
     }
 }

@@ -34,6 +34,10 @@ pub fn recording(folder: &Path) -> Result<Transcript, ReplayError> {
     let path = folder.join("journal.export");
     let bytes = std::fs::read(&path).map_err(|source| ReplayError::Read { path: path.clone(), source })?;
     let entries = entries(&bytes);
+    if !entries.iter().any(|entry| time(entry).is_some()) {
+        let what = "no entry with a time in it; make it with `journalctl -o export`".into();
+        return Err(ReplayError::Unusable { path, what });
+    }
     let (Some(first), Some(last)) = (rows.first(), rows.last()) else {
         return Err(ReplayError::Unusable { path, what: "no rows".into() });
     };
@@ -45,8 +49,7 @@ pub fn recording(folder: &Path) -> Result<Transcript, ReplayError> {
     world.observed(Finding::Journal(Ok(())), 0.0);
 
     let timed = |entry: &Entry| -> Option<(f64, Entry)> {
-        let micros: u64 = entry.get("__REALTIME_TIMESTAMP")?.parse().ok()?;
-        Some((Duration::from_micros(micros).as_secs_f64() - wall_offset, entry.clone()))
+        Some((time(entry)?.as_secs_f64() - wall_offset, entry.clone()))
     };
     let mut lines = entries.iter().filter_map(timed).peekable();
     let (mut at, mut next, mut looked) = (0.0_f64, 0, -LOOK_EVERY * 2.0);
@@ -72,6 +75,11 @@ pub fn recording(folder: &Path) -> Result<Transcript, ReplayError> {
         at += STEP;
     }
     Ok(world.transcript)
+}
+
+/// When it was written, Unix time.
+fn time(entry: &Entry) -> Option<Duration> {
+    entry.get("__REALTIME_TIMESTAMP")?.parse().ok().map(Duration::from_micros)
 }
 
 /// Which invocation each process belonged to.
@@ -307,4 +315,31 @@ fn name_sight(public: &str) -> NameSight {
     let detail = if status.is_none() { public.to_owned() } else { String::new() };
     let (latency, exchange) = (Duration::from_millis(20), Exchange::default());
     NameSight { answer, status, code, latency, colo: None, detail, exchange }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_journal_without_a_single_entry_is_no_recording() {
+        let folder = tempfile::tempdir().unwrap();
+        let rows = "seconds\ttime\n0\t2026-11-23T10:00:00Z\n";
+        std::fs::write(folder.path().join("observed.tsv"), rows).unwrap();
+        for journal in
+            ["", "{\"__REALTIME_TIMESTAMP\":\"1795428000000000\",\"MESSAGE\":\"x\"}\n", "MESSAGE=x\n\n"]
+        {
+            std::fs::write(folder.path().join("journal.export"), journal).unwrap();
+            let error = recording(folder.path()).unwrap_err().to_string();
+            assert!(
+                error.ends_with(
+                    "journal.export: no entry with a time in it; make it with `journalctl -o export`"
+                ),
+                "{error}"
+            );
+        }
+        let entry = "__REALTIME_TIMESTAMP=1795428000000000\nMESSAGE=x\n\n";
+        std::fs::write(folder.path().join("journal.export"), entry).unwrap();
+        assert!(recording(folder.path()).is_ok());
+    }
 }
