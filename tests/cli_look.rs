@@ -1,6 +1,8 @@
 //! The built program where it cannot look: what it says, and with which exit status. Nothing here leaves this machine.
 #![expect(clippy::unwrap_used, reason = "a test")]
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
 use std::process::{Command, Stdio};
 
 const TUNNEL: &str = "62da6c19-947b-4bf6-acad-100a73de4e0d";
@@ -94,4 +96,34 @@ fn to_force_needs_a_reason_and_json_needs_somebody_who_follows() {
         run(&["restart", "cloudflared.service", "--reason", "x", "--force", "--follow"], &[]);
     assert_eq!(exit, 2);
     assert!(err.contains("cannot reach the system bus"), "{err}");
+}
+
+#[test]
+fn a_daemon_that_watches_no_tunnel_is_not_fine() {
+    let status = r#"{"version":"0","mode":"remedy","since":"2026-11-23T10:00:00Z","tunnels":[]}"#;
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let verbs = [&["status"][..], &["status", "--json"], &["explain"], &["explain", "--json"]];
+    std::thread::spawn(move || {
+        for stream in listener.incoming().take(verbs.len()) {
+            let mut stream = stream.unwrap();
+            let mut asked = String::new();
+            while !asked.contains("\r\n\r\n") {
+                let mut some = [0; 512];
+                let read = stream.read(&mut some).unwrap();
+                asked.push_str(std::str::from_utf8(&some[..read]).unwrap());
+            }
+            write!(stream, "HTTP/1.0 200 OK\r\n\r\n{status}").unwrap();
+        }
+    });
+    for verb in verbs {
+        let (exit, out, err) = run(&[verb, &["--address", &address]].concat(), &[]);
+        assert_eq!(exit, 2, "{verb:?}: {out}{err}");
+        assert_eq!(err, "There is nothing to see: tunnelwarden watches no tunnel here.\n", "{verb:?}");
+        assert_eq!(
+            verb.contains(&"--json"),
+            serde_json::from_str::<serde_json::Value>(&out).is_ok(),
+            "{out}"
+        );
+    }
 }

@@ -102,7 +102,14 @@ pub(super) fn explain(arguments: &Explain) -> Exit {
 }
 
 fn verdict(status: &Status) -> Exit {
-    if status.tunnels.iter().all(TunnelStatus::healthy) { Exit::Fine } else { Exit::Wrong }
+    if status.tunnels.is_empty() {
+        say("There is nothing to see: tunnelwarden watches no tunnel here.");
+        Exit::Blind
+    } else if status.tunnels.iter().all(TunnelStatus::healthy) {
+        Exit::Fine
+    } else {
+        Exit::Wrong
+    }
 }
 
 fn read(arguments: &Of) -> Option<Status> {
