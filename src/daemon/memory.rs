@@ -41,6 +41,9 @@ impl Places {
     }
 }
 
+/// An absence that is shorter hides no life in which something came through: a restart of ours, an upgrade.
+const WATCHED_ON: Duration = Duration::from_secs(60);
+
 /// Reads and writes what survives us.
 #[derive(Debug)]
 pub(super) struct Keeper {
@@ -88,8 +91,9 @@ impl Keeper {
     }
 
     fn remembered(&self, state: &State, now: Now) -> Memory {
-        let histories =
-            state.tunnel.iter().map(|(unit, tunnel)| (unit.clone(), self.history(tunnel, now))).collect();
+        let away = self.away(state, now);
+        let history = |tunnel| self.history(tunnel, away, now);
+        let histories = state.tunnel.iter().map(|(unit, tunnel)| (unit.clone(), history(tunnel))).collect();
         let paused = state.paused_until_wall.map(|wall| Pause {
             until: self.pause_ends(state, millis(wall), now),
             reason: state.paused_reason.clone().unwrap_or_default(),
@@ -106,6 +110,11 @@ impl Keeper {
         } else {
             now.boot + wall.saturating_sub(now.wall).min(left)
         }
+    }
+
+    /// Nobody watched for a while before now, as far as is known: a crash leaves what was written last.
+    fn away(&self, state: &State, now: Now) -> bool {
+        !self.ours(now, &state.boot_id, state.boot) || WATCHED_ON < now.since(millis(state.boot))
     }
 
     /// True if a loss was accepted: the broken file is gone.
@@ -214,7 +223,7 @@ impl Keeper {
         }
     }
 
-    fn history(&self, kept: &store::Tunnel, now: Now) -> History {
+    fn history(&self, kept: &store::Tunnel, away: bool, now: Now) -> History {
         let wall = |wall: u64| now.boot_of(millis(wall));
         let charges = kept.charges.iter().map(|charge| {
             // A remedy of a name we do not know was still a remedy.
@@ -224,7 +233,8 @@ impl Keeper {
         let lives = kept.through.iter().filter_map(|(invocation, life)| {
             Some(KnownLife {
                 invocation: parse_invocation(invocation)?,
-                watched_whole: life.watched_whole_life,
+                // What came through while we were away, nobody saw.
+                watched_whole: life.watched_whole_life && (life.was_through || !away),
                 through: life.was_through,
                 ours: kept.our_invocations.contains(invocation),
             })

@@ -138,6 +138,29 @@ fn a_pause_lasts_as_long_as_it_was_ordered_whatever_the_clock_says() {
 }
 
 #[test]
+fn a_life_that_went_on_without_us_was_not_watched_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let life = |number, through| KnownLife {
+        invocation: Invocation(number),
+        watched_whole: true,
+        through,
+        ours: false,
+    };
+    let history = History { lives: vec![life(1, false), life(2, true)], ..History::default() };
+    let histories: Histories = [("cloudflared.service".to_owned(), history)].into();
+    Keeper::new(places(folder.path()), "boot-a".into()).write(&histories, None, BEFORE).unwrap();
+    let whole = |boot: &str, now| {
+        let read = Keeper::new(places(folder.path()), boot.into()).read(now);
+        let lives = read.histories["cloudflared.service"].lives.clone();
+        [1, 2].map(|number| lives.iter().any(|l| l.invocation == Invocation(number) && l.watched_whole))
+    };
+    let after = |span| Now { boot: BEFORE.boot + span, wall: BEFORE.wall + span };
+    assert_eq!(whole("boot-a", after(Duration::from_secs(20))), [true, true], "an upgrade of ours");
+    assert_eq!(whole("boot-a", after(HOUR)), [false, true], "it may have been through meanwhile");
+    assert_eq!(whole("boot-b", booted(HOUR)), [false, true]);
+}
+
+#[test]
 fn a_broken_file_is_a_loss_until_it_is_taken_away() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("state.toml"), "version = 1\nboot").unwrap();
