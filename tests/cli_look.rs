@@ -127,3 +127,22 @@ fn a_daemon_that_watches_no_tunnel_is_not_fine() {
         );
     }
 }
+
+#[test]
+fn a_log_that_cannot_be_read_is_no_calm_past() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("incidents.jsonl");
+    let read = || run(&["incidents", "--log", log.to_str().unwrap()], &[]);
+    let (exit, out, _) = read();
+    assert_eq!((exit, &*out), (0, "No incident is on record.\n"), "there never was one");
+    std::fs::write(&log, "\u{1}garbage\n{}\n").unwrap();
+    let (exit, out, err) = read();
+    assert_eq!((exit, &*out), (2, ""), "{err}");
+    assert!(err.contains("passed over") && err.contains("no line of it is an incident"), "{err}");
+    std::fs::remove_file(&log).unwrap();
+    std::fs::create_dir(&log).unwrap();
+    let (exit, _, err) = read();
+    assert_eq!(exit, 2);
+    assert!(err.contains("incidents.jsonl: cannot be read: not a regular file"), "{err}");
+    assert!(!err.contains("sudo"), "{err}");
+}

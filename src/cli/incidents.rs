@@ -6,9 +6,10 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::{Exit, daemon, out, say, wrapped};
+use crate::client::error_chain::chain;
 use crate::clock::rfc3339;
 use crate::report::snapshot::{Status, TunnelStatus};
-use crate::store::{IncidentLog, IncidentRecord, Step};
+use crate::store::{IncidentLog, IncidentRecord, Step, StoreError};
 use crate::warden::explain::span;
 
 #[derive(Debug, clap::Args)]
@@ -34,12 +35,19 @@ pub(super) fn main(arguments: &Arguments) -> Exit {
     let read = match IncidentLog::new(arguments.log.clone()).read() {
         Ok(read) => read,
         Err(error) => {
-            say(&format!("{error}\nThe log belongs to the user tunnelwarden: try with sudo."));
+            say(&chain(&error));
+            if forbidden(&error) {
+                say("The log belongs to the user tunnelwarden: try with sudo.");
+            }
             return Exit::Blind;
         }
     };
     for line in &read.passed_over {
         say(&format!("passed over: {line}"));
+    }
+    let unreadable = read.incidents.is_empty() && !read.passed_over.is_empty();
+    if unreadable {
+        say(&format!("{}: no line of it is an incident", arguments.log.display()));
     }
     let mut all: Vec<Shown> =
         read.incidents.into_iter().map(|record| Shown { record, open: false }).collect();
@@ -47,10 +55,17 @@ pub(super) fn main(arguments: &Arguments) -> Exit {
         Ok(status) => all.extend(open_ones(&status)),
         Err(refused) => say(&format!("only what is over, because {}", refused.why)),
     }
-    match &arguments.id {
+    let shown = match &arguments.id {
         Some(id) => one(&all, id, arguments.json),
+        None if unreadable && all.is_empty() => Exit::Blind,
         None => table(&all, arguments.json),
-    }
+    };
+    if unreadable { Exit::Blind } else { shown }
+}
+
+fn forbidden(error: &StoreError) -> bool {
+    let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<std::io::Error>());
+    source.is_some_and(|source| source.kind() == std::io::ErrorKind::PermissionDenied)
 }
 
 fn open_ones(status: &Status) -> impl Iterator<Item = Shown> {
