@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use tunnelwarden::warden::evidence::{
-    Active, Answer, Blind, Control, Counters, EdgeSight, Exchange, FilesSight, Finding, HostFinding,
+    Active, Answer, Blind, Control, Counters, EdgeSight, Exchange, Family, FilesSight, Finding, HostFinding,
     HostSight, Invocation, Job, Line, Link, Load, LogLine, NameSight, Reach, Ready, ReadySight, Setup,
     Transport, TunnelSight, UnitSight,
 };
@@ -128,7 +128,7 @@ fn finding() -> impl Strategy<Value = Finding> {
         1 => Just(Finding::Journal(Err(Blind::Forbidden))),
         1 => Just(Finding::JournalGap),
         1 => prop::option::of(seconds()).prop_map(|changed| Finding::Files(FilesSight { unusable: None, changed })),
-        1 => any::<bool>().prop_map(|private| Finding::Setup(Setup { transport: None, private_network: Some(private), other_edge: false })),
+        1 => any::<bool>().prop_map(|private| Finding::Setup(Setup { transport: None, private_network: Some(private), other_edge: false, ..Setup::default() })),
         1 => (any::<bool>(), prop::option::of(any::<u32>()), prop::option::of(seconds())).prop_map(|(deleted, live, remote_rules_since)| {
             Finding::Tunnel(Ok(TunnelSight { deleted, live, remote_rules_since }))
         }),
@@ -138,11 +138,13 @@ fn finding() -> impl Strategy<Value = Finding> {
 fn event() -> impl Strategy<Value = Event> {
     let edge =
         (any::<bool>(), reach(), reach(), any::<bool>()).prop_map(|(resolved, tcp, udp, clock_suspect)| {
-            let link = |transport, reach| Link { region: "region1".into(), transport, reach };
+            let link =
+                |transport, reach| Link { region: "region1".into(), transport, family: Family::V4, reach };
             let links = vec![link(Transport::Http2, tcp), link(Transport::Quic, udp)];
             Event::HostObserved(HostFinding::Edge(Ok(EdgeSight {
                 resolved,
                 links,
+                first: Family::V4,
                 addresses: Vec::new(),
                 clock_suspect,
             })))
@@ -177,7 +179,8 @@ fn hanging(unit_name: &str, now: Duration) -> Vec<Event> {
         ..UnitSight::stock()
     };
     let ready = ReadySight { ready: Ready::Silent, connector: None, port_of_this_life: true, counters: None };
-    let link = |transport| Link { region: "region1".into(), transport, reach: Reach::Reachable };
+    let link =
+        |transport| Link { region: "region1".into(), transport, family: Family::V4, reach: Reach::Reachable };
     let links = vec![link(Transport::Http2), link(Transport::Quic)];
     vec![
         observed(Finding::Journal(Ok(()))),
@@ -186,6 +189,7 @@ fn hanging(unit_name: &str, now: Duration) -> Vec<Event> {
         Event::HostObserved(HostFinding::Edge(Ok(EdgeSight {
             resolved: true,
             links,
+            first: Family::V4,
             addresses: Vec::new(),
             clock_suspect: false,
         }))),

@@ -75,6 +75,8 @@ pub struct FileConfig {
     pub grace_period: Option<String>,
     /// `auto`, `4` or `6`.
     pub edge_ip_version: Option<String>,
+    /// Whose family beats `edge_ip_version`.
+    pub edge_bind_address: Option<String>,
     pub region: Option<String>,
     /// Private-network routing is configured.
     pub warp_routing: bool,
@@ -291,6 +293,7 @@ struct Raw {
     retries: Option<Scalar>,
     grace_period: Option<Scalar>,
     edge_ip_version: Option<Scalar>,
+    edge_bind_address: Option<Scalar>,
     region: Option<Scalar>,
     warp_routing: Option<serde::de::IgnoredAny>,
     token_file: Option<Scalar>,
@@ -329,6 +332,7 @@ impl Raw {
             retries: text(self.retries).and_then(|retries| retries.parse().ok()),
             grace_period: text(self.grace_period),
             edge_ip_version: text(self.edge_ip_version),
+            edge_bind_address: text(self.edge_bind_address),
             region: text(self.region),
             warp_routing: self.warp_routing.is_some(),
             token_file: text(self.token_file).map(PathBuf::from),

@@ -1,17 +1,19 @@
 //! Our own dial to Cloudflare's tunnel edge, as cloudflared's pre-checks do it: a handshake, and closed right after.
 
 mod dial;
+mod family;
 mod udp;
 
-use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use tokio::time::{Instant, timeout_at};
 
+use self::family::{Plan, Routes, choose};
 use super::dns::{Dns, DnsFailure, Location};
 use super::tls::Tls;
 
@@ -24,14 +26,15 @@ pub enum Transport {
     Http2,
 }
 
-/// Which addresses to dial, as cloudflared's `--edge-ip-version`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// Which addresses a cloudflared dials, as its `--edge-ip-version`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Family {
-    /// IPv6 first where this host has a route for it, then IPv4.
-    #[default]
+    /// The family that this host's resolver puts first; from IPv6 it goes over to IPv4, and never the other way.
     Auto,
     V4,
     V6,
+    /// As `Auto`, or by IPv4 alone as before 2026.4.0: which is not known.
+    Unknown,
 }
 
 /// What to dial.
@@ -39,7 +42,6 @@ pub enum Family {
 pub struct EdgeSettings {
     /// As cloudflared's `--region`: `us`, `fed`; the world otherwise.
     pub region: Option<String>,
-    pub family: Family,
 }
 
 /// Whether a dial got through.
@@ -79,7 +81,7 @@ impl Reach {
     }
 }
 
-/// One region by one transport: the dial that got through, or else the first one.
+/// One region by one transport and one family: the dial that got through, or else the first one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Link {
     /// `region1.v2.argotunnel.com`, say.
@@ -105,6 +107,8 @@ pub struct EdgeSight {
     pub from_memory: bool,
     /// What the names give just now, as cloudflared would see it if it started; of both regions and families.
     pub addresses: Vec<IpAddr>,
+    /// A process that starts now with [`Family::Auto`] begins with IPv6.
+    pub begins_with_v6: bool,
     /// Empty if no address was ever known.
     pub links: Vec<Link>,
 }
@@ -125,16 +129,20 @@ pub struct EdgeDialer {
     settings: EdgeSettings,
     known: Mutex<Regions>,
     turn: AtomicUsize,
+    /// This host had a route for IPv4 at some time.
+    had_v4: AtomicBool,
 }
 
 impl EdgeDialer {
     /// Opens nothing yet.
     pub fn new(tls: &Tls, dns: Arc<Dns>, settings: EdgeSettings) -> Self {
-        Self { tls: tls.clone(), dns, settings, known: Mutex::default(), turn: AtomicUsize::new(0) }
+        let (known, turn) = (Mutex::default(), AtomicUsize::new(0));
+        Self { tls: tls.clone(), dns, settings, known, turn, had_v4: AtomicBool::new(false) }
     }
 
-    /// Dials every region by both transports together; names, a first and a second address within `limit`.
-    pub async fn dial(&self, limit: Duration) -> EdgeSight {
+    /// Dials every region by both transports together, and by the families that `wanted` asks for; names, a first and a
+    /// second address within `limit`.
+    pub async fn dial(&self, limit: Duration, wanted: &BTreeSet<Family>) -> EdgeSight {
         let until = Instant::now() + limit;
         let mut addresses = Vec::new();
         let (dns, regions, from_memory) = match self.resolve(limit / 3).await {
@@ -150,13 +158,17 @@ impl EdgeDialer {
             }
         };
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        let routes = Routes::to(regions.values().flatten());
+        let had_v4 = self.had_v4.fetch_or(routes.v4, Ordering::Relaxed) || routes.v4;
+        let plan = Plan::of(wanted, routes, had_v4);
         let dials = regions.iter().flat_map(|(region, addresses)| {
-            let chosen = choose(addresses, self.settings.family, turn, has_v6_route);
-            [Transport::Quic, Transport::Http2]
-                .map(|transport| self.link(region.clone(), transport, chosen.clone(), until))
+            choose(addresses, plan, turn).into_iter().flat_map(|chosen| {
+                [Transport::Quic, Transport::Http2]
+                    .map(|transport| self.links(region.clone(), transport, chosen.clone(), until))
+            })
         });
         let links = join_all(dials).await.into_iter().flatten().collect();
-        EdgeSight { dns, from_memory, addresses, links }
+        EdgeSight { dns, from_memory, addresses, begins_with_v6: routes.begins_with_v6(), links }
     }
 
     fn known(&self) -> std::sync::MutexGuard<'_, Regions> {
@@ -187,14 +199,15 @@ impl EdgeDialer {
         Ok((location.target.clone(), addresses))
     }
 
-    async fn link(
+    /// Dials one address after the other until one answers.
+    async fn links(
         &self,
         region: String,
         transport: Transport,
         addresses: Vec<SocketAddr>,
         until: Instant,
-    ) -> Option<Link> {
-        let mut first = None;
+    ) -> Vec<Link> {
+        let mut links: Vec<Link> = Vec::new();
         let mut left = u32::try_from(addresses.len()).unwrap_or(u32::MAX);
         for address in addresses {
             let share = until.saturating_duration_since(Instant::now()) / left.max(1);
@@ -202,12 +215,16 @@ impl EdgeDialer {
             let reach = dial::dial(&self.tls, transport, address, share).await;
             let open = reach.open();
             let link = Link { region: region.clone(), transport, address, reach };
-            if open {
-                return Some(link);
+            match links.iter_mut().find(|link| link.address.is_ipv4() == address.is_ipv4()) {
+                Some(known) if open => *known = link,
+                Some(_) => (),
+                None => links.push(link),
             }
-            first.get_or_insert(link);
+            if open {
+                break;
+            }
         }
-        first
+        links
     }
 }
 
@@ -217,34 +234,6 @@ fn service_name(region: Option<&str>) -> String {
         Some(region) => format!("_{region}-v2-origintunneld._tcp.argotunnel.com"),
         None => "_v2-origintunneld._tcp.argotunnel.com".into(),
     }
-}
-
-/// The address to dial and the one to dial if it fails; others from turn to turn.
-fn choose(
-    addresses: &[SocketAddr],
-    family: Family,
-    turn: usize,
-    has_v6_route: impl Fn(SocketAddr) -> bool,
-) -> Vec<SocketAddr> {
-    let (four, six): (Vec<SocketAddr>, Vec<SocketAddr>) = addresses.iter().partition(|a| a.is_ipv4());
-    let pick = |list: &[SocketAddr], n: usize| list.get((turn + n) % list.len().max(1)).copied();
-    let (first, second) = match family {
-        Family::V4 => (pick(&four, 0), pick(&four, 1)),
-        Family::V6 => (pick(&six, 0), pick(&six, 1)),
-        Family::Auto => match pick(&six, 0) {
-            Some(address) if has_v6_route(address) => (Some(address), pick(&four, 0).or(pick(&six, 1))),
-            Some(_) | None if four.is_empty() => (pick(&six, 0), pick(&six, 1)),
-            Some(_) | None => (pick(&four, 0), pick(&four, 1)),
-        },
-    };
-    let second = second.filter(|address| Some(*address) != first);
-    first.into_iter().chain(second).collect()
-}
-
-/// The kernel would know where to send it; nothing is sent.
-fn has_v6_route(address: SocketAddr) -> bool {
-    let any = SocketAddr::new(IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED), 0);
-    UdpSocket::bind(any).and_then(|socket| socket.connect(address)).is_ok()
 }
 
 #[cfg(test)]

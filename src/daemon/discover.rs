@@ -1,6 +1,7 @@
 //! Which units run a tunnel, and what is known of each: from our configuration, the unit's command line,
 //! cloudflared's own configuration where we may read it. What we may not read is said.
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use secrecy::ExposeSecret as _;
@@ -12,7 +13,7 @@ use crate::client::systemd::{Systemd, SystemdError};
 use crate::config::{self, Settings};
 use crate::sense::files::Files;
 use crate::sense::ready::{Where, address};
-use crate::warden::evidence::{Setup, Transport};
+use crate::warden::evidence::{Families, Setup, Transport};
 
 /// One tunnel, as far as it is known beforehand.
 #[derive(Clone, Debug)]
@@ -101,6 +102,10 @@ async fn one(
     let metrics = line.metrics.clone().or_else(|| file.as_ref().and_then(|file| file.metrics.clone()));
     let region = line.region.as_deref().or_else(|| file.as_ref().and_then(|file| file.region.as_deref()));
     let region = region.unwrap_or_default();
+    let bound =
+        line.edge_bind_address.as_ref().or(file.as_ref().and_then(|file| file.edge_bind_address.as_ref()));
+    let version =
+        line.edge_ip_version.as_ref().or(file.as_ref().and_then(|file| file.edge_ip_version.as_ref()));
     let mut names: Vec<String> = configured
         .map(|tunnel| tunnel.hostnames.iter().map(|name| name.as_str().to_owned()).collect())
         .unwrap_or_default();
@@ -148,9 +153,20 @@ async fn one(
             transport: protocol.as_deref().and_then(Transport::of_setting),
             private_network: file.as_ref().map(|file| file.warp_routing),
             other_edge: line.own_edge || region != settings.edge.region.word(),
+            families: families(bound.map(String::as_str), version.map(String::as_str)),
         },
         unread,
     })
+}
+
+/// By which families cloudflared was told to reach the edge.
+fn families(bound: Option<&str>, version: Option<&str>) -> Families {
+    match (bound.and_then(|address| address.parse().ok()), version) {
+        (Some(IpAddr::V4(_)), _) | (None, Some("4")) => Families::V4,
+        (Some(IpAddr::V6(_)), _) | (None, Some("6")) => Families::V6,
+        (None, Some("auto")) => Families::Auto,
+        (None, Some(_) | None) => Families::Unknown,
+    }
 }
 
 fn unread_file(path: &Path, error: &ConfigError) -> String {
@@ -215,6 +231,23 @@ mod tests {
         let files = Files { credentials: Some("/etc/cloudflared/token".into()), ..found().files };
         assert!(!found().same(&Found { files, ..found() }));
         assert!(!found().same(&Found { port: Where { configured: None, uid: 999 }, ..found() }));
+    }
+
+    #[test]
+    fn the_address_that_it_binds_to_beats_the_family_that_it_is_set_to() {
+        let cases = [
+            (None, Some("4"), Families::V4),
+            (None, Some("6"), Families::V6),
+            (None, Some("auto"), Families::Auto),
+            (None, Some("5"), Families::Unknown),
+            (None, None, Families::Unknown),
+            (Some("2001:db8::7"), Some("4"), Families::V6),
+            (Some("192.0.2.7"), Some("auto"), Families::V4),
+            (Some("eth0"), None, Families::Unknown),
+        ];
+        for (bound, version, expected) in cases {
+            assert_eq!(families(bound, version), expected, "{bound:?} {version:?}");
+        }
     }
 
     #[test]

@@ -69,6 +69,8 @@ pub(super) struct Senses {
     /// Where names that lead to Cloudflare resolve to.
     ranges: Arc<watch::Sender<AddressRanges>>,
     dialer: Arc<EdgeDialer>,
+    /// By which families each unit's connector reaches the edge.
+    families: Arc<watch::Sender<BTreeMap<String, Family>>>,
     signals: mpsc::Sender<Signal>,
     archive: Option<Archive>,
 }
@@ -123,7 +125,7 @@ impl Senses {
             [] => AddressRanges::published(),
             set => AddressRanges::of(set.iter().copied()),
         };
-        let dialer = EdgeDialer::new(&tls, Arc::clone(&dns), EdgeSettings { region, family: Family::Auto });
+        let dialer = EdgeDialer::new(&tls, Arc::clone(&dns), EdgeSettings { region });
         Ok(Self {
             settings: settings.clone(),
             systemd,
@@ -135,6 +137,7 @@ impl Senses {
             dns,
             ranges: Arc::new(watch::Sender::new(ranges)),
             dialer: Arc::new(dialer),
+            families: Arc::default(),
             signals,
             archive: archive.transpose()?,
         })
@@ -208,10 +211,14 @@ impl Senses {
             async move || blind(HostFinding::Control(Err(Blind::TimedOut))).await,
         ));
         let (dialer, tell, blind) = (Arc::clone(&self.dialer), send(&self.events), send(&self.events));
+        let families = self.families.subscribe();
         tokio::spawn(poll(
             dial,
             rx.clone(),
-            async move |limit| tell(HostFinding::Edge(Ok(edge::sight(&dialer.dial(limit).await)))).await,
+            async move |limit| {
+                let wanted = families.borrow().values().copied().collect();
+                tell(HostFinding::Edge(Ok(edge::sight(&dialer.dial(limit, &wanted).await)))).await;
+            },
             async move || blind(HostFinding::Edge(Err(Blind::TimedOut))).await,
         ));
         let (tell, blind, pace_now) = (send(&self.events), send(&self.events), rx.clone());
@@ -250,6 +257,10 @@ impl Senses {
         };
         let probe = &self.settings.probe;
 
+        let wanted = edge::wanted(found.setup.families);
+        self.families.send_modify(|families| {
+            families.insert(found.unit.clone(), wanted);
+        });
         let first = (send(), found.setup);
         tokio::spawn(async move { first.0(Finding::Setup(first.1)).await });
 
@@ -370,7 +381,13 @@ impl Senses {
             ailing,
         };
         names.set(&found.names);
-        tokio::spawn(follow_set_up(found.clone(), names, effective_told, self.signals.clone()));
+        tokio::spawn(follow_set_up(
+            found.clone(),
+            names,
+            effective_told,
+            self.signals.clone(),
+            Arc::clone(&self.families),
+        ));
         Reins { pace, probes: count }
     }
 }

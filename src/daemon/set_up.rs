@@ -1,5 +1,7 @@
 //! Follows what a running cloudflared says of its own set-up.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
@@ -8,20 +10,22 @@ use tokio::time::{sleep, timeout};
 use super::discover::Found;
 use super::event_loop::Signal;
 use super::names::NameProbes;
-use crate::sense::effective;
+use crate::client::edge::Family;
 use crate::sense::journal::Told;
-use crate::warden::evidence::Finding;
+use crate::sense::{edge, effective};
+use crate::warden::evidence::{Families, Finding};
 use crate::warden::machine::Event;
 
 const PERIOD: Duration = Duration::from_secs(60);
 
-/// Until nobody listens: the names in effect, private routes, the tunnel's id. Names that somebody
-/// configured for us stand.
+/// Until nobody listens: the names in effect, private routes, the families by which it reaches the edge, the tunnel's id.
+/// Names that somebody configured for us stand.
 pub(super) async fn follow_set_up(
     found: Found,
     mut names: NameProbes,
     mut told: watch::Receiver<Told>,
     signals: mpsc::Sender<Signal>,
+    families: Arc<watch::Sender<BTreeMap<String, Family>>>,
 ) {
     let (mut known, mut setup) = (found.names.clone(), found.setup);
     let (mut said, mut pushed) = (Told::default(), false);
@@ -35,6 +39,18 @@ pub(super) async fn follow_set_up(
             }
         }
         said = now;
+        let by = match found.setup.families {
+            Families::Unknown => edge::families(said.version.as_deref()),
+            told @ (Families::V4 | Families::V6 | Families::Auto) => told,
+        };
+        if setup.families != by {
+            setup.families = by;
+            families.send_modify(|families| {
+                families.insert(found.unit.clone(), edge::wanted(by));
+            });
+            let finding = Finding::Setup(setup);
+            let _ = names.events.send(Event::Observed { unit: found.unit.clone(), finding }).await;
+        }
         if let Some(seen) = effective::look(&found.port, &said).await {
             let private_network = private_network(found.setup.private_network, seen.private_network);
             if setup.private_network != private_network {

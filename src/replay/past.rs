@@ -11,8 +11,8 @@ use crate::client::cloudflared_log::{Meaning, SystemdLine, SystemdMeaning, meani
 use crate::client::journal::{self, Entry as JournalEntry};
 use crate::sense::journal::{Place, cloudflared, systemd};
 use crate::warden::evidence::{
-    Active, Control, EdgeSight, Finding, HostFinding, HostSight, Invocation, Link, LogLine, Reach, Ready,
-    ReadySight, Setup, Transport, UnitSight,
+    Active, Control, EdgeSight, Family, Finding, HostFinding, HostSight, Invocation, Link, LogLine, Reach,
+    Ready, ReadySight, Setup, Transport, UnitSight,
 };
 use crate::warden::machine::{Command, Event, Memory, Warden};
 use crate::warden::policy::Policy;
@@ -128,7 +128,12 @@ impl Past {
             verdict: String::new(),
         };
         past.tell(Event::Tunnel { unit: name.to_owned(), names: Vec::new() });
-        past.observed(Finding::Setup(Setup { transport: None, private_network: None, other_edge: false }));
+        past.observed(Finding::Setup(Setup {
+            transport: None,
+            private_network: None,
+            other_edge: false,
+            ..Setup::default()
+        }));
         past.observed(Finding::Journal(Ok(())));
         past
     }
@@ -269,10 +274,10 @@ impl Past {
         };
         let links = [Transport::Http2, Transport::Quic].map(|transport| {
             let reach = if failing(transport) { Reach::TimedOut } else { Reach::Reachable };
-            Link { region: "region1".into(), transport, reach }
+            Link { region: "region1".into(), transport, family: Family::V4, reach }
         });
         let (links, addresses) = (links.to_vec(), Vec::new());
-        let sight = EdgeSight { resolved: true, links, addresses, clock_suspect: false };
+        let sight = EdgeSight { resolved: true, links, first: Family::V4, addresses, clock_suspect: false };
         self.tell(Event::HostObserved(HostFinding::Edge(Ok(sight))));
         self.tell(Event::HostObserved(HostFinding::Control(Ok(Control::Answered))));
         if !self.windows.is_empty() {

@@ -9,8 +9,8 @@ use super::observed::{Row, rows};
 use super::transcript::{Change, Transcript};
 use super::{ReplayError, past::line};
 use crate::warden::evidence::{
-    Active, Answer, Blind, Control, Counters, EdgeSight, Exchange, Finding, HostFinding, Invocation, Link,
-    Load, NameSight, Reach, Ready, ReadySight, Setup, Transport, UnitSight,
+    Active, Answer, Blind, Control, Counters, EdgeSight, Exchange, Family, Finding, HostFinding, Invocation,
+    Link, Load, NameSight, Reach, Ready, ReadySight, Setup, Transport, UnitSight,
 };
 use crate::warden::machine::{Command, Event, Memory, Warden};
 use crate::warden::policy::Policy;
@@ -259,7 +259,7 @@ fn edge(row: &Row) -> Result<EdgeSight, Blind> {
             "unreachable" => Reach::Unreachable,
             _ => Reach::TimedOut,
         };
-        Some(Link { region: "region1".into(), transport, reach })
+        Some(Link { region: "region1".into(), transport, family: Family::V4, reach })
     };
     let links: Vec<_> = [link(Transport::Http2, "dial_tcp"), link(Transport::Quic, "dial_quic")]
         .into_iter()
@@ -269,7 +269,7 @@ fn edge(row: &Row) -> Result<EdgeSight, Blind> {
         return Err(Blind::NotFound);
     }
     let resolved = row.cell("dns").is_none_or(|dns| dns == "ok");
-    Ok(EdgeSight { resolved, links, addresses: Vec::new(), clock_suspect: false })
+    Ok(EdgeSight { resolved, links, first: Family::V4, addresses: Vec::new(), clock_suspect: false })
 }
 
 fn control(row: &Row) -> Result<Control, Blind> {

@@ -148,7 +148,7 @@ fn one(warden: &Warden, tunnel: &Tunnel, about: &About, now: Now) -> TunnelStatu
             since: time(unit.since),
         }),
         names: names(tunnel, now),
-        edge: edge(warden, now),
+        edge: edge(warden, tunnel, now),
         holds: tunnel
             .holds
             .iter()
@@ -238,15 +238,24 @@ fn certificate_ends(unix: i64) -> Option<String> {
     Some(rfc3339(Duration::from_secs(u64::try_from(unix).ok()?)))
 }
 
-fn edge(warden: &Warden, now: Now) -> Vec<Edge> {
+/// Each region by each transport, as far as the tunnel's families of addresses go.
+fn edge(warden: &Warden, tunnel: &Tunnel, now: Now) -> Vec<Edge> {
     let Some((at, Ok(sight))) = &warden.host().edge.latest else { return Vec::new() };
-    let one = |link: &crate::warden::evidence::Link| Edge {
-        region: link.region.clone(),
-        transport: link.transport.word().into(),
-        reachable: link.reach == Reach::Reachable,
-        at: rfc3339(now.wall_of(*at)),
-    };
-    sight.links.iter().map(one).collect()
+    let mut all: Vec<Edge> = Vec::new();
+    for link in sight.links_of(tunnel.evidence.setup.families) {
+        let transport = link.transport.word();
+        let reachable = link.reach == Reach::Reachable;
+        match all.iter_mut().find(|known| known.region == link.region && known.transport == transport) {
+            Some(known) => known.reachable |= reachable,
+            None => all.push(Edge {
+                region: link.region.clone(),
+                transport: transport.into(),
+                reachable,
+                at: rfc3339(now.wall_of(*at)),
+            }),
+        }
+    }
+    all
 }
 
 /// Some senses are there only where somebody wants them.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::edge::Transport;
+use super::edge::{Families, Transport};
 
 /// cloudflared's `/ready`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,4 +58,7 @@ pub struct Setup {
     pub private_network: Option<bool>,
     /// It connects elsewhere than we dial: another region, or addresses set by hand.
     pub other_edge: bool,
+    /// By which it reaches the edge.
+    #[serde(default)]
+    pub families: Families,
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::cause::Cause;
 use super::evidence::{
-    Active, Answer, Control, Job, Load, NameSight, NameTrack, Ready, Transport, UnitSight,
+    Active, Answer, Control, Job, Load, NameSight, NameTrack, Reach, Ready, Transport, UnitSight,
 };
 use super::facts::Facts;
 use super::track::{Origin, PROPAGATION};
@@ -32,9 +32,9 @@ const RULES: [Rule; 30] = [
     rule(Cause::HostOffline, |f| !f.through() && host_offline(f)),
     rule(Cause::ClockWrong, |f| !f.through() && clock_wrong(f)),
     rule(Cause::EdgeUnresponsive, |f| {
-        !f.through() && f.way_out() && f.edge.is_some_and(|edge| edge.unresponsive())
+        !f.through() && f.way_out() && f.edge.is_some_and(|edge| edge.unresponsive(f.families))
     }),
-    rule(Cause::EdgeBlocked, |f| !f.through() && f.way_out() && f.edge.is_some_and(|edge| edge.all_dead())),
+    rule(Cause::EdgeBlocked, |f| !f.through() && f.way_out() && f.edge_dead()),
     rule(Cause::QuicBlocked, |f| !f.through() && quic_blocked(f)),
     rule(Cause::StaleTransport, |f| !f.through() && (stale_transport(f) || stale_addresses(f).is_some())),
     rule(Cause::TransportBlocked, |f| !f.through() && transport_blocked(f)),
@@ -212,35 +212,45 @@ fn credentials_unusable(f: &Facts<'_>) -> bool {
 
 fn host_offline(f: &Facts<'_>) -> bool {
     // A table that we do not read may hold the way: whoever is answered has one.
-    let answered = f.way_out() || f.edge.is_some_and(|edge| !edge.all_dead());
+    let answered = f.way_out()
+        || f.edge.is_some_and(|edge| edge.links.iter().any(|link| link.reach == Reach::Reachable));
     if f.host.is_some_and(|host| !host.route) && !answered {
         return true;
     }
     let control_gone = f.control == Some(Control::Failing) || f.control_blind;
     let resolver_dead = f.edge.is_some_and(|edge| !edge.resolved);
-    let nothing_answers = f.edge.is_some_and(|edge| edge.all_dead()) && !f.way_out();
+    let nothing_answers = f.edge_dead() && !f.way_out();
     control_gone && (resolver_dead || nothing_answers)
 }
 
 fn clock_wrong(f: &Facts<'_>) -> bool {
     let told = f.log.clock_wrong.as_ref().map(|(at, _)| *at);
     let since = f.accepted().is_none_or(|accepted| told.is_some_and(|told| accepted < told));
-    let seen = f.edge.is_some_and(|edge| edge.clock_suspect && edge.all_dead());
+    let seen = f.edge.is_some_and(|edge| edge.clock_suspect) && f.edge_dead();
     (f.within(told, REFUSAL_RECENT) && since && f.connections == Some(0)) || seen
+}
+
+/// The edge answers by this transport, and not by the other one.
+fn only_by(f: &Facts<'_>, transport: Transport) -> bool {
+    let other = match transport {
+        Transport::Quic => Transport::Http2,
+        Transport::Http2 => Transport::Quic,
+    };
+    f.edge.is_some_and(|edge| edge.dead(other, f.families) && edge.reachable(transport, f.families))
 }
 
 fn quic_blocked(f: &Facts<'_>) -> bool {
     f.connections == Some(0)
         && f.unit.is_some_and(|u| u.active != Active::Inactive)
         && f.transport() == Transport::Quic
-        && f.edge.is_some_and(|edge| edge.dead(Transport::Quic) && edge.reachable(Transport::Http2))
+        && only_by(f, Transport::Http2)
 }
 
 fn transport_blocked(f: &Facts<'_>) -> bool {
     f.connections == Some(0)
         && f.unit.is_some_and(|u| u.active != Active::Inactive)
         && f.transport() == Transport::Http2
-        && f.edge.is_some_and(|edge| edge.dead(Transport::Http2) && edge.reachable(Transport::Quic))
+        && only_by(f, Transport::Quic)
 }
 
 fn stale_transport(f: &Facts<'_>) -> bool {
@@ -255,7 +265,7 @@ pub(super) fn stale_addresses(f: &Facts<'_>) -> Option<IpAddr> {
         f.log.failed_dials.iter().filter(|(at, _)| f.within(Some(*at), DIAL_RECENT)).collect();
     let (_, last) = lately.first()?;
     let gone = 2 <= lately.len() && lately.iter().all(|(_, to)| !edge.addresses.contains(to));
-    (gone && f.connections == Some(0) && f.running() && edge.reachable(f.transport())).then_some(*last)
+    (gone && f.connections == Some(0) && f.running() && f.dial_ok()).then_some(*last)
 }
 
 fn refused_now(f: &Facts<'_>, at: Option<Duration>, valid: Duration) -> bool {

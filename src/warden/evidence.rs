@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::announcement::Announcement;
 pub use super::connector::{Counters, FilesSight, Ready, ReadySight, Setup};
-pub use super::edge::{Control, EdgeSight, Link, Reach, Transport};
+pub use super::edge::{Control, EdgeSight, Families, Family, Link, Reach, Transport};
 pub use super::journal::{Line, LogLine, LogTrack};
 pub use super::name::{Answer, Elsewhere, Exchange, NameSight, NameTrack};
 use super::route::{RouteSight, RouteTrack};

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::cause::Cause;
 use super::diagnosis::{Verdict, on_purpose, stale_addresses};
-use super::evidence::{Active, Answer, Elsewhere, Load, Reach, Ready, Transport};
+use super::evidence::{Active, Answer, Elsewhere, Families, Family, Load, Reach, Ready, Transport};
 use super::facts::{Doubt, Facts, Shaken};
 use super::route::Fault;
 
@@ -53,7 +53,7 @@ pub fn explain(verdict: Verdict, f: &Facts<'_>) -> String {
 }
 
 fn claim(cause: Cause, f: &Facts<'_>) -> String {
-    let transport = f.transport().word();
+    let (transport, over) = (f.transport().word(), over(f));
     match cause {
         Cause::Healthy => "The tunnel works".into(),
         Cause::UnitMissing => "systemd knows no such unit".into(),
@@ -83,13 +83,15 @@ fn claim(cause: Cause, f: &Facts<'_>) -> String {
                 .into()
         }
         Cause::ClockWrong => "Certificates are refused because of the local time".into(),
-        Cause::EdgeBlocked => "Port 7844 is shut on TCP and UDP while the rest of the network works".into(),
-        Cause::EdgeUnresponsive => "Port 7844 accepts connections and never answers".into(),
-        Cause::QuicBlocked => "UDP port 7844 is shut and cloudflared insists on QUIC".into(),
-        Cause::TransportBlocked if f.forced == Some(Transport::Http2) => {
-            "TCP port 7844 is shut and cloudflared is set to http2".into()
+        Cause::EdgeBlocked => {
+            format!("Port 7844 is shut on TCP and UDP{over} while the rest of the network works")
         }
-        Cause::TransportBlocked => "TCP port 7844 is shut and cloudflared goes by http2".into(),
+        Cause::EdgeUnresponsive => format!("Port 7844 accepts connections{over} and never answers"),
+        Cause::QuicBlocked => format!("UDP port 7844 is shut{over} and cloudflared insists on QUIC"),
+        Cause::TransportBlocked if f.forced == Some(Transport::Http2) => {
+            format!("TCP port 7844 is shut{over} and cloudflared is set to http2")
+        }
+        Cause::TransportBlocked => format!("TCP port 7844 is shut{over} and cloudflared goes by http2"),
         Cause::TunnelDeleted => "The tunnel was deleted at Cloudflare".into(),
         Cause::CredentialsRejected => "Cloudflare refuses this connector's credentials".into(),
         Cause::RegistrationRefused => "The edge refuses registrations and cloudflared keeps trying".into(),
@@ -104,7 +106,7 @@ fn claim(cause: Cause, f: &Facts<'_>) -> String {
         },
         Cause::ConnectorAsleep => {
             format!(
-                "cloudflared sleeps with no connection although the edge answers our own {transport} dial"
+                "cloudflared sleeps with no connection although the edge answers our own {transport} dial{over}"
             )
         }
         Cause::Reconnecting => "cloudflared is reconnecting by itself".into(),
@@ -244,23 +246,41 @@ fn verb(answer: Answer) -> &'static str {
 fn dial(f: &Facts<'_>) -> String {
     let Some(edge) = f.edge else { return "edge not dialled".into() };
     let one = |transport: Transport| {
-        let reach = edge.links.iter().find(|l| l.transport == transport).map(|l| l.reach);
-        let works = edge.reachable(transport);
+        let family = edge.family(transport, f.families);
+        let mut links = edge.links_of(f.families).filter(|l| l.transport == transport && l.family == family);
+        let reach = links.next().map(|l| l.reach);
+        let works = edge.reachable(transport, f.families);
         let port = match transport {
             Transport::Quic => "UDP 7844 (QUIC)",
             Transport::Http2 => "TCP 7844 (http2)",
         };
+        let over = if two_families(f) { format!(" over {}", family.word()) } else { String::new() };
         match (works, reach) {
-            (true, _) => match f.age(f.edge_track.ok_since(transport)) {
-                Some(age) => format!("{port} answers for {}", span(age)),
-                None => format!("{port} answers"),
+            (true, _) => match f.age(f.edge_track.ok_since(transport, family)) {
+                Some(age) => format!("{port} answers{over} for {}", span(age)),
+                None => format!("{port} answers{over}"),
             },
-            (false, Some(reach)) => format!("{port} {}", reach_words(reach)),
-            (false, None) => format!("{port} not dialled"),
+            (false, Some(reach)) => format!("{port} {}{over}", reach_words(reach)),
+            (false, None) => format!("{port} not dialled{over}"),
         }
     };
     let resolved = if edge.resolved { "" } else { ", edge names do not resolve" };
     format!("{}, {}{resolved}", one(Transport::Http2), one(Transport::Quic))
+}
+
+/// This host, or what cloudflared is set to, leaves another family to be thought of.
+fn two_families(f: &Facts<'_>) -> bool {
+    f.families.only().is_some() || f.edge.is_some_and(|edge| edge.first == Family::V6)
+}
+
+/// By which family the connector would get to the edge, where that is not said by the way.
+fn over(f: &Facts<'_>) -> String {
+    match f.families {
+        Families::V4 | Families::V6 | Families::Unknown if two_families(f) => {
+            format!(" over {}", f.family().word())
+        }
+        Families::V4 | Families::V6 | Families::Unknown | Families::Auto => String::new(),
+    }
 }
 
 fn reach_words(reach: Reach) -> &'static str {

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::announcement::Announcement;
 use super::evidence::{
-    Active, Answer, Control, EdgeSight, Elsewhere, Evidence, HostEvidence, HostSight, Invocation, LogTrack,
-    Ready, ReadySight, Transport, TunnelSight, UnitSight,
+    Active, Answer, Control, EdgeSight, Elsewhere, Evidence, Families, Family, HostEvidence, HostSight,
+    Invocation, LogTrack, Ready, ReadySight, Transport, TunnelSight, UnitSight,
 };
 use super::looks::{Looks, Tally};
 use super::policy::Policy;
@@ -41,6 +41,8 @@ pub struct Facts<'a> {
     pub private_network: Option<bool>,
     /// It connects elsewhere than we dial.
     pub other_edge: bool,
+    /// By which it reaches the edge.
+    pub families: Families,
     /// Forced by the set-up; `None` is auto.
     pub forced: Option<Transport>,
     pub track: &'a Track,
@@ -148,6 +150,7 @@ impl<'a> Facts<'a> {
             private_network: evidence.setup.private_network,
             forced: evidence.setup.transport.or_else(|| set_transport(track, &evidence.log)),
             other_edge: evidence.setup.other_edge,
+            families: evidence.setup.families,
             track,
             edge_track,
             policy,
@@ -260,9 +263,25 @@ impl<'a> Facts<'a> {
         self.log.quic_worked.is_some_and(|of| of.is_some() && of == self.life().map(|life| life.invocation))
     }
 
-    /// Our own dial in the connector's transport gets through to at least one region.
+    /// The family by which the connector gets to the edge, or else begins.
+    pub fn family(&self) -> Family {
+        let seen = self.edge.map(|edge| edge.family(self.transport(), self.families));
+        seen.or(self.families.only()).unwrap_or_default()
+    }
+
+    /// Our own dial in the connector's transport and family gets through to at least one region.
     pub fn dial_ok(&self) -> bool {
-        self.edge.is_some_and(|edge| edge.reachable(self.transport()))
+        self.edge.is_some_and(|edge| edge.reachable(self.transport(), self.families))
+    }
+
+    /// Since when that dial gets through, as last seen.
+    pub fn dial_ok_since(&self) -> Option<Duration> {
+        self.edge_track.ok_since(self.transport(), self.family())
+    }
+
+    /// None of our dials gets through, of those that the connector could make, too.
+    pub fn edge_dead(&self) -> bool {
+        self.edge.is_some_and(|edge| edge.all_dead(self.families))
     }
 
     /// How long that dial has worked without a break.
@@ -270,12 +289,12 @@ impl<'a> Facts<'a> {
         if !self.dial_ok() {
             return None;
         }
-        self.age(self.edge_track.ok_since(self.transport()))
+        self.age(self.dial_ok_since())
     }
 
     /// Our dial failed in the course of this trouble.
     pub fn dial_failed_lately(&self) -> bool {
-        let failed = self.edge_track.failed(self.transport());
+        let failed = self.edge_track.failed(self.transport(), self.family());
         let trouble = self.track.zero_since.unwrap_or(self.now.boot);
         failed.is_some_and(|at| trouble.saturating_sub(Duration::from_secs(60)) <= at)
     }

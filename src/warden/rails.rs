@@ -129,7 +129,8 @@ fn start_grace(case: &Case<'_>) -> Option<Held> {
         return None;
     }
     let life = f.life()?;
-    let udp_shut = f.edge.is_some_and(|edge| edge.dead(Transport::Quic)) && f.may_start_for(FALLBACK);
+    let udp_shut =
+        f.edge.is_some_and(|edge| edge.dead(Transport::Quic, f.families)) && f.may_start_for(FALLBACK);
     let grace = match life.origin {
         _ if udp_shut && f.transport() == Transport::Quic => FALLBACK,
         Origin::Other => ANOTHERS_GRACE.max(f.policy.start_grace),
@@ -208,7 +209,7 @@ fn patience(case: &Case<'_>) -> Option<Held> {
     {
         return Some(Held::until(Hold::Patience, unit.since + FALLBACK_OVER));
     }
-    let dial = f.edge_track.ok_since(f.transport());
+    let dial = f.dial_ok_since();
     let until = dial.map(|dial| zero.max(dial) + f.patience()).filter(|until| f.now.boot < *until);
     Some(Held { until, ..Held::new(Hold::Patience) })
 }
@@ -244,13 +245,16 @@ fn start_would_fail(case: &Case<'_>) -> Option<Held> {
         return held("the edge's names do not resolve");
     }
     let first = f.forced.unwrap_or(Transport::Quic);
-    let waits_for_fallback =
-        f.forced.is_none() && f.may_start_for(FALLBACK) && edge.reachable(Transport::Http2);
-    if edge.reachable(first) || waits_for_fallback {
+    let patient = f.may_start_for(FALLBACK);
+    let waits_for_fallback = f.forced.is_none() && patient && edge.reachable(Transport::Http2, f.families);
+    let reachable = edge.reachable(first, f.families);
+    if edge.opens(first, f.families) || (patient && reachable) || waits_for_fallback {
         return None;
     }
-    let silent = edge.links.iter().any(|link| link.transport == first && link.reach == Reach::Silent);
-    held(if silent {
+    let mut links = edge.links_of(f.families).filter(|link| link.transport == first);
+    held(if reachable {
+        "the address family it tries first does not answer"
+    } else if links.any(|link| link.reach == Reach::Silent) {
         "the edge does not answer the transport it tries first"
     } else {
         "the transport it tries first is shut"
@@ -347,7 +351,7 @@ fn budget_spent(case: &Case<'_>) -> Option<Held> {
 
 fn self_doubt(case: &Case<'_>) -> Option<Held> {
     let f = case.facts;
-    let nothing_outside = !f.way_out() && f.edge.is_none_or(|edge| edge.all_dead());
+    let nothing_outside = !f.way_out() && (f.edge.is_none() || f.edge_dead());
     nothing_outside
         .then(|| Held::because(Hold::SelfDoubt, "neither the control name nor the edge answers us"))
 }

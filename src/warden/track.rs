@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::evidence::{Counters, Invocation, Ready, ReadySight, Transport, UnitSight};
+use super::evidence::{Counters, Family, Invocation, Reach, Ready, ReadySight, Transport, UnitSight};
 use super::time::Now;
 
 /// Who started this life of the unit.
@@ -278,47 +278,61 @@ impl Track {
 /// Durations of the host's own reach to the edge.
 #[derive(Clone, Debug, Default)]
 pub struct EdgeTrack {
-    pub quic_ok_since: Option<Duration>,
-    pub http2_ok_since: Option<Duration>,
-    pub quic_failed: Option<Duration>,
-    pub http2_failed: Option<Duration>,
+    ways: [Way; WAYS.len()],
 }
+
+/// One transport by one family.
+#[derive(Clone, Copy, Debug, Default)]
+struct Way {
+    ok_since: Option<Duration>,
+    failed: Option<Duration>,
+}
+
+const WAYS: [(Transport, Family); 4] = [
+    (Transport::Quic, Family::V4),
+    (Transport::Quic, Family::V6),
+    (Transport::Http2, Family::V4),
+    (Transport::Http2, Family::V6),
+];
 
 impl EdgeTrack {
     pub(super) fn put(&mut self, now: Now, sight: &super::evidence::EdgeSight) {
-        let note = |transport, ok_since: &mut Option<Duration>, failed: &mut Option<Duration>| {
-            if sight.reachable(transport) {
-                ok_since.get_or_insert(now.boot);
-            } else if sight.dead(transport) {
-                *ok_since = None;
-                *failed = Some(now.boot);
+        for ((transport, family), way) in WAYS.into_iter().zip(&mut self.ways) {
+            let dialled = || sight.links.iter().filter(|link| link.transport == transport);
+            let mut reached =
+                dialled().filter(|link| link.family == family).map(|link| link.reach).peekable();
+            let tried = reached.peek().is_some();
+            if reached.any(|reach| reach == Reach::Reachable) {
+                way.ok_since.get_or_insert(now.boot);
+            } else if tried {
+                *way = Way { ok_since: None, failed: Some(now.boot) };
+            } else if dialled().next().is_some() {
+                // Only the other family was dialled: what this one has done since is not known.
+                way.ok_since = None;
             }
-        };
-        note(Transport::Quic, &mut self.quic_ok_since, &mut self.quic_failed);
-        note(Transport::Http2, &mut self.http2_ok_since, &mut self.http2_failed);
+        }
     }
 
     /// Times of answers are counted from now.
     pub(super) fn begin_anew(&mut self, now: Now) {
-        for since in [&mut self.quic_ok_since, &mut self.http2_ok_since].into_iter().flatten() {
+        for since in self.ways.iter_mut().filter_map(|way| way.ok_since.as_mut()) {
             *since = now.boot;
         }
     }
 
-    /// Since when this transport answers.
-    pub fn ok_since(&self, transport: Transport) -> Option<Duration> {
-        match transport {
-            Transport::Quic => self.quic_ok_since,
-            Transport::Http2 => self.http2_ok_since,
-        }
+    fn way(&self, transport: Transport, family: Family) -> Way {
+        let mut ways = WAYS.into_iter().zip(self.ways);
+        ways.find(|(way, _)| *way == (transport, family)).map(|(_, way)| way).unwrap_or_default()
     }
 
-    /// When a dial by this transport last failed.
-    pub fn failed(&self, transport: Transport) -> Option<Duration> {
-        match transport {
-            Transport::Quic => self.quic_failed,
-            Transport::Http2 => self.http2_failed,
-        }
+    /// Since when this transport answers by this family.
+    pub fn ok_since(&self, transport: Transport, family: Family) -> Option<Duration> {
+        self.way(transport, family).ok_since
+    }
+
+    /// When a dial by this transport and this family last failed.
+    pub fn failed(&self, transport: Transport, family: Family) -> Option<Duration> {
+        self.way(transport, family).failed
     }
 }
 

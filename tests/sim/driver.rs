@@ -240,6 +240,7 @@ impl Run<'_> {
             transport: Some(forced),
             private_network: Some(false),
             other_edge: false,
+            ..Setup::default()
         }));
         self.observed(Finding::Journal(Ok(())));
         let host = HostSight { route: true, ..HostSight::default() };

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use tunnelwarden::warden::evidence::{
-    Control, EdgeSight, Finding, HostFinding, HostSight, Link, LogLine, NameSight, Reach, Setup, Transport,
+    Control, EdgeSight, Family, Finding, HostFinding, HostSight, Link, LogLine, NameSight, Reach, Setup,
+    Transport,
 };
 use tunnelwarden::warden::history::Histories;
 use tunnelwarden::warden::machine::{Command, Event, Memory, Warden};
@@ -146,7 +147,12 @@ impl Host {
             let transport = if seat.world.quic { Transport::Quic } else { Transport::Http2 };
             let (unit, names, seen) = (seat.unit.clone(), vec![seat.name.clone()], seat.unit());
             self.tell(Event::Tunnel { unit, names });
-            let setup = Setup { transport: Some(transport), private_network: Some(false), other_edge: false };
+            let setup = Setup {
+                transport: Some(transport),
+                private_network: Some(false),
+                other_edge: false,
+                ..Setup::default()
+            };
             self.observed(number, Finding::Setup(setup));
             self.observed(number, Finding::Journal(Ok(())));
             self.observed(number, seen);
@@ -232,10 +238,20 @@ impl Host {
     }
 
     fn see_edge(&mut self) {
-        let link = |transport| Link { region: "region1".into(), transport, reach: Reach::Reachable };
+        let link = |transport| Link {
+            region: "region1".into(),
+            transport,
+            family: Family::V4,
+            reach: Reach::Reachable,
+        };
         let links = vec![link(Transport::Http2), link(Transport::Quic)];
-        let edge =
-            EdgeSight { resolved: true, links, addresses: vec![edge_address(0)], clock_suspect: false };
+        let edge = EdgeSight {
+            resolved: true,
+            links,
+            first: Family::V4,
+            addresses: vec![edge_address(0)],
+            clock_suspect: false,
+        };
         let host = HostSight { route: true, ..HostSight::default() };
         self.tell(Event::HostObserved(HostFinding::Host(Ok(host))));
         self.tell(Event::HostObserved(HostFinding::Control(Ok(Control::Answered))));

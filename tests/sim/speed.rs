@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use tunnelwarden::warden::evidence::{
-    Answer, Control, Counters, EdgeSight, Exchange, Finding, HostFinding, Link, NameSight, Reach, Ready,
-    ReadySight, Setup, Transport,
+    Answer, Control, Counters, EdgeSight, Exchange, Family, Finding, HostFinding, Link, NameSight, Reach,
+    Ready, ReadySight, Setup, Transport,
 };
 use tunnelwarden::warden::machine::{Event, Memory, Warden};
 use tunnelwarden::warden::policy::Policy;
@@ -75,9 +75,11 @@ fn resident() -> Option<u64> {
 fn round_of(round: u32, tunnels: u32, answer: Answer) -> Vec<Event> {
     let sight = World::new(Rng::new(1)).unit;
     let mut events = Vec::new();
-    let link = |transport| Link { region: "region1".into(), transport, reach: Reach::Reachable };
+    let link =
+        |transport| Link { region: "region1".into(), transport, family: Family::V4, reach: Reach::Reachable };
     let links = vec![link(Transport::Http2), link(Transport::Quic)];
-    let edge = EdgeSight { resolved: true, links, addresses: Vec::new(), clock_suspect: false };
+    let edge =
+        EdgeSight { resolved: true, links, first: Family::V4, addresses: Vec::new(), clock_suspect: false };
     events.push(Event::HostObserved(HostFinding::Edge(Ok(edge))));
     events.push(Event::HostObserved(HostFinding::Control(Ok(Control::Answered))));
     events.push(Event::Woke);
@@ -87,8 +89,12 @@ fn round_of(round: u32, tunnels: u32, answer: Answer) -> Vec<Event> {
         let observed = |finding| Event::Observed { unit: unit.clone(), finding };
         if round == 0 {
             events.push(Event::Tunnel { unit: unit.clone(), names: vec![hostname.clone()] });
-            let setup =
-                Setup { transport: Some(Transport::Http2), private_network: Some(false), other_edge: false };
+            let setup = Setup {
+                transport: Some(Transport::Http2),
+                private_network: Some(false),
+                other_edge: false,
+                ..Setup::default()
+            };
             events.push(observed(Finding::Setup(setup)));
             events.push(observed(Finding::Journal(Ok(()))));
         }

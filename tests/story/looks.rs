@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use tunnelwarden::warden::evidence::{
-    Answer, Blind, Counters, EdgeSight, Exchange, Finding, HostFinding, Line, Link, NameSight, ReadySight,
-    Transport,
+    Answer, Blind, Counters, EdgeSight, Exchange, Family, Finding, HostFinding, Line, Link, NameSight,
+    ReadySight, Transport,
 };
 use tunnelwarden::warden::machine::Event;
 use tunnelwarden::warden::route::{Route, RouteSight};
@@ -21,15 +21,24 @@ impl World {
         let unit = if self.unit_seen { Ok(self.unit.clone()) } else { Err(Blind::Unreachable) };
         self.observed(Finding::Unit(unit));
         self.observed(Finding::Files(self.files.clone()));
-        let link = |transport, reach| Link { region: "region1".into(), transport, reach };
-        let mut links = vec![link(Transport::Http2, self.tcp), link(Transport::Quic, self.quic)];
+        let link = |transport, family, reach| Link { region: "region1".into(), transport, family, reach };
+        let mut links =
+            vec![link(Transport::Http2, Family::V4, self.tcp), link(Transport::Quic, Family::V4, self.quic)];
         links.extend(self.other_region.map(|reach| Link {
             region: "region2".into(),
             transport: Transport::Http2,
+            family: Family::V4,
             reach,
         }));
-        let edge =
-            EdgeSight { resolved: self.resolved, links, addresses: vec![CURRENT], clock_suspect: self.dates };
+        let both = [Transport::Http2, Transport::Quic];
+        links.extend(self.six.into_iter().flat_map(|reach| both.map(|way| link(way, Family::V6, reach))));
+        let edge = EdgeSight {
+            resolved: self.resolved,
+            links,
+            first: if self.six.is_some() { Family::V6 } else { Family::V4 },
+            addresses: vec![CURRENT],
+            clock_suspect: self.dates,
+        };
         if self.edge_asked {
             self.tell(Event::HostObserved(HostFinding::Edge(Ok(edge))));
         }

@@ -82,6 +82,8 @@ pub(crate) struct World {
     arriving: bool,
     tcp: Reach,
     quic: Reach,
+    /// The edge by IPv6, on a host that has it too.
+    six: Option<Reach>,
     /// The other region by TCP, if it differs.
     other_region: Option<Reach>,
     resolved: bool,
@@ -147,6 +149,7 @@ impl World {
                 transport: Some(Transport::Http2),
                 private_network: Some(false),
                 other_edge: false,
+                ..Setup::default()
             },
             status: None,
             counters: Counters::default(),
@@ -177,6 +180,7 @@ impl World {
             arriving: true,
             tcp: Reach::Reachable,
             quic: Reach::Reachable,
+            six: None,
             other_region: None,
             resolved: true,
             control: Ok(Control::Answered),

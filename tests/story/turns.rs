@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use tunnelwarden::warden::announcement::Announcement;
 use tunnelwarden::warden::evidence::{
-    Active, Answer, Blind, Control, Elsewhere, FilesSight, Finding, Job, Line, Load, LogLine, Reach, Ready,
-    Transport, TunnelSight,
+    Active, Answer, Blind, Control, Elsewhere, Families, FilesSight, Finding, Job, Line, Load, LogLine,
+    Reach, Ready, Transport, TunnelSight,
 };
 use tunnelwarden::warden::machine::{Event, Memory, Warden};
 use tunnelwarden::warden::operator::{Pause, Request};
@@ -89,6 +89,18 @@ impl World {
                 (self.looks_end, self.looks_see) = (*word != "hang", *word != "see-nothing");
             }
             ["looks", "every", span] => self.looks_every = seconds(span),
+            ["v4", word] => (self.tcp, self.quic) = (reach(word), reach(word)),
+            ["v6", word] => self.six = Some(reach(word)),
+            ["family", word] => {
+                self.setup.families = match *word {
+                    "4" => Families::V4,
+                    "6" => Families::V6,
+                    "auto" => Families::Auto,
+                    "unknown" => Families::Unknown,
+                    other => panic!("no family {other}"),
+                };
+                self.observed(Finding::Setup(self.setup));
+            }
             ["quic", word] => self.quic = reach(word),
             ["dns", word] => self.resolved = *word == "ok",
             ["control", "unasked"] => self.control_asked = false,

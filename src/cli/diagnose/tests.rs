@@ -7,8 +7,8 @@ use crate::daemon::once::{Diagnosed, Heard};
 use crate::report::snapshot::{About, AboutTunnel, Status};
 use crate::warden::cause::Cause;
 use crate::warden::evidence::{
-    Active, Answer, Blind, Control, EdgeSight, Exchange, Finding, HostFinding, HostSight, Invocation, Link,
-    NameSight, Reach, Ready, ReadySight, Transport, UnitSight,
+    Active, Answer, Blind, Control, EdgeSight, Exchange, Family, Finding, HostFinding, HostSight, Invocation,
+    Link, NameSight, Reach, Ready, ReadySight, Transport, UnitSight,
 };
 use crate::warden::machine::{Event, Memory, Warden};
 use crate::warden::policy::Policy;
@@ -35,11 +35,17 @@ fn unit(active: Active) -> UnitSight {
 
 fn edge(reach: Reach) -> HostFinding {
     let links = ["region1.v2.argotunnel.com", "region2.v2.argotunnel.com"].into_iter().flat_map(|region| {
-        [Transport::Quic, Transport::Http2].map(|transport| Link { region: region.into(), transport, reach })
+        [Transport::Quic, Transport::Http2].map(|transport| Link {
+            region: region.into(),
+            transport,
+            family: Family::V4,
+            reach,
+        })
     });
     HostFinding::Edge(Ok(EdgeSight {
         resolved: true,
         links: links.collect(),
+        first: Family::V4,
         addresses: Vec::new(),
         clock_suspect: false,
     }))

@@ -51,6 +51,8 @@ pub struct Launch {
     pub retries: Option<u32>,
     pub grace_period: Option<String>,
     pub edge_ip_version: Option<String>,
+    /// Whose family beats `edge_ip_version`.
+    pub edge_bind_address: Option<String>,
     pub region: Option<String>,
     /// It dials addresses set by hand (`--edge`), not those that the edge's names give.
     pub own_edge: bool,
@@ -97,6 +99,7 @@ impl Launch {
             "retries" if self.retries.is_none() => self.retries = value.parse().ok(),
             "grace-period" if self.grace_period.is_none() => self.grace_period = text(),
             "edge-ip-version" if self.edge_ip_version.is_none() => self.edge_ip_version = text(),
+            "edge-bind-address" if self.edge_bind_address.is_none() => self.edge_bind_address = text(),
             "region" if self.region.is_none() => self.region = text(),
             "edge" => self.own_edge = true,
             "output" => self.output_json |= value == "json",
@@ -121,6 +124,7 @@ fn flag_of(variable: &str) -> &'static str {
         "TUNNEL_RETRIES" => "retries",
         "TUNNEL_GRACE_PERIOD" => "grace-period",
         "TUNNEL_EDGE_IP_VERSION" => "edge-ip-version",
+        "TUNNEL_EDGE_BIND_ADDRESS" => "edge-bind-address",
         "TUNNEL_REGION" => "region",
         "TUNNEL_EDGE" => "edge",
         "TUNNEL_LOG_OUTPUT" | "TUNNEL_MANAGEMENT_OUTPUT" => "output",

@@ -1,8 +1,9 @@
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, UdpSocket};
 
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
 
+use super::family::{Plan, Routes, choose, native};
 use super::*;
 use crate::client::tls::testing::Authority;
 
@@ -137,13 +138,13 @@ async fn a_dead_resolver_leaves_what_was_known() {
     let authority = Authority::new();
     let dns = Arc::new(Dns::from_file("/nonexistent/resolv.conf".into()));
     let dialer = EdgeDialer::new(&authority.tls, dns, EdgeSettings::default());
-    let sight = dialer.dial(SHORT).await;
+    let sight = dialer.dial(SHORT, &BTreeSet::new()).await;
     assert!(matches!(sight.dns, EdgeDns::Failed(DnsFailure::NoResolver(_))), "{sight:?}");
     assert!(sight.links.is_empty() && !sight.from_memory);
 
     let tcp = tcp_edge(authority.server(NAME, (2020, 2040), &[])).await;
     dialer.known().insert("region1.v2.argotunnel.com".into(), vec![tcp]);
-    let sight = dialer.dial(SHORT).await;
+    let sight = dialer.dial(SHORT, &BTreeSet::new()).await;
     assert!(sight.from_memory);
     let open: Vec<_> = sight.links.iter().map(|l| (l.transport, l.reach.open())).collect();
     assert_eq!(open, [(Transport::Quic, false), (Transport::Http2, true)]);
@@ -161,16 +162,69 @@ fn addresses_by_family_and_turn() {
     let addresses: Vec<SocketAddr> =
         ["198.51.100.1:7844", "198.51.100.2:7844", "[2001:db8::1]:7844"].map(|a| a.parse().unwrap()).into();
     let (a, b, six) = (addresses[0], addresses[1], addresses[2]);
-    let routed = |_| true;
-    let unrouted = |_| false;
-    assert_eq!(choose(&addresses, Family::V4, 0, routed), [a, b]);
-    assert_eq!(choose(&addresses, Family::V4, 1, routed), [b, a]);
-    assert_eq!(choose(&addresses, Family::V6, 7, unrouted), [six]);
-    assert_eq!(choose(&addresses, Family::Auto, 0, routed), [six, a]);
-    assert_eq!(choose(&addresses, Family::Auto, 0, unrouted), [a, b]);
-    assert_eq!(choose(&addresses[2..], Family::Auto, 3, unrouted), [six]);
-    assert_eq!(choose(&addresses[..1], Family::V6, 3, routed), []);
-    assert_eq!(choose(&[], Family::Auto, 3, routed), []);
+    let plan = |v4, v6, v4_after_v6| Plan { v4, v6, v4_after_v6 };
+    assert_eq!(choose(&addresses, plan(true, false, false), 0), [[a, b]]);
+    assert_eq!(choose(&addresses, plan(true, false, false), 1), [[b, a]]);
+    assert_eq!(choose(&addresses, plan(false, true, false), 7), [[six]]);
+    assert_eq!(choose(&addresses, plan(false, true, true), 0), [[six, a]]);
+    assert_eq!(choose(&addresses, plan(true, true, false), 1), [vec![six], vec![b, a]]);
+    assert_eq!(choose(&addresses[..1], plan(false, true, false), 3), [[]; 0]);
+    assert_eq!(choose(&[], plan(true, true, false), 3), [[]; 0]);
+}
+
+#[test]
+fn no_family_is_dialled_that_nobody_uses() {
+    let native = Routes { v4: true, v6: true, native_v6: true };
+    let only_v4 = Routes { v4: true, v6: false, native_v6: false };
+    let only_v6 = Routes { v4: false, v6: true, native_v6: true };
+    let site_local = Routes { v4: true, v6: true, native_v6: false };
+    let plan = |wanted: &[Family], routes, had_v4| {
+        let Plan { v4, v6, v4_after_v6 } = Plan::of(&wanted.iter().copied().collect(), routes, had_v4);
+        (v4, v6, v4_after_v6)
+    };
+    let (four, six, after) = ((true, false, false), (false, true, false), (false, true, true));
+    for (wanted, routes, had_v4, expected) in [
+        (Family::V4, native, true, four),
+        (Family::V4, only_v6, true, four),
+        (Family::V6, only_v4, true, six),
+        (Family::Auto, native, true, after),
+        (Family::Auto, only_v6, true, after),
+        (Family::Auto, only_v4, true, four),
+        (Family::Auto, site_local, true, four),
+        (Family::Unknown, native, true, four),
+        (Family::Unknown, only_v4, true, four),
+        // Its route for IPv4 is lost, or there never was one.
+        (Family::Unknown, only_v6, true, four),
+        (Family::Unknown, only_v6, false, six),
+    ] {
+        assert_eq!(plan(&[wanted], routes, had_v4), expected, "{wanted:?} {routes:?} {had_v4}");
+    }
+    assert_eq!(plan(&[], native, true), four);
+    assert_eq!(plan(&[Family::V4, Family::Auto], native, true), (true, true, false));
+    assert!(native.begins_with_v6() && only_v6.begins_with_v6());
+    assert!(!only_v4.begins_with_v6() && !site_local.begins_with_v6());
+}
+
+#[test]
+fn what_comes_before_ipv4() {
+    let is_native = |text: &str| native(text.parse().unwrap());
+    assert!(is_native("2606:4700::1") && is_native("2a00:1450::1") && is_native("2001:4860::1"));
+    for not in ["fd00::1", "fe80::1", "2002:c000:201::1", "2001:0:1::1", "::1"] {
+        assert!(!is_native(not), "{not}");
+    }
+}
+
+#[tokio::test]
+async fn what_each_family_came_to_is_said() {
+    let authority = Authority::new();
+    let open = tcp_edge(authority.server(NAME, (2020, 2040), &[])).await;
+    let six: SocketAddr = "[::1]:1".parse().unwrap();
+    let dns = Arc::new(Dns::from_file("/nonexistent/resolv.conf".into()));
+    let dialer = EdgeDialer::new(&authority.tls, dns, EdgeSettings::default());
+    let until = tokio::time::Instant::now() + LIMIT;
+    let links = dialer.links("region1".into(), Transport::Http2, vec![six, open], until).await;
+    let told: Vec<_> = links.iter().map(|link| (link.address, link.reach.open())).collect();
+    assert_eq!(told, [(six, false), (open, true)]);
 }
 
 #[tokio::test]
@@ -195,7 +249,7 @@ async fn names_to_links() {
     })
     .await;
     let dialer = EdgeDialer::new(&authority.tls, Arc::new(dns), EdgeSettings::default());
-    let sight = dialer.dial(3 * LIMIT).await;
+    let sight = dialer.dial(3 * LIMIT, &BTreeSet::new()).await;
     assert_eq!((&sight.dns, sight.from_memory), (&EdgeDns::Resolved, false));
     let links: Vec<_> =
         sight.links.iter().map(|l| (l.region.as_str(), l.transport, l.reach.open())).collect();

@@ -25,10 +25,10 @@ impl Metrics {
         self.edge_reachable.reset();
         if let Some((_, Ok(edge))) = &warden.host().edge.latest {
             for link in &edge.links {
-                let reachable = i64::from(link.reach == Reach::Reachable);
-                self.edge_reachable
-                    .with_label_values(&[link.region.as_str(), link.transport.word()])
-                    .set(reachable);
+                // By either family of addresses.
+                let gauge =
+                    self.edge_reachable.with_label_values(&[link.region.as_str(), link.transport.word()]);
+                gauge.set(gauge.get().max(i64::from(link.reach == Reach::Reachable)));
             }
         }
         for tunnel in warden.tunnels() {

@@ -1,6 +1,6 @@
 //! What is known by watching: whose life a process is, silence, counts.
 
-use super::super::evidence::{Active, EdgeSight, Link, Reach};
+use super::super::evidence::{Active, EdgeSight, Link};
 use super::*;
 
 fn secs(at: u64) -> Duration {
@@ -160,20 +160,44 @@ fn counters_are_compared_within_one_process_and_one_trouble() {
     assert_eq!((track.requests_rising(), track.requests_failed), (Some(false), None));
 }
 
+fn dialled(links: &[(Transport, Family, Reach)]) -> EdgeSight {
+    let link = |(transport, family, reach): &(Transport, Family, Reach)| Link {
+        region: "region1".into(),
+        transport: *transport,
+        family: *family,
+        reach: *reach,
+    };
+    let (links, addresses) = (links.iter().map(link).collect(), Vec::new());
+    EdgeSight { resolved: true, links, first: Family::V6, addresses, clock_suspect: false }
+}
+
 #[test]
 fn each_transport_has_its_own_record() {
-    let dialled = |transport, reach| {
-        let links = vec![Link { region: "region1".into(), transport, reach }];
-        EdgeSight { resolved: true, links, addresses: Vec::new(), clock_suspect: false }
-    };
-    for (one, other) in [(Transport::Quic, Transport::Http2), (Transport::Http2, Transport::Quic)] {
-        let mut track = EdgeTrack::default();
-        track.put(now(1), &dialled(one, Reach::Reachable));
-        track.put(now(2), &dialled(one, Reach::Reachable));
-        track.put(now(3), &dialled(other, Reach::TimedOut));
-        assert_eq!((track.ok_since(one), track.failed(one)), (Some(secs(1)), None));
-        assert_eq!((track.ok_since(other), track.failed(other)), (None, Some(secs(3))));
-        track.put(now(4), &dialled(one, Reach::TimedOut));
-        assert_eq!((track.ok_since(one), track.failed(one)), (None, Some(secs(4))));
+    let (ok, silent) = (Reach::Reachable, Reach::TimedOut);
+    for family in [Family::V4, Family::V6] {
+        for (one, other) in [(Transport::Quic, Transport::Http2), (Transport::Http2, Transport::Quic)] {
+            let mut track = EdgeTrack::default();
+            track.put(now(1), &dialled(&[(one, family, ok)]));
+            track.put(now(2), &dialled(&[(one, family, ok)]));
+            track.put(now(3), &dialled(&[(other, family, silent)]));
+            assert_eq!((track.ok_since(one, family), track.failed(one, family)), (Some(secs(1)), None));
+            assert_eq!((track.ok_since(other, family), track.failed(other, family)), (None, Some(secs(3))));
+            track.put(now(4), &dialled(&[(one, family, silent)]));
+            assert_eq!((track.ok_since(one, family), track.failed(one, family)), (None, Some(secs(4))));
+        }
     }
+}
+
+#[test]
+fn each_family_has_its_own_record() {
+    let (way, ok, silent) = (Transport::Http2, Reach::Reachable, Reach::TimedOut);
+    let mut track = EdgeTrack::default();
+    track.put(now(1), &dialled(&[(way, Family::V6, ok)]));
+    track.put(now(2), &dialled(&[(way, Family::V6, silent), (way, Family::V4, ok)]));
+    assert_eq!((track.ok_since(way, Family::V4), track.failed(way, Family::V4)), (Some(secs(2)), None));
+    assert_eq!((track.ok_since(way, Family::V6), track.failed(way, Family::V6)), (None, Some(secs(2))));
+    // While IPv6 answers nobody looks at IPv4.
+    track.put(now(3), &dialled(&[(way, Family::V6, ok)]));
+    track.put(now(4), &dialled(&[(way, Family::V6, silent), (way, Family::V4, ok)]));
+    assert_eq!(track.ok_since(way, Family::V4), Some(secs(4)));
 }

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use tunnelwarden::warden::evidence::{
-    Answer, Blind, Control, EdgeSight, Exchange, FilesSight, Finding, HostFinding, HostSight, Line, Link,
-    LogLine, NameSight, Transport,
+    Answer, Blind, Control, EdgeSight, Exchange, Family, FilesSight, Finding, HostFinding, HostSight, Line,
+    Link, LogLine, NameSight, Transport,
 };
 use tunnelwarden::warden::machine::Event;
 use tunnelwarden::warden::remedy::{Failure, Outcome};
@@ -93,11 +93,16 @@ impl Run<'_> {
         self.dials += 1;
         let world = &self.world;
         let control = if !world.link || !world.dns { Control::Failing } else { Control::Answered };
-        let link = |transport, way| Link { region: "region1".into(), transport, reach: world.reach(way) };
+        let link = |transport, way| Link {
+            region: "region1".into(),
+            transport,
+            family: Family::V4,
+            reach: world.reach(way),
+        };
         let links = vec![link(Transport::Http2, world.tcp), link(Transport::Quic, world.udp)];
         let resolved = world.dns && world.link;
         let addresses = if resolved { vec![edge_address(world.addresses)] } else { Vec::new() };
-        let sight = EdgeSight { resolved, links, addresses, clock_suspect: false };
+        let sight = EdgeSight { resolved, links, first: Family::V4, addresses, clock_suspect: false };
         let host = HostSight { route: world.link, upgrading: world.upgrading, ..HostSight::default() };
         let changed = world.files_changed.map(|at| Duration::from_secs_f64(1.8e9 + at));
         let blind = self.blind();
