@@ -78,6 +78,8 @@ pub struct FileConfig {
     /// Whose family beats `edge_ip_version`.
     pub edge_bind_address: Option<String>,
     pub region: Option<String>,
+    /// Connections that it is to hold.
+    pub ha_connections: Option<i64>,
     /// Private-network routing is configured.
     pub warp_routing: bool,
     pub token_file: Option<PathBuf>,
@@ -295,6 +297,7 @@ struct Raw {
     edge_ip_version: Option<Scalar>,
     edge_bind_address: Option<Scalar>,
     region: Option<Scalar>,
+    ha_connections: Option<Scalar>,
     warp_routing: Option<serde::de::IgnoredAny>,
     token_file: Option<Scalar>,
     token: Option<Scalar>,
@@ -334,6 +337,7 @@ impl Raw {
             edge_ip_version: text(self.edge_ip_version),
             edge_bind_address: text(self.edge_bind_address),
             region: text(self.region),
+            ha_connections: text(self.ha_connections).and_then(|number| number.parse().ok()),
             warp_routing: self.warp_routing.is_some(),
             token_file: text(self.token_file).map(PathBuf::from),
             token: text(self.token).map(Zeroizing::new).map(|token| TokenSight::of(&token)),

@@ -102,6 +102,7 @@ async fn one(
     let metrics = line.metrics.clone().or_else(|| file.as_ref().and_then(|file| file.metrics.clone()));
     let region = line.region.as_deref().or_else(|| file.as_ref().and_then(|file| file.region.as_deref()));
     let region = region.unwrap_or_default();
+    let connections = line.ha_connections.or(file.as_ref().and_then(|file| file.ha_connections));
     let bound =
         line.edge_bind_address.as_ref().or(file.as_ref().and_then(|file| file.edge_bind_address.as_ref()));
     let version =
@@ -153,10 +154,16 @@ async fn one(
             transport: protocol.as_deref().and_then(Transport::of_setting),
             private_network: file.as_ref().map(|file| file.warp_routing),
             other_edge: line.own_edge || region != settings.edge.region.word(),
+            connections: connections.map(at_least_one),
             families: families(bound.map(String::as_str), version.map(String::as_str)),
         },
         unread,
     })
+}
+
+/// It makes one connection, whatever number it is given.
+fn at_least_one(connections: i64) -> u8 {
+    u8::try_from(connections.max(1)).unwrap_or(u8::MAX)
 }
 
 /// By which families cloudflared was told to reach the edge.
@@ -231,6 +238,11 @@ mod tests {
         let files = Files { credentials: Some("/etc/cloudflared/token".into()), ..found().files };
         assert!(!found().same(&Found { files, ..found() }));
         assert!(!found().same(&Found { port: Where { configured: None, uid: 999 }, ..found() }));
+    }
+
+    #[test]
+    fn a_connector_makes_one_connection_at_least() {
+        assert_eq!([-3, 0, 1, 2, 300].map(at_least_one), [1, 1, 1, 2, 255]);
     }
 
     #[test]

@@ -253,7 +253,7 @@ const ENTRIES: [Entry; 29] = [
         Cause::PartlyConnected,
         "PartlyConnected",
         "partly_connected",
-        "One to three connections for more than 5 min.",
+        "Fewer connections than it is set to hold, and not none, for more than 5 min.",
         "Fewer connections than usual; visitors are served. Look at the network if it lasts.",
     ),
     entry(

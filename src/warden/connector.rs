@@ -61,4 +61,7 @@ pub struct Setup {
     /// By which it reaches the edge.
     #[serde(default)]
     pub families: Families,
+    /// Connections that it is set to hold; `None`: cloudflared's own number.
+    #[serde(default)]
+    pub connections: Option<u8>,
 }

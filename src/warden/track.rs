@@ -87,7 +87,7 @@ pub struct Track {
     pub starts: Vec<Duration>,
 }
 
-/// Connections that a connector normally holds.
+/// Connections that a connector holds unless it is set to another number.
 pub const FULL: u8 = 4;
 const STARTS_KEPT: usize = 16;
 /// A registration younger than this: the edge may not have learnt of it everywhere.

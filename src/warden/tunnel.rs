@@ -190,7 +190,7 @@ impl Tunnel {
             }
             Finding::JournalGap => self.evidence.log.gap = Some(now.boot),
             Finding::Ready(Ok(sight)) => {
-                self.track.ready(now, &sight, FULL);
+                self.track.ready(now, &sight, self.evidence.setup.connections.unwrap_or(FULL));
                 self.evidence.ready.put(now, Ok(sight));
             }
             Finding::Ready(Err(blind)) => self.evidence.ready.put(now, Err(blind)),

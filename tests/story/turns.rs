@@ -91,6 +91,10 @@ impl World {
             ["looks", "every", span] => self.looks_every = seconds(span),
             ["v4", word] => (self.tcp, self.quic) = (reach(word), reach(word)),
             ["v6", word] => self.six = Some(reach(word)),
+            ["set", "to", n, "connections"] => {
+                self.setup.connections = Some(n.parse().unwrap());
+                self.observed(Finding::Setup(self.setup));
+            }
             ["family", word] => {
                 self.setup.families = match *word {
                     "4" => Families::V4,

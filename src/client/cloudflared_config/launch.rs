@@ -54,6 +54,8 @@ pub struct Launch {
     /// Whose family beats `edge_ip_version`.
     pub edge_bind_address: Option<String>,
     pub region: Option<String>,
+    /// Connections that it is to hold.
+    pub ha_connections: Option<i64>,
     /// It dials addresses set by hand (`--edge`), not those that the edge's names give.
     pub own_edge: bool,
     /// Its journal lines are JSON.
@@ -100,6 +102,7 @@ impl Launch {
             "grace-period" if self.grace_period.is_none() => self.grace_period = text(),
             "edge-ip-version" if self.edge_ip_version.is_none() => self.edge_ip_version = text(),
             "edge-bind-address" if self.edge_bind_address.is_none() => self.edge_bind_address = text(),
+            "ha-connections" if self.ha_connections.is_none() => self.ha_connections = value.parse().ok(),
             "region" if self.region.is_none() => self.region = text(),
             "edge" => self.own_edge = true,
             "output" => self.output_json |= value == "json",

@@ -49,12 +49,12 @@ fn which_lines_run_a_tunnel() {
 fn command_line() {
     let found = launch(
         "/usr/bin/cloudflared --no-autoupdate --config /etc/cloudflared/config.yml tunnel --metrics=127.0.0.1:20300 \
-         --retries 7 --edge-ip-version 4 --edge-bind-address 192.0.2.7 --protocol http2 --output json --region us run my-tunnel",
+         --retries 7 --edge-ip-version 4 --edge-bind-address 192.0.2.7 --ha-connections 8 --protocol http2 --output json --region us run my-tunnel",
     );
     assert_eq!(found.config.as_deref(), Some(Path::new("/etc/cloudflared/config.yml")));
     assert_eq!(found.metrics.as_deref(), Some("127.0.0.1:20300"));
     assert_eq!((found.retries, found.edge_ip_version.as_deref()), (Some(7), Some("4")));
-    assert_eq!(found.edge_bind_address.as_deref(), Some("192.0.2.7"));
+    assert_eq!((found.edge_bind_address.as_deref(), found.ha_connections), (Some("192.0.2.7"), Some(8)));
     assert_eq!((found.protocol.as_deref(), found.region.as_deref()), (Some("http2"), Some("us")));
     assert_eq!(found.tunnel.as_deref(), Some("my-tunnel"));
     assert_eq!(launch("cloudflared tunnel -p http2 run").protocol.as_deref(), Some("http2"));
@@ -105,7 +105,7 @@ fn bad_tokens() {
 fn config_file() {
     let text = format!(
         "tunnel: {ID}\ncredentials-file: /etc/cloudflared/{ID}.json\nprotocol: http2\nmetrics: 0.0.0.0:20300\n\
-         retries: 3\ngrace-period: 10s\nedge-ip-version: 4\nedge-bind-address: ::1\nregion: us\nwarp-routing:\n  enabled: true\n\
+         retries: 3\ngrace-period: 10s\nedge-ip-version: 4\nedge-bind-address: ::1\nha-connections: 2\nregion: us\nwarp-routing:\n  enabled: true\n\
          loglevel: info\noriginRequest:\n  connectTimeout: 30s\ningress:\n  - hostname: app.example.com\n    \
          service: http://localhost:80\n    originRequest:\n      noTLSVerify: true\n  - hostname: '*.example.com'\n    \
          service: http://localhost:81\n  - hostname: app.example.com\n    path: ^/x\n    service: tcp://localhost:22\n  \
@@ -117,7 +117,7 @@ fn config_file() {
     assert_eq!((found.protocol.as_deref(), found.metrics.as_deref()), (Some("http2"), Some("0.0.0.0:20300")));
     assert_eq!((found.retries, found.grace_period.as_deref()), (Some(3), Some("10s")));
     assert_eq!((found.edge_ip_version.as_deref(), found.region.as_deref()), (Some("4"), Some("us")));
-    assert_eq!(found.edge_bind_address.as_deref(), Some("::1"));
+    assert_eq!((found.edge_bind_address.as_deref(), found.ha_connections), (Some("::1"), Some(2)));
     assert!(found.warp_routing);
     assert_eq!(found.ingress.len(), 5);
     assert_eq!(hostnames(&found.ingress), ["app.example.com"]);
