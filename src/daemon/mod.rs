@@ -2,6 +2,7 @@
 
 mod announcements;
 mod audits;
+mod connector;
 pub(crate) mod credentials;
 pub(crate) mod discover;
 mod event_loop;

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::sync::{mpsc, watch};
-use tokio::time::Instant;
 
 use super::announcements;
+use super::connector::{Connector, READY_LIMIT};
 use super::discover::Found;
 use super::event_loop::Signal;
 use super::executor::Reins;
@@ -35,19 +35,14 @@ use crate::sense::host::HostSense;
 use crate::sense::journal::{Count, Listeners, Told, listen};
 use crate::sense::polling::{Lanes, Pace, Periods, poll};
 use crate::sense::tunnel::Mine;
-use crate::sense::{edge, files, public, ready, unit};
-use crate::warden::evidence::{Blind, Finding, HostFinding, Ready, ReadySight};
+use crate::sense::{edge, files, public, unit};
+use crate::warden::evidence::{Blind, Finding, HostFinding};
 use crate::warden::machine::Event;
 
 /// Looks at public names that run at once, and those that only wait for an answer besides.
 const LOOKS_AT_ONCE: usize = 16;
 const LOOKS_WAITING: usize = 64;
 const HOST_PROBES: usize = 3;
-/// In calm, the unit is read this often besides systemd's signals.
-const UNIT_REREAD: Duration = Duration::from_secs(60);
-/// In calm, the counters come with each sixth look.
-const COUNTERS_EACH: u32 = 6;
-const READY_LIMIT: Duration = Duration::from_secs(2);
 const EDGE_LIMIT: Duration = Duration::from_secs(5);
 const FILES_PERIOD: Duration = Duration::from_secs(60);
 /// Beside one for each name, and that of Cloudflare's records: the unit with `/ready`, and the files.
@@ -269,42 +264,15 @@ impl Senses {
             Periods { calm: period, hurried: period, limit: READY_LIMIT * 2, delay: Duration::ZERO };
         let (effective_told, records_told, told_routes) = (told.clone(), told.clone(), told.clone());
         let (know, mine) = watch::channel(Mine::default());
-        let (systemd, unit_name, port) = (Arc::clone(&self.systemd), found.unit.clone(), found.port.clone());
-        let (tell, blind) = (send(), send());
+        let mut connector = Connector::new(found, self.events.clone(), told, know);
+        let (systemd, unit_name, blind) = (Arc::clone(&self.systemd), found.unit.clone(), send());
         let pace_now = rx.clone();
-        let (mut unit_seen, mut well, mut turn) = (None::<(Instant, Option<String>, bool)>, false, 0_u32);
-        let mut answered = None;
         tokio::spawn(poll(
             periods,
             rx.clone(),
             async move |limit| {
-                // systemd's signals tell of every change; in calm the unit itself is read anew now and then only.
-                let calm = well && !pace_now.borrow().hurry;
-                let known = unit_seen.take().filter(|(at, _, _)| calm && at.elapsed() < UNIT_REREAD);
-                let (at, life, up) = match known {
-                    Some(known) => known,
-                    None => {
-                        let seen = unit::look(&systemd, &unit_name).await;
-                        let unit = seen.as_ref().ok();
-                        let life = unit.and_then(|unit| unit.invocation).map(|life| life.to_string());
-                        let up = unit.is_some_and(|unit| unit.main_pid != 0);
-                        tell(Finding::Unit(seen)).await;
-                        (Instant::now(), life, up)
-                    }
-                };
-                turn = turn.wrapping_add(1);
-                let counters = !calm || turn % COUNTERS_EACH == 0;
-                let told = told.borrow().clone();
-                let sight = if up {
-                    let limit = limit.min(READY_LIMIT);
-                    ready::look(&port, &mut answered, &told, life.as_deref(), counters, limit).await
-                } else {
-                    Err(Blind::NotFound)
-                };
-                know.send_replace(whose(&told, life.as_deref(), up, sight.as_ref().ok()));
-                well = sight.as_ref().is_ok_and(|sight| matches!(sight.ready, Ready::Connections(1..)));
-                unit_seen = Some((at, life, up));
-                tell(Finding::Ready(sight)).await;
+                let hurry = pace_now.borrow().hurry;
+                connector.look(limit, hurry, unit::look(&systemd, &unit_name)).await;
             },
             async move || blind(Finding::Ready(Err(Blind::TimedOut))).await,
         ));
@@ -390,18 +358,4 @@ impl Senses {
         ));
         Reins { pace, probes: count }
     }
-}
-
-/// What is known of the process in this life of the unit.
-fn whose(told: &Told, life: Option<&str>, up: bool, sight: Option<&ReadySight>) -> Mine {
-    if !up {
-        return Mine { connector: None, connections: Some(0) };
-    }
-    let of_this_life = told.invocation.is_some() && told.invocation.as_deref() == life;
-    let said = told.connector.clone().filter(|_| of_this_life);
-    let connections = sight.and_then(|sight| match sight.ready {
-        Ready::Connections(n) => Some(n),
-        Ready::Refused | Ready::Silent => None,
-    });
-    Mine { connector: sight.and_then(|sight| sight.connector.clone()).or(said), connections }
 }
