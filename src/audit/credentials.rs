@@ -57,6 +57,14 @@ pub struct FileSight {
     pub handed: bool,
 }
 
+/// What cloudflared runs as.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Runner {
+    pub uid: u32,
+    /// The groups that the unit gives it, its own first; empty: not known.
+    pub groups: Vec<u32>,
+}
+
 /// The token for Cloudflare's API that was given to us.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ApiSight {
@@ -72,8 +80,8 @@ pub struct Host<'a> {
     pub service: &'a Service,
     pub files: Vec<FileSight>,
     pub config: Option<(PathBuf, FileConfig)>,
-    /// Of the user that cloudflared runs as; `None`: not known, or made for each start.
-    pub uid: Option<u32>,
+    /// `None`: not known, or made for each start.
+    pub runner: Option<Runner>,
     /// Names of the tunnel, each with its records or those of the wildcard over it.
     pub records: Vec<(String, Vec<Record>)>,
     pub api: ApiSight,

@@ -203,6 +203,14 @@ impl Service {
     pub(super) fn exposures(&self) -> Vec<(Exposure, Place)> {
         let mut found = Vec::new();
         let argv = self.command();
+    /// `Group=`, and those of `SupplementaryGroups=`: names or numbers.
+    pub fn groups(&self) -> (Option<String>, Vec<String>) {
+        let group = self.last("Service", "Group").map(|written| written.value.to_owned());
+        let others = self.all("Service", "SupplementaryGroups");
+        let others = others.iter().flat_map(|line| line.value.split_whitespace()).map(str::to_owned);
+        (group, others.collect())
+    }
+
         if Launch::of::<_, &str>(&argv, &[]).token.is_some() {
             found.push((Exposure::CommandLine, self.place("Service", "ExecStart")));
         }

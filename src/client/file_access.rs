@@ -52,8 +52,43 @@ pub fn look(path: &Path) -> std::io::Result<Access> {
 
 /// The id of a user of this host, by `/etc/passwd` alone.
 pub fn uid_of(name: &str) -> Option<u32> {
-    let field = |line: &str, at: usize| line.split(':').nth(at).map(str::to_owned);
-    let users = std::fs::read_to_string("/etc/passwd").ok()?;
-    let line = users.lines().find(|line| field(line, 0).as_deref() == Some(name))?;
-    field(line, 2)?.parse().ok()
+    Some(user_of(name)?.0)
+}
+
+/// The ids of a user of this host and of its own group, by name or number and by `/etc/passwd` alone.
+pub fn user_of(user: &str) -> Option<(u32, u32)> {
+    let fields = entry("/etc/passwd", user)?;
+    Some((fields.get(2)?.parse().ok()?, fields.get(3)?.parse().ok()?))
+}
+
+/// The id of a group of this host, by name or number.
+pub fn gid_of(group: &str) -> Option<u32> {
+    group.parse().ok().or_else(|| entry("/etc/group", group)?.get(2)?.parse().ok())
+}
+
+/// The fields of the line that begins with this name, or has this number as its third.
+fn entry(file: &str, key: &str) -> Option<Vec<String>> {
+    let text = std::fs::read_to_string(file).ok()?;
+    let mut lines = text.lines().map(|line| line.split(':').collect::<Vec<_>>());
+    let number = !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_digit());
+    let fields = lines.find(|fields| fields.get(if number { 2 } else { 0 }) == Some(&key))?;
+    Some(fields.into_iter().map(str::to_owned).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_user_is_known_with_its_own_group_by_name_and_by_number() {
+        let users = std::fs::read_to_string("/etc/passwd").unwrap();
+        let fields = |line: &'static str| line.split(':').collect::<Vec<_>>();
+        let users: &'static str = users.leak();
+        let other = users.lines().map(fields).find(|user| user[2] != user[3]);
+        let user = other.expect("a user whose group has another number");
+        let ids = (user[2].parse().unwrap(), user[3].parse().unwrap());
+        assert_eq!((user_of(user[0]), user_of(user[2])), (Some(ids), Some(ids)));
+        assert_eq!((user_of("nobody-at-all"), user_of("")), (None, None));
+        assert_eq!((gid_of("root"), gid_of("4711"), gid_of("no-such-group")), (Some(0), Some(4711), None));
+    }
 }

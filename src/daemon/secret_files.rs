@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
-use crate::audit::credentials::{Content, FileSight, Role};
+use crate::audit::credentials::{Content, FileSight, Role, Runner};
 use crate::audit::service::Service;
 use crate::client::cloudflared_config::{CredentialsSight, FileConfig, TokenSight};
 use crate::client::file_access;
@@ -57,13 +57,20 @@ impl Unseen {
     }
 }
 
-/// The id of the user that cloudflared runs as; `None`: not known, or made for each start.
-pub(crate) fn uid(service: &Service) -> Option<u32> {
-    match service.user().as_deref() {
-        None => Some(0),
-        Some("") => None,
-        Some(user) => user.parse().ok().or_else(|| file_access::uid_of(user)),
-    }
+/// What cloudflared runs as; `None`: not known, or made for each start.
+pub(crate) fn runner(service: &Service) -> Option<Runner> {
+    let (uid, own) = match service.user().as_deref() {
+        None => (0, Some(0)),
+        Some("") => return None,
+        Some(user) => match file_access::user_of(user) {
+            Some((uid, gid)) => (uid, Some(gid)),
+            None => (user.parse().ok()?, None),
+        },
+    };
+    let (group, others) = service.groups();
+    let own = group.map_or(own, |group| file_access::gid_of(&group));
+    let groups = own.into_iter().chain(others.iter().filter_map(|group| file_access::gid_of(group)));
+    Some(Runner { uid, groups: groups.collect() })
 }
 
 impl SecretFiles {

@@ -1,9 +1,21 @@
 //! One file: who may read and change it, and what is in it.
 
-use super::{Content, FileSight, Look, Role};
+use super::{Content, FileSight, Look, Role, Runner};
 use crate::audit::{Place, Severity};
 use crate::client::cloudflared_config::TokenSight;
 use crate::client::file_access::Access;
+
+/// Who has to read a file.
+enum Reader {
+    /// root or systemd.
+    Root,
+    /// cloudflared, as its owner.
+    User,
+    /// cloudflared, by this group of its unit's.
+    Group(u32),
+    /// cloudflared, as a user that is not known here or is made for each start.
+    Unknown,
+}
 
 impl Look<'_> {
     pub(super) fn file(&mut self, file: &FileSight) {
@@ -53,31 +65,39 @@ impl Look<'_> {
 
     fn access(&mut self, file: &FileSight, access: &Access, path: &str, place: &Place) {
         let mode = format!("{:04o}", access.mode);
-        let group = access.for_group() && access.gid != 0 && Some(access.gid) != self.host.uid;
+        let runner = self.host.runner.as_ref();
+        let of_unit = runner.is_some_and(|runner| runner.groups.contains(&access.gid));
+        let group = access.for_group() && access.gid != 0 && !of_unit;
         if access.for_everyone() || group {
             let who = if access.for_everyone() { "every user of this host" } else { "a whole group" };
+            let shut = self.shut(file, access, path);
             self.findings.add(
                 Severity::Error,
                 "file-readable",
                 place.clone(),
                 format!("The file has mode {mode}, so {who} can read it."),
                 "Who reads it can run the tunnel elsewhere and is sent its visitors.",
-                format!(
-                    "Shut it, and rotate the token or secret if others use this host:\nsudo chmod 0600 {path}"
-                ),
+                format!("Shut it, and rotate the token or secret if others use this host{shut}"),
             );
         } else if access.mode & 0o022 != 0 {
+            let shut = self.shut(file, access, path);
             self.findings.add(
                 Severity::Error,
                 "file-writable",
                 place.clone(),
                 format!("The file has mode {mode}, so others than its owner can change it."),
                 "Who changes it decides where this host's tunnel ends.",
-                format!("Shut it:\nsudo chmod 0600 {path}"),
+                format!("Shut it{shut}"),
             );
         }
-        let owner_fits = access.uid == 0 || Some(access.uid) == self.host.uid;
-        if !owner_fits && (self.host.uid.is_some() || file.handed) {
+        let runner = self.host.runner.as_ref();
+        let owner_fits = access.uid == 0 || runner.is_some_and(|runner| access.uid == runner.uid);
+        if !owner_fits && (runner.is_some() || file.handed) {
+            let owned = Access { uid: 0, gid: 0, ..access.clone() };
+            let shut = match self.read_by(file, &owned) {
+                Reader::Root => format!(":\nsudo chown root:root {path}"),
+                Reader::User | Reader::Group(_) | Reader::Unknown => self.shut(file, &owned, path),
+            };
             self.findings.add(
                 Severity::Error,
                 "file-owner",
@@ -87,10 +107,10 @@ impl Look<'_> {
                     access.uid
                 ),
                 "That user can read and change it.",
-                format!("Give it to root:\nsudo chown root:root {path}"),
+                format!("Give it to root{shut}"),
             );
         }
-        if let Some(uid) = self.host.uid.filter(|uid| {
+        if let Some(uid) = self.host.runner.as_ref().map(|runner| runner.uid).filter(|uid| {
             *uid != 0
                 && !file.handed
                 && access.uid != *uid
@@ -142,6 +162,37 @@ impl Look<'_> {
                 "A backup or a copy of the disk has it.",
                 "systemd can keep it encrypted for this host and hand it over at the start: see the drop-in below.",
             );
+        }
+    }
+
+    /// Who has to read the file, and by what right after nobody else may.
+    fn read_by(&self, file: &FileSight, access: &Access) -> Reader {
+        if file.handed || matches!(file.role, Role::Environment | Role::Certificate | Role::Encrypted) {
+            return Reader::Root;
+        }
+        match &self.host.runner {
+            Some(runner) if runner.uid == 0 => Reader::Root,
+            Some(runner) if runner.uid == access.uid => Reader::User,
+            Some(Runner { groups, .. }) => groups.first().map_or(Reader::Unknown, |own| Reader::Group(*own)),
+            None => Reader::Unknown,
+        }
+    }
+
+    /// How to shut a file so that cloudflared can still read it: the end of a sentence, with commands.
+    fn shut(&mut self, file: &FileSight, access: &Access, path: &str) -> String {
+        match self.read_by(file, access) {
+            Reader::Root | Reader::User => format!(":\nsudo chmod 0600 {path}"),
+            Reader::Group(own) => {
+                format!(
+                    ". cloudflared reads it by its group:\nsudo chown root:{own} {path}\nsudo chmod 0640 {path}"
+                )
+            }
+            Reader::Unknown => {
+                self.drop_in.give_token(self.host.service);
+                format!(
+                    ". cloudflared does not run as root, so first let systemd hand it over by the drop-in below:\nsudo chmod 0600 {path}"
+                )
+            }
         }
     }
 

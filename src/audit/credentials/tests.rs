@@ -41,7 +41,7 @@ fn host<'a>(service: &'a Service, files: Vec<FileSight>) -> Host<'a> {
         service,
         files,
         config: None,
-        uid: Some(0),
+        runner: Some(Runner { uid: 0, groups: vec![0] }),
         records: Vec::new(),
         api: ApiSight::None,
         now: "2026-11-28T00:00:00Z".parse().unwrap(),
@@ -68,7 +68,7 @@ fn a_file_is_judged_by_who_can_read_and_change_it() {
         (access(0o600, 998), None, vec!["token-in-clear"]),
     ] {
         let mut host = host(&unit, vec![token_file(access.clone(), MINE)]);
-        host.uid = uid;
+        host.runner = uid.map(|uid| Runner { uid, groups: vec![uid] });
         assert_eq!(rules(&host), expected, "{access:?} for {uid:?}");
     }
     let mut open = access(0o600, 0);
@@ -81,10 +81,46 @@ fn a_file_is_judged_by_who_can_read_and_change_it() {
 
 #[test]
 fn what_is_handed_over_need_not_be_the_users() {
+/// Numbers of users and groups are two things, and no advice takes the file from cloudflared.
+#[test]
+fn the_group_that_the_unit_runs_with_may_read_its_file() {
+    let unit = service("User=games\n");
+    let file = |mode, uid, gid| Access { gid, ..access(mode, uid) };
+    let games = Some(Runner { uid: 5, groups: vec![60, 61] });
+    let [chown, narrow, wide] = ["sudo chown root:60 ", "sudo chmod 0600 ", "sudo chmod 0640 "];
+    for (access, runner, expected) in [
+        (file(0o640, 0, 60), games.clone(), vec![("token-in-clear", vec![])]),
+        (file(0o640, 0, 61), games.clone(), vec![("token-in-clear", vec![])]),
+        // The user's number is not its group's.
+        (file(0o640, 0, 5), games.clone(), vec![("file-readable", vec![chown, wide])]),
+        (file(0o644, 0, 0), games.clone(), vec![("file-readable", vec![chown, wide])]),
+        (file(0o660, 0, 60), games.clone(), vec![("file-writable", vec![chown, wide])]),
+        (file(0o644, 5, 60), games.clone(), vec![("file-readable", vec![narrow])]),
+        (file(0o640, 1000, 60), games, vec![("file-owner", vec![chown, wide])]),
+        (file(0o644, 0, 0), Some(Runner { uid: 0, groups: vec![0] }), vec![("file-readable", vec![narrow])]),
+        // Nobody knows who will read it: it is handed over first.
+        (file(0o644, 0, 0), None, vec![("file-readable", vec!["by the drop-in below", narrow])]),
+    ] {
+        let mut host = host(&unit, vec![token_file(access.clone(), MINE)]);
+        host.runner = runner.clone();
+        let Checked { findings, drop_in } = check(&host);
+        let found: Vec<_> = findings.iter().map(|finding| finding.rule).collect();
+        let rules: Vec<_> = expected.iter().map(|(rule, _)| *rule).collect();
+        assert_eq!(found, rules, "{access:?} for {runner:?}");
+        for (finding, (_, words)) in findings.iter().zip(expected) {
+            for word in [chown, narrow, wide] {
+                assert_eq!(finding.fix.contains(word), words.contains(&word), "{word}: {}", finding.fix);
+            }
+            assert!(words.iter().all(|word| finding.fix.contains(word)), "{}", finding.fix);
+        }
+        assert_eq!(drop_in.is_empty(), runner.is_some() && rules != ["token-in-clear"], "{access:?}");
+    }
+}
+
     let unit = service("LoadCredential=tunnel-token:/etc/cloudflared/token\nUser=cloudflared\n");
     let handed = FileSight { handed: true, ..token_file(access(0o600, 0), MINE) };
     let mut host = host(&unit, vec![handed]);
-    host.uid = Some(998);
+    host.runner = Some(Runner { uid: 998, groups: vec![998] });
     assert_eq!(rules(&host), Vec::<&str>::new());
 }
 

@@ -18,7 +18,7 @@ use crate::client::cloudflared_config::hostnames;
 use crate::client::dns::Dns;
 use crate::client::tls::Tls;
 use crate::clock;
-use crate::daemon::secret_files::{Hidden, SecretFiles, Unseen, uid};
+use crate::daemon::secret_files::{Hidden, SecretFiles, Unseen, runner};
 
 /// Names whose records are compared.
 const NAMES: usize = 50;
@@ -54,7 +54,7 @@ fn report(gathered: Gathered, ask: impl FnOnce(&BTreeSet<String>, &mut Vec<Strin
             service,
             files: files(service, config.as_ref(), &mut report.blind),
             config: config.as_ref().map(|config| (config.path.clone(), config.config.clone())),
-            uid: uid(service),
+            runner: runner(service),
             records: own
                 .iter()
                 .filter_map(|name| Some((name.clone(), records.of.get(name)?.clone())))

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use super::super::secret_files::{Hidden, SecretFiles, Unseen, uid};
+use super::super::secret_files::{Hidden, SecretFiles, Unseen, runner};
 use super::Audits;
 use crate::audit::credentials::{self, ApiSight, Host};
 use crate::audit::ingress::{Expected, Ingress};
@@ -121,7 +121,7 @@ fn secrets(
         service,
         files,
         config: config.map(|(config, path)| (path, config)),
-        uid: uid(service),
+        runner: runner(service),
         // Where they lead is told by the DNS audit.
         records: Vec::new(),
         api,
