@@ -201,7 +201,8 @@ impl Look<'_, '_> {
             let by_flag = |flag: &str| before == flag || word.text.starts_with(&format!("{flag}="));
             if word.text.starts_with("--from-literal") {
                 let value = if word.text.contains('=') { Some(word) } else { command.words.get(at + 1) };
-                if value.is_some() {
+                let makes_secret = whole.windows(2).any(|words| words == ["create", "secret"]);
+                if value.is_some_and(|value| makes_secret || self.is_secret(value)) {
                     self.add(
                         Error,
                         "from-literal",
