@@ -44,7 +44,18 @@ pub(super) fn read(written: &IngressFile, file: &str) -> (Ingress, Vec<Finding>)
     for key in &written.unknown {
         findings.push(unknown(&ingress, key));
     }
-    if written.rules.is_empty() {
+    if written.rules.is_empty() && written.warp_routing {
+        findings.push(ingress.finding(
+            Severity::Note,
+            "no-rules",
+            0,
+            [
+                format!("{NO_RULES}, and `warp-routing` is set."),
+                "The tunnel serves private networks alone: a public name that leads to it gets 503.".into(),
+                format!("Nothing, if no public name leads to it. Otherwise write them, the last one for everything else:\n{EXAMPLE}"),
+            ],
+        ));
+    } else if written.rules.is_empty() {
         findings.push(ingress.finding(
             Severity::Error,
             "no-rules",

@@ -208,6 +208,9 @@ fn verdict(report: &Report, rules: usize, expected: usize, refused: bool) -> Str
     if rules == 0 {
         return "There are no rules: cloudflared answers every request with 503.".into();
     }
+    if rules == 0 && errors == 0 {
+        return "There are no rules: the tunnel serves private networks alone.".into();
+    }
     if refused {
         return format!("cloudflared refuses these rules and would not start with them ({found}).");
     }
@@ -223,7 +226,8 @@ fn verdict(report: &Report, rules: usize, expected: usize, refused: bool) -> Str
         all => format!("all {all} routes of the checklist go where they should"),
     };
     let notes = if notes == 0 { String::new() } else { format!(" ({})", count(notes, "note")) };
-    format!("Fine: cloudflared takes these {}, and {listed}{notes}.", count(rules, "rule"))
+    let these = if rules == 1 { "the one rule".to_owned() } else { format!("these {rules} rules") };
+    format!("Fine: cloudflared takes {these}, and {listed}{notes}.")
 }
 
 #[derive(Deserialize)]

@@ -114,7 +114,7 @@ async fn of_tunnel(settings: &Settings, name: Option<&str>) -> Result<Rules, Exi
     let configured = settings.tunnels.iter().find(|configured| configured.unit.as_str() == seat.unit);
     let running = running(seat, seats.len() == 1).await;
     let file = seat.config.as_deref().map(|path| (path, cloudflared_config::read_ingress(path)));
-    let mut rules = effective(seat, running, file)?;
+    let mut rules = effective(&seat.unit, running, file)?;
     rules.facts.insert(0, ("unit".to_owned(), seat.unit.clone()));
     rules.expected = configured.map(checklist).unwrap_or_default();
     Ok(rules)
@@ -122,7 +122,7 @@ async fn of_tunnel(settings: &Settings, name: Option<&str>) -> Result<Rules, Exi
 
 /// The rules that count, of those that cloudflared runs with and those of its file.
 fn effective(
-    seat: &Seat,
+    unit: &str,
     running: Result<(SocketAddr, EffectiveConfig), String>,
     file: Option<(&Path, Result<IngressFile, ConfigError>)>,
 ) -> Result<Rules, Exit> {
@@ -139,6 +139,15 @@ fn effective(
             {
                 rules.findings.push(ignored(path));
             }
+            Ok(rules)
+        }
+        // `--url` and the like are its rules, where the file has none.
+        (Ok((address, running)), Some((path, Ok(read))))
+            if read.rules.is_empty() && as_file(&running).rules.len() == 1 =>
+        {
+            let mut rules = of_running(&running, address);
+            let says = format!("what cloudflared runs with; {} has no rules", path.display());
+            rules.facts.push(counts(says));
             Ok(rules)
         }
         (Ok((address, running)), Some((path, Ok(read)))) => {
@@ -173,8 +182,7 @@ fn effective(
         }
         (Err(why), None) => {
             say(&format!(
-                "no configuration file is known of {}, and its cloudflared cannot be asked: {why}",
-                seat.unit
+                "no configuration file is known of {unit}, and its cloudflared cannot be asked: {why}"
             ));
             say("name the file: tunnelwarden audit ingress FILE, or tunnelwarden route URL --config FILE");
             Err(Exit::Blind)
@@ -279,4 +287,36 @@ pub(super) fn text(path: &PathBuf) -> Result<String, String> {
         let line = valid.split(|byte| *byte == b'\n').count();
         format!("{}:{line}: is not UTF-8 text; a checklist is TOML", path.display())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::cloudflared_config::Rule;
+
+    /// What cloudflared runs with where its file has no rules is from its command line; it is not out of date.
+    #[test]
+    fn a_file_without_rules_is_no_other_file_than_the_one_that_runs() {
+        let running = |services: &[&str]| {
+            let rule = |service: &&str| Rule { service: (*service).into(), ..Rule::default() };
+            let ingress = services.iter().map(rule).collect();
+            Ok((
+                ([127, 0, 0, 1], 20241).into(),
+                EffectiveConfig { version: -1, ingress, private_network: false },
+            ))
+        };
+        let found = |services: &[&str], text: &str| {
+            let path = Path::new("/etc/cloudflared/config.yml");
+            let file = cloudflared_config::ingress(path, text);
+            let rules = effective("cloudflared.service", running(services), Some((path, file))).unwrap();
+            let findings: Vec<_> = rules.findings.iter().map(|finding| finding.rule).collect();
+            (rules.ingress.rules().len(), findings)
+        };
+        let url = "tunnel: t\nurl: http://localhost:8000\n";
+        assert_eq!(found(&["http://localhost:8000"], url), (1, vec![]));
+        assert_eq!(found(&["http://localhost:9000"], url), (1, vec!["not-loaded"]));
+        // By --url.
+        assert_eq!(found(&["http://localhost:8000"], "tunnel: t\n"), (1, vec![]));
+        assert_eq!(found(&["http_status:503"], "tunnel: t\n"), (0, vec!["no-rules"]));
+    }
 }

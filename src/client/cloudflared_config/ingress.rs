@@ -26,7 +26,10 @@ pub struct Written {
 pub struct IngressFile {
     /// Id or name.
     pub tunnel: Option<String>,
+    /// Without any, the one that cloudflared makes of the keys for a single origin.
     pub rules: Vec<WrittenRule>,
+    /// Private-network routing is configured.
+    pub warp_routing: bool,
     /// For all rules that do not say otherwise.
     pub origin: OriginRequest,
     /// Name of the ConfigMap that the rules were in.
@@ -134,6 +137,7 @@ fn rules(path: &Path, text: &str) -> Result<IngressFile, ConfigError> {
             rule.origin.strangers(&ORIGIN_KEYS, "originRequest.", &mut unknown);
         }
     }
+    let single = raw.single();
     let rules = raw.ingress.unwrap_or_default().into_iter().map(|rule| {
         let line = rule.referenced.line();
         let value = rule.value.unwrap_or_default();
@@ -145,9 +149,14 @@ fn rules(path: &Path, text: &str) -> Result<IngressFile, ConfigError> {
             origin: value.origin.unwrap_or_default(),
         }
     });
+    let mut rules: Vec<WrittenRule> = rules.collect();
+    if rules.is_empty() {
+        rules.extend(single);
+    }
     Ok(IngressFile {
         tunnel: raw.tunnel,
-        rules: rules.collect(),
+        rules,
+        warp_routing: raw.warp_routing.is_some(),
         origin: raw.origin.unwrap_or_default(),
         config_map: None,
         twice,
@@ -219,6 +228,7 @@ fn refused(path: &Path, text: &str, error: &serde_saphyr::Error) -> ConfigError 
         Some("hostname") => Some("text: hostname: app.example.com"),
         Some("path") => Some("text: path: ^/api(/|$)"),
         Some("service") => Some("text: service: http://localhost:8080"),
+        Some("url") => Some("text: url: http://localhost:8080"),
         Some("tunnel") => Some("text: tunnel: 62da6c19-947b-4bf6-acad-100a73de4e0d"),
         Some("originRequest") => Some("a mapping of options"),
         Some(_) | None => None,
@@ -303,6 +313,42 @@ struct Raw {
     ingress: Option<Vec<Spanned<Option<RawRule>>>>,
     #[serde(default, rename = "originRequest")]
     origin: Option<OriginRequest>,
+    #[serde(rename = "warp-routing")]
+    warp_routing: Option<IgnoredAny>,
+    #[serde(rename = "hello-world")]
+    hello_world: Option<Spanned<Option<bool>>>,
+    bastion: Option<Spanned<Option<bool>>>,
+    url: Option<Spanned<Option<String>>>,
+    #[serde(rename = "unix-socket")]
+    unix_socket: Option<Spanned<Option<String>>>,
+}
+
+impl Raw {
+    /// The rule that cloudflared makes where there are none, in the order in which it asks for the keys.
+    fn single(&self) -> Option<WrittenRule> {
+        let switch = |key: &Option<Spanned<Option<bool>>>, service: &str| {
+            let key = key.as_ref().filter(|key| key.value == Some(true))?;
+            Some((key.referenced.line(), service.to_owned()))
+        };
+        let text = |key: &Option<Spanned<Option<String>>>, service: fn(&str) -> String| {
+            let key = key.as_ref()?;
+            let value = key.value.as_deref().filter(|value| !value.is_empty())?;
+            Some((key.referenced.line(), service(value)))
+        };
+        let (line, text) = switch(&self.hello_world, "hello_world")
+            .or_else(|| switch(&self.bastion, "bastion"))
+            .or_else(|| text(&self.url, address))
+            .or_else(|| text(&self.unix_socket, |path| format!("unix:{path}")))?;
+        let at = |text: String| Written { line, text };
+        let [hostname, path] = [at(String::new()), at(String::new())];
+        Some(WrittenRule { line, hostname, path, service: at(text), ..WrittenRule::default() })
+    }
+}
+
+/// An address as `url:` may have it: without a scheme it is HTTP, and a path does not count.
+fn address(url: &str) -> String {
+    let (scheme, rest) = url.split_once("://").unwrap_or(("http", url));
+    format!("{scheme}://{}", rest.split('/').next().unwrap_or(rest))
 }
 
 #[derive(Default, Deserialize)]

@@ -129,3 +129,27 @@ proptest::proptest! {
         ingress(Path::new("x.yml"), &text).ok();
     }
 }
+
+/// As cloudflared does where there are no rules: one key counts, and makes a rule for everything.
+#[test]
+fn a_single_origin_is_one_rule() {
+    for (keys, service) in [
+        ("url: http://localhost:8000", Some((2, "http://localhost:8000"))),
+        ("url: localhost:8000/app", Some((2, "http://localhost:8000"))),
+        ("url: ssh://host", Some((2, "ssh://host"))),
+        ("unix-socket: /run/app.sock", Some((2, "unix:/run/app.sock"))),
+        ("hello-world: true", Some((2, "hello_world"))),
+        ("bastion: true\nurl: http://a:1", Some((2, "bastion"))),
+        ("hello-world: false\nbastion:\nurl: http://a:1", Some((4, "http://a:1"))),
+        ("ingress: []\nurl: http://a:1", Some((3, "http://a:1"))),
+        ("url:", None),
+        ("warp-routing: {}", None),
+        ("url: http://a:1\ningress:\n- service: http_status:404", Some((4, "http_status:404"))),
+    ] {
+        let file = parsed(&format!("tunnel: t\n{keys}\n"));
+        let rules: Vec<_> = file.rules.iter().map(|rule| &rule.service).collect();
+        assert_eq!(rules, service.map(|(line, text)| at(line, text)).iter().collect::<Vec<_>>(), "{keys}");
+        assert_eq!(file.warp_routing, keys.starts_with("warp"));
+    }
+    assert!(complaint("url: [a]\n").ends_with("write text: url: http://localhost:8080"));
+}
