@@ -50,6 +50,9 @@ pub struct Routed {
     pub state: State,
 }
 
+/// A path that is no origin's own.
+const BELOW_ROOT: &str = "/x-tunnelwarden";
+
 impl Expected {
     /// As a person says it.
     pub fn route(&self) -> String {
@@ -73,7 +76,7 @@ impl Expected {
     /// A path that is meant, and one below it where the whole segment is.
     fn paths(&self) -> (String, Option<String>) {
         let Some(path) = self.path.as_deref().filter(|path| !path.is_empty()) else {
-            return ("/".into(), None);
+            return ("/".into(), Some(BELOW_ROOT.into()));
         };
         if path.chars().all(|c| c.is_ascii_alphanumeric() || "/-_.~%".contains(c)) {
             let path = format!("/{}", path.trim_start_matches('/'));
@@ -82,6 +85,15 @@ impl Expected {
         }
         let sample = Pattern::compile(path).ok().and_then(|pattern| pattern.sample().map(str::to_owned));
         (sample.unwrap_or_else(|| path.to_owned()), None)
+    }
+
+    /// It is a narrower route than `wide`, and this path is meant to go where the rule sends it.
+    fn claims(&self, wide: &Self, path: &str, rule: &Rule) -> bool {
+        let own = self.path.as_deref().filter(|own| !own.is_empty() && self.path != wide.path);
+        let pattern = own.and_then(|own| Pattern::compile(own).ok());
+        self.host() == wide.host()
+            && pattern.is_some_and(|pattern| pattern.matches(path.as_bytes()))
+            && goes_to(rule, &self.service)
     }
 
     /// As a rule would be written.
@@ -106,10 +118,10 @@ impl Expected {
     }
 }
 
-pub(super) fn compare(ingress: &Ingress, expected: &[Expected]) -> (Vec<Routed>, Vec<Finding>) {
+pub(super) fn compare(ingress: &Ingress, listed: &[Expected]) -> (Vec<Routed>, Vec<Finding>) {
     let mut routed = Vec::new();
     let mut findings = Vec::new();
-    for expected in expected {
+    for expected in listed {
         let (path, below) = expected.paths();
         let request = Request::plain(&expected.host(), &path);
         let Some(hit) = ingress.route(&request) else {
@@ -123,12 +135,7 @@ pub(super) fn compare(ingress: &Ingress, expected: &[Expected]) -> (Vec<Routed>,
                 .route(&request)
                 .map(|hit| hit.rule)
                 .filter(|rule| !goes_to(rule, &expected.service))
-                // A narrower route of the list may lie below.
-                .filter(|rule| {
-                    !rule.path().is_empty()
-                        || !rule.hosts.cover(&hit.rule.hosts)
-                        || rule.number > hit.rule.number
-                })
+                .filter(|rule| !listed.iter().any(|other| other.claims(expected, &path, rule)))
                 .map(|rule| (rule, path)),
             Some(_) | None => None,
         };
@@ -197,7 +204,14 @@ fn finding(
                 rule.written, rule.number
             );
             let why = "What lies below a path usually belongs to it.".to_owned();
-            let fix = format!("Let the rule match what is below, too:\n{}", expected.rule());
+            let fix = if rule.number < hit.number {
+                format!(
+                    "Narrow the path of rule #{}, which comes first, or take it away; if it is meant, write it into the checklist, too.",
+                    rule.number
+                )
+            } else {
+                format!("Let the rule match what is below, too:\n{}", expected.rule())
+            };
             (Severity::Warning, "partial-route", [what, why, fix])
         }
     };
