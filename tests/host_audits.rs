@@ -80,6 +80,29 @@ fn a_good_unit_is_fine_with_its_drop_ins() {
     }
 }
 
+/// A unit is judged with what cloudflared's own configuration says of its stop and of its updates.
+#[test]
+fn what_the_configuration_sets_is_not_asked_of_the_unit() {
+    let unit = "[Unit]\nAfter=network-online.target\n[Service]\nType=notify\nRestart=on-failure\nRestartSec=5s\nDynamicUser=yes\n\
+                TimeoutStartSec=5min\nExecStart=/usr/bin/cloudflared --config config.yml tunnel run\n";
+    for (config, stop, expected) in [
+        ("grace-period: 5s\nno-autoupdate: true\n", "TimeoutStopSec=15s\n", vec![]),
+        ("grace-period: 3m\nno-autoupdate: true\n", "", vec!["stop-timeout-short"]),
+        ("no-autoupdate: true\n", "TimeoutStopSec=15s\n", vec!["stop-timeout-short"]),
+        ("no-autoupdate: false\n", "", vec!["updates-itself"]),
+    ] {
+        let folder = tempfile::tempdir_in("/tmp").unwrap();
+        fs::write(folder.path().join("c.service"), format!("{unit}{stop}")).unwrap();
+        fs::write(folder.path().join("config.yml"), format!("tunnel: {MINE}\n{config}")).unwrap();
+        let output =
+            audit(folder.path(), &["unit", "--json", "c.service", "--cloudflared-version", "2026.8.2"]);
+        let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let findings = report["findings"].as_array().unwrap().iter();
+        let rules: Vec<_> = findings.map(|finding| finding["rule"].as_str().unwrap()).collect();
+        assert_eq!(rules, expected, "{config} {report:#}");
+    }
+}
+
 /// The drop-in that is offered, put beside the unit, leaves no warning: what it says is what it mends. (What stays in the unit's own
 /// file is said still.)
 #[test]

@@ -27,6 +27,10 @@ pub struct Service {
     pub protocol: Option<String>,
     /// `retries` there.
     pub retries: Option<u32>,
+    /// `grace-period` there, such as `30s`.
+    pub grace_period: Option<String>,
+    /// `no-autoupdate` there.
+    pub no_autoupdate: bool,
     /// The program was put in place after the process that runs had started.
     pub newer_program: bool,
     /// Load state, active state and file state of the timer that updates cloudflared.
@@ -199,10 +203,6 @@ impl Service {
             .filter(|user| !user.is_empty() && user != "root" && user != "0")
     }
 
-    /// Where a token stands in clear for everyone to read, by the kind of place.
-    pub(super) fn exposures(&self) -> Vec<(Exposure, Place)> {
-        let mut found = Vec::new();
-        let argv = self.command();
     /// `Group=`, and those of `SupplementaryGroups=`: names or numbers.
     pub fn groups(&self) -> (Option<String>, Vec<String>) {
         let group = self.last("Service", "Group").map(|written| written.value.to_owned());
@@ -211,6 +211,10 @@ impl Service {
         (group, others.collect())
     }
 
+    /// Where a token stands in clear for everyone to read, by the kind of place.
+    pub(super) fn exposures(&self) -> Vec<(Exposure, Place)> {
+        let mut found = Vec::new();
+        let argv = self.command();
         if Launch::of::<_, &str>(&argv, &[]).token.is_some() {
             found.push((Exposure::CommandLine, self.place("Service", "ExecStart")));
         }

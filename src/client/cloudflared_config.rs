@@ -73,6 +73,7 @@ pub struct FileConfig {
     pub retries: Option<u32>,
     /// Such as `30s`.
     pub grace_period: Option<String>,
+    pub no_autoupdate: bool,
     /// `auto`, `4` or `6`.
     pub edge_ip_version: Option<String>,
     /// Whose family beats `edge_ip_version`.
@@ -294,6 +295,7 @@ struct Raw {
     ingress: Option<Vec<Rule>>,
     retries: Option<Scalar>,
     grace_period: Option<Scalar>,
+    no_autoupdate: Option<Scalar>,
     edge_ip_version: Option<Scalar>,
     edge_bind_address: Option<Scalar>,
     region: Option<Scalar>,
@@ -310,6 +312,7 @@ struct Raw {
 enum Scalar {
     Text(Zeroizing<String>),
     Number(i64),
+    Flag(bool),
     Other(serde::de::IgnoredAny),
 }
 
@@ -318,6 +321,7 @@ impl Scalar {
         match self {
             Self::Text(text) => Some(text.as_str().to_owned()),
             Self::Number(number) => Some(number.to_string()),
+            Self::Flag(flag) => Some(flag.to_string()),
             Self::Other(_) => None,
         }
     }
@@ -334,6 +338,7 @@ impl Raw {
             ingress: self.ingress.unwrap_or_default(),
             retries: text(self.retries).and_then(|retries| retries.parse().ok()),
             grace_period: text(self.grace_period),
+            no_autoupdate: text(self.no_autoupdate).as_deref() == Some("true"),
             edge_ip_version: text(self.edge_ip_version),
             edge_bind_address: text(self.edge_bind_address),
             region: text(self.region),

@@ -17,6 +17,8 @@ fn service(lines: &str) -> Service {
         systemd: None,
         protocol: None,
         retries: None,
+        grace_period: None,
+        no_autoupdate: false,
         newer_program: false,
         update_timer: None,
     }
@@ -79,8 +81,6 @@ fn a_file_is_judged_by_who_can_read_and_change_it() {
     assert_eq!(rules(&host(&unit, vec![gone])), ["file-missing"]);
 }
 
-#[test]
-fn what_is_handed_over_need_not_be_the_users() {
 /// Numbers of users and groups are two things, and no advice takes the file from cloudflared.
 #[test]
 fn the_group_that_the_unit_runs_with_may_read_its_file() {
@@ -117,6 +117,8 @@ fn the_group_that_the_unit_runs_with_may_read_its_file() {
     }
 }
 
+#[test]
+fn what_is_handed_over_need_not_be_the_users() {
     let unit = service("LoadCredential=tunnel-token:/etc/cloudflared/token\nUser=cloudflared\n");
     let handed = FileSight { handed: true, ..token_file(access(0o600, 0), MINE) };
     let mut host = host(&unit, vec![handed]);

@@ -133,7 +133,8 @@ impl Look<'_> {
                 "Write in [Service]:\nKillSignal=SIGTERM",
             );
         }
-        let grace = service.launch().grace_period.as_deref().and_then(unit_file::span).unwrap_or(GRACE);
+        let grace = service.launch().grace_period.or_else(|| service.grace_period.clone());
+        let grace = grace.as_deref().and_then(unit_file::span).unwrap_or(GRACE);
         let keys = ["TimeoutStopSec", "TimeoutSec"];
         let stop = service.span("Service", &keys, |state| state.timeout_stop_us).unwrap_or(DEFAULT_START);
         if 0 < stop && stop < grace.saturating_add(2 * SECOND) {

@@ -12,6 +12,7 @@ impl Look<'_> {
         });
         let environment = self.service.environment();
         let disabled = disabled
+            || self.service.no_autoupdate
             || environment.iter().any(|pair| pair.strip_prefix("NO_AUTOUPDATE=").is_some_and(is_yes))
             // Over D-Bus only its own variables are kept.
             || self.service.all("Service", "Environment").iter().any(|line| line.value.contains("NO_AUTOUPDATE=true"));

@@ -72,6 +72,8 @@ pub(super) fn gather(of: &Of) -> Gathered {
                     systemd: of.systemd_version,
                     protocol: None,
                     retries: None,
+                    grace_period: None,
+                    no_autoupdate: false,
                     newer_program: false,
                     update_timer: None,
                 };
@@ -167,6 +169,8 @@ async fn one(
         systemd: None,
         protocol: None,
         retries: None,
+        grace_period: None,
+        no_autoupdate: false,
         newer_program,
         update_timer: None,
     };
@@ -187,6 +191,8 @@ fn told_by(service: &mut Service, config: Option<&Config>) {
     let config = config.map(|config| &config.config);
     service.protocol = config.and_then(|config| config.protocol.clone());
     service.retries = config.and_then(|config| config.retries);
+    service.grace_period = config.and_then(|config| config.grace_period.clone());
+    service.no_autoupdate = config.is_some_and(|config| config.no_autoupdate);
 }
 
 fn unseen(error: &UnitFileError) -> String {

@@ -58,6 +58,8 @@ impl Audits {
             systemd: self.systemd.version().await.ok().flatten(),
             protocol: None,
             retries: None,
+            grace_period: None,
+            no_autoupdate: false,
             newer_program,
             update_timer: self.systemd.brief("cloudflared-update.timer").await.ok(),
         })
@@ -89,6 +91,8 @@ impl OnDisk {
             let config = path.and_then(|path| Some((cloudflared_config::read(&path).ok()?, path)));
             service.protocol = config.as_ref().and_then(|(config, _)| config.protocol.clone());
             service.retries = config.as_ref().and_then(|(config, _)| config.retries);
+            service.grace_period = config.as_ref().and_then(|(config, _)| config.grace_period.clone());
+            service.no_autoupdate = config.as_ref().is_some_and(|(config, _)| config.no_autoupdate);
             findings.extend(unit::check(&service).findings);
             let state = service.state.iter();
             let units =

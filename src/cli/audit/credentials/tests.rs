@@ -18,6 +18,8 @@ fn gathered() -> Gathered {
         systemd: None,
         protocol: None,
         retries: None,
+        grace_period: None,
+        no_autoupdate: false,
         newer_program: false,
         update_timer: None,
     };
