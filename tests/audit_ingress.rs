@@ -137,6 +137,45 @@ fn services_are_asked_from_here() {
 }
 
 #[test]
+fn no_password_of_an_origin_is_repeated() {
+    let folder = tempfile::tempdir().unwrap();
+    let service = "http://admin:hunter2@localhost:80";
+    let all = format!("ingress:\n- service: {service}\n");
+    // Each with findings that speak of a service.
+    let configs = [
+        all.clone(),
+        all.replace(":80", ":80/x"),
+        all.replace(":80", ":8 0"),
+        format!("url: {service}\n"),
+        format!(
+            "ingress:\n- hostname: a.b\n  service: {service}\n- hostname: a.b\n  path: /x\n  service: http://c:1\n- service: {service}\n"
+        ),
+        format!(
+            "ingress:\n- hostname: a.b\n  path: api\n  service: {service}\n- hostname: a.b\n  service: http://c:1\n- service: {service}\n"
+        ),
+        format!("ingress:\n- hostname: a.b\n  service: http://c:1\n- service: {service}\n"),
+    ];
+    let list = format!("[[expect]]\nhostname = \"a.b\"\npath = \"/api\"\nservice = \"{service}\"\n");
+    std::fs::write(folder.path().join("list.toml"), list).unwrap();
+    for config in configs {
+        std::fs::write(folder.path().join("c.yml"), &config).unwrap();
+        for arguments in [
+            &["audit", "ingress", "c.yml", "--offline"][..],
+            &["audit", "ingress", "c.yml", "--offline", "--expect", "list.toml"],
+            &["route", "https://a.b/api", "--config", "c.yml"],
+            &["route", "https://other/", "--config", "c.yml"],
+        ] {
+            for form in [None, Some("--json"), Some("--markdown")] {
+                let arguments: Vec<&str> = arguments.iter().copied().chain(form).collect();
+                let said = run(folder.path(), &arguments);
+                let all = said.out + &said.err;
+                assert!(!all.contains("hunter2"), "{config}{arguments:?}: {all}");
+            }
+        }
+    }
+}
+
+#[test]
 fn bad_input_is_named_with_its_place_and_a_remedy() {
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, bytes: &[u8]| std::fs::write(folder.path().join(name), bytes).unwrap();

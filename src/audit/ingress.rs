@@ -12,8 +12,11 @@ mod path;
 mod request;
 mod service;
 
+use std::borrow::Cow;
+
 use super::{Audit, Finding, Place, Severity};
 use crate::client::cloudflared_config::IngressFile;
+use crate::client::origin_address::without_passwords;
 use host::Hosts;
 use path::Pattern;
 
@@ -155,9 +158,9 @@ impl Rule {
         }
     }
 
-    /// As written.
-    pub fn service_text(&self) -> &str {
-        &self.written
+    /// As written, without the password that may be in it.
+    pub fn service_text(&self) -> Cow<'_, str> {
+        without_passwords(&self.written)
     }
 
     /// `None`: cloudflared does not take it.

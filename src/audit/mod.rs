@@ -10,6 +10,8 @@ pub mod workflow;
 
 use std::cmp::Ordering;
 
+use crate::client::origin_address::without_passwords;
+
 /// What is checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Audit {
@@ -134,6 +136,14 @@ impl Findings {
 }
 
 impl Finding {
+    /// Hides the passwords of origins, which rules are quoted with.
+    pub fn conceal(&mut self) {
+        for text in [&mut self.what, &mut self.why, &mut self.fix] {
+            let concealed = without_passwords(text).into_owned();
+            *text = concealed;
+        }
+    }
+
     /// The worst first, then by place.
     pub fn order(&self, other: &Self) -> Ordering {
         let key = |finding: &Self| {

@@ -60,6 +60,7 @@ fn report(rules: Rules, url: &str, typed: &Request) -> Report {
     let sent = typed.as_sent();
     report.findings = rules.findings;
     report.findings.retain(|finding| finding.severity == Severity::Error);
+    report.findings.iter_mut().for_each(Finding::conceal);
     let refused = !report.findings.is_empty();
     report.blind = rules.blind;
     let mut facts = vec![("rules of".to_owned(), rules.subject)];
@@ -74,7 +75,7 @@ fn report(rules: Rules, url: &str, typed: &Request) -> Report {
     facts.push(("rule".into(), seat(hit.rule)));
     facts.push(("matches".into(), hit.rule.matches_text()));
     facts.push(("because".into(), because(&hit)));
-    facts.push(("service".into(), hit.rule.service_text().to_owned()));
+    facts.push(("service".into(), hit.rule.service_text().into_owned()));
     report.sections.push(Section::Facts { title: String::new(), facts });
     if !hit.passed.is_empty() {
         report.sections.push(passed(&hit));

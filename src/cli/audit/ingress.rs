@@ -10,11 +10,12 @@ use toml::Spanned;
 use super::count;
 use super::origins::{self, Runs};
 use super::rules::{self, Of, Rules, load};
-use crate::audit::Severity;
 use crate::audit::ingress::{Expected, MOST_COMPARED, Origin, Routed, Rule, Sight, State};
+use crate::audit::{Finding, Severity};
 use crate::cli::access;
 use crate::cli::report::{Form, Report, Section, step};
 use crate::cli::{Exit, say};
+use crate::client::origin_address::without_passwords;
 
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Arguments {
@@ -112,6 +113,7 @@ fn report(mut rules: Rules, expected: &[Expected], sights: &[(Origin, Sight)]) -
         "expected": routed.iter().map(routed_json).collect::<Vec<_>>(),
     });
     report.findings = rules.findings;
+    report.findings.iter_mut().for_each(Finding::conceal);
     report.blind = rules.blind;
     report.verdict = verdict(&report, rules.ingress.rules().len(), expected.len(), refused);
     report
@@ -159,7 +161,7 @@ fn table(rules: &[Rule], sights: &[(Origin, Sight)]) -> Section {
         if !sights.is_empty() {
             row.push(sight_of(rule, sights).map_or("-", Sight::label).to_owned());
         }
-        row.push(rule.service_text().to_owned());
+        row.push(rule.service_text().into_owned());
         row
     };
     Section::Table { title: "Rules".into(), columns, rows: rules.iter().map(row).collect() }
@@ -190,7 +192,8 @@ fn rule_json(rule: &Rule, sights: &[(Origin, Sight)]) -> Value {
 
 fn routed_json(routed: &Routed) -> Value {
     json!({
-        "hostname": routed.expected.hostname, "path": routed.expected.path, "service": routed.expected.service,
+        "hostname": routed.expected.hostname, "path": routed.expected.path,
+        "service": without_passwords(&routed.expected.service),
         "rule": routed.rule, "state": routed.state.label(),
     })
 }
@@ -205,11 +208,11 @@ fn verdict(report: &Report, rules: usize, expected: usize, refused: bool) -> Str
         }
     }
     let found = parts.join(", ");
-    if rules == 0 {
-        return "There are no rules: cloudflared answers every request with 503.".into();
-    }
     if rules == 0 && errors == 0 {
         return "There are no rules: the tunnel serves private networks alone.".into();
+    }
+    if rules == 0 {
+        return "There are no rules: cloudflared answers every request with 503.".into();
     }
     if refused {
         return format!("cloudflared refuses these rules and would not start with them ({found}).");
