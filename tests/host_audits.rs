@@ -164,6 +164,9 @@ fn what_is_no_unit_is_said_with_its_place_and_a_remedy() {
     run("/dev/null");
     // Without a bus nothing is known of a unit by its name.
     run("cloudflared");
+    // Nor is a folder that is called like it a file.
+    fs::create_dir(folder.path().join("cloudflared")).unwrap();
+    run("cloudflared");
     expect(&self::folder("unit").join("unread.txt"), &said);
     let wrong = audit(folder.path(), &["unit", "empty.service", "--cloudflared-version", "newest"]);
     assert_eq!(wrong.status.code(), Some(64));

@@ -76,7 +76,8 @@ pub fn read(path: &Path) -> Result<Vec<Setting>, UnitFileError> {
 pub fn parse(path: &Path, text: &str) -> Result<Vec<Setting>, UnitFileError> {
     let mut settings = Vec::new();
     let mut section = String::new();
-    let mut lines = text.lines().enumerate();
+    // systemd passes over the mark that some editors begin a file with.
+    let mut lines = text.strip_prefix('\u{feff}').unwrap_or(text).lines().enumerate();
     while let Some((at, first)) = lines.next() {
         let line = at as u64 + 1;
         let trimmed = first.trim();
@@ -217,9 +218,20 @@ mod tests {
             told,
             ["3:Unit Description=x = y", "6:Service ExecStart=/bin/a  b", "9:Service Restart=on-failure"]
         );
-        for (wrong, line) in
-            [("[Service]\nnonsense\n", 2), ("a=b\n", 1), ("[S]\n=b\n", 2), ("[S]\n\u{7f}E=b\n", 2)]
-        {
+        let marked =
+            parse(Path::new("u"), &format!("\u{feff}{text}")).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!((marked.len(), marked[0].line, marked[0].section.as_str()), (3, 3, "Unit"));
+        assert_eq!(
+            parse(Path::new("u"), "\u{feff}[Service]\nType=notify\n").map(|set| set.len()).ok(),
+            Some(1)
+        );
+        for (wrong, line) in [
+            ("[Service]\nnonsense\n", 2),
+            ("a=b\n", 1),
+            ("[S]\n=b\n", 2),
+            ("[S]\n\u{7f}E=b\n", 2),
+            ("\u{feff}\u{feff}[S]\na=b\n", 1),
+        ] {
             let error = parse(Path::new("u"), wrong).err().map(|error| error.to_string());
             assert!(
                 error.as_ref().is_some_and(|error| error.starts_with(&format!("u:{line}: "))),

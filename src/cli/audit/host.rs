@@ -58,7 +58,7 @@ pub(super) struct Config {
 pub(super) fn gather(of: &Of) -> Gathered {
     let mut gathered = Gathered::default();
     let (files, names): (Vec<&String>, Vec<&String>) =
-        of.units.iter().partition(|unit| unit.contains('/') || Path::new(unit).exists());
+        of.units.iter().partition(|unit| unit.contains('/') || Path::new(unit).is_file());
     for file in &files {
         step(&format!("reading {file}"));
         match unit_file::with_drop_ins(Path::new(file)) {
