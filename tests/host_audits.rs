@@ -58,7 +58,8 @@ fn each_bad_unit_lies_beside_its_findings_and_no_token_is_repeated() {
             let output = audit(&folder, &arguments);
             let said = text(&output.stdout);
             assert_eq!(output.status.code(), Some(1), "{name}: {said}");
-            assert!(!(said.clone() + &text(&output.stderr)).contains(&token[..20]), "{name} {form}: {said}");
+            let all = said.clone() + &text(&output.stderr);
+            assert!(!all.contains(&token[..20]) && !all.contains("bm90IGEgc2Vj"), "{name} {form}: {said}");
             if form.is_empty() {
                 expect(&folder.join(&name).with_extension("txt"), &said);
             }
@@ -327,6 +328,101 @@ fn a_token_is_found_wherever_it_lies_and_never_repeated() {
     files.unit("ExecStart=/usr/bin/cloudflared tunnel run\nLoadCredential=origin-ca:DIR/ca.pem\n");
     files.write("ca.pem", 0o644, "-----BEGIN CERTIFICATE-----\n");
     assert_eq!(files.rules(), Vec::<String>::new());
+}
+
+/// Not only a token is a secret, and not only a file that is named holds one.
+#[test]
+fn credentials_are_found_wherever_cloudflared_takes_them_from() {
+    let secret = "c2VjcmV0LW9mLXRoZS10dW5uZWw=";
+    let json = format!(
+        r#"{{"AccountTag":"0123456789abcdef0123456789abcdef","TunnelSecret":"{secret}","TunnelID":"{MINE}"}}"#
+    );
+    let run = "ExecStart=/usr/bin/cloudflared --no-autoupdate tunnel run\n";
+    let by_config = "ExecStart=/usr/bin/cloudflared --no-autoupdate --config DIR/config.yml tunnel run\n";
+    let by_id = format!("{MINE}.json");
+    let none: Vec<&str> = vec![];
+    // The unit, a file with its mode, cloudflared's configuration; what is found, and the exit code.
+    for (unit, file, config, expected, code) in [
+        (format!("{run}Environment='TUNNEL_CRED_CONTENTS={json}'\n"), None, "", vec!["token-exposed"], 1),
+        (
+            format!("ExecStart=/usr/bin/cloudflared tunnel run --credentials-contents '{json}' {MINE}\n"),
+            None,
+            "",
+            vec!["token-exposed"],
+            1,
+        ),
+        (
+            format!("{run}EnvironmentFile=DIR/env\n"),
+            Some(("env", 0o644, format!("TUNNEL_CRED_CONTENTS='{json}'\n"))),
+            "",
+            vec!["file-readable"],
+            1,
+        ),
+        (
+            format!("{run}EnvironmentFile=DIR/env\n"),
+            Some(("env", 0o600, format!("TUNNEL_CRED_CONTENTS='{json}'\n"))),
+            "",
+            none.clone(),
+            0,
+        ),
+        (
+            by_config.into(),
+            None,
+            &format!("tunnel: {MINE}\ncredentials-contents: '{json}'\n"),
+            vec!["file-readable", "token-in-config"],
+            1,
+        ),
+        (
+            by_config.into(),
+            Some((by_id.as_str(), 0o644, json.clone())),
+            &format!("tunnel: {MINE}\n"),
+            vec!["file-readable"],
+            1,
+        ),
+        (
+            by_config.into(),
+            Some((by_id.as_str(), 0o400, json.clone())),
+            &format!("tunnel: {MINE}\n"),
+            none.clone(),
+            0,
+        ),
+        // As the unit takes it.
+        (
+            format!("WorkingDirectory=DIR\n{by_config}"),
+            Some(("c.json", 0o644, json.clone())),
+            &format!("tunnel: {MINE}\ncredentials-file: c.json\n"),
+            vec!["file-readable"],
+            1,
+        ),
+        // Nothing was seen, so nothing is praised.
+        (by_config.into(), None, &format!("tunnel: {MINE}\n"), none.clone(), 2),
+        (by_config.into(), None, "tunnel: by-name\n", none.clone(), 2),
+        (
+            by_config.into(),
+            None,
+            &format!("tunnel: {MINE}\ncredentials-file: '%h/c.json'\n"),
+            none.clone(),
+            2,
+        ),
+        (run.into(), None, "", none.clone(), 2),
+    ] {
+        let files = Files::new();
+        files.unit(&unit);
+        if let Some((name, mode, text)) = &file {
+            files.write(name, *mode, text);
+        }
+        if !config.is_empty() {
+            files.write("config.yml", 0o644, config);
+        }
+        assert_eq!(files.rules(), expected, "{unit}{config}");
+        for form in [&["--json"][..], &["--markdown"], &[]] {
+            let output = files.audit(form);
+            let said = text(&output.stdout) + &text(&output.stderr);
+            assert!(!said.contains(secret), "{said}");
+            assert_eq!(output.status.code(), Some(code), "{unit}{config}{said}");
+            assert_eq!(said.contains("kept as they should be"), code == 0, "{said}");
+        }
+    }
 }
 
 /// As it is read, but for line breaks, the user that runs the test, and what lies elsewhere on its machine.

@@ -41,7 +41,7 @@ pub enum Content {
     Token(TokenSight),
     /// `None`: no JSON.
     Credentials(Option<CredentialsSight>),
-    /// Whether `TUNNEL_TOKEN` is set in there.
+    /// Whether `TUNNEL_TOKEN` or `TUNNEL_CRED_CONTENTS` is set in there.
     Environment(Option<TokenSight>),
 }
 
@@ -100,7 +100,7 @@ pub fn check(host: &Host<'_>) -> Checked {
     let mut look = Look { host, findings: Findings::of(Audit::Credentials), drop_in: DropIn::default() };
     for (how, place) in host.service.exposures() {
         look.findings.all.push(exposed(Audit::Credentials, how, place));
-        if how != Exposure::Leftover {
+        if !matches!(how, Exposure::Leftover(_)) {
             look.drop_in.give_token(host.service);
         }
     }
@@ -126,6 +126,17 @@ struct Look<'a> {
 impl Look<'_> {
     fn config(&mut self) {
         let Some((path, config)) = &self.host.config else { return };
+        if config.credentials_contents.is_some() {
+            self.findings.add(
+                Severity::Warning,
+                "token-in-config",
+                Place { file: path.display().to_string(), line: None },
+                "The tunnel's credentials stand in cloudflared's configuration.",
+                "A configuration is shown, copied and kept in repositories; a secret must not be.",
+                "Take `credentials-contents:` out, rotate the secret, and give the tunnel's new token by the drop-in below.",
+            );
+            self.drop_in.give_token(self.host.service);
+        }
         if config.token.is_some() {
             self.findings.add(
                 Severity::Warning,
@@ -152,9 +163,13 @@ impl Look<'_> {
             named.extend(tunnel.map(|tunnel| (tunnel, place(&file.path))));
         }
         let launch = self.host.service.launch();
-        let token = launch.token.and_then(|token| token.tunnel);
-        named.extend(token.map(|tunnel| (tunnel, self.host.service.own_place())));
+        let secrets = launch.token.into_iter().chain(launch.credentials_contents);
+        named.extend(
+            secrets.filter_map(|secret| secret.tunnel).map(|tunnel| (tunnel, self.host.service.own_place())),
+        );
         if let Some((path, config)) = &self.host.config {
+            let secrets = config.token.iter().chain(&config.credentials_contents);
+            named.extend(secrets.filter_map(|secret| Some((secret.tunnel.clone()?, place(path)))));
             // A name needs the API to become an id.
             let id =
                 config.tunnel.as_ref().filter(|tunnel| crate::client::cloudflared_config::is_uuid(tunnel));

@@ -61,15 +61,17 @@ impl DropIn {
         let ask = "systemd-ask-password 'Tunnel token:'";
         let plain = "/etc/cloudflared/token";
         let mut command = bare_command(service);
-        if service.exposures().iter().any(|(how, _)| *how == Exposure::Environment) {
-            self.service("UnsetEnvironment=TUNNEL_TOKEN");
+        for (how, _) in service.exposures() {
+            if let Exposure::Environment(secret) = how {
+                self.service(&format!("UnsetEnvironment={}", secret.variable()));
+            }
         }
         if !knows_file {
             // The oldest way that keeps it out of `systemctl cat` and `ps`.
             let file = "/etc/cloudflared/token.env";
             push(&mut self.before, "umask 077    # as root, in a shell of its own");
             push(&mut self.before, &format!("printf 'TUNNEL_TOKEN=%s\\n' \"$({ask})\" > {file}"));
-            self.service.retain(|line| !line.starts_with("UnsetEnvironment"));
+            self.service.retain(|line| line != "UnsetEnvironment=TUNNEL_TOKEN");
             self.exec(&command);
             self.service(&format!("EnvironmentFile={file}"));
             return;
@@ -119,7 +121,7 @@ fn bare_command(service: &Service) -> Vec<String> {
     let mut words = argv.iter();
     while let Some(word) = words.next() {
         let name = word.trim_start_matches('-').split('=').next().unwrap_or_default();
-        if word.starts_with('-') && matches!(name, "token" | "token-file") {
+        if word.starts_with('-') && matches!(name, "token" | "token-file" | "credentials-contents") {
             if !word.contains('=') {
                 words.next();
             }

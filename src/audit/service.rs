@@ -211,29 +211,42 @@ impl Service {
         (group, others.collect())
     }
 
-    /// Where a token stands in clear for everyone to read, by the kind of place.
+    /// `WorkingDirectory=`, as written; without it systemd starts in the root.
+    pub fn working_directory(&self) -> String {
+        let written = self.last("Service", "WorkingDirectory");
+        written.map_or_else(|| "/".to_owned(), |written| written.value.trim_start_matches('-').to_owned())
+    }
+
+    /// The tunnel's secret is in the unit itself.
+    pub fn holds_secret(&self) -> bool {
+        self.exposures().iter().any(|(how, _)| !matches!(how, Exposure::Leftover(_)))
+    }
+
+    /// Where a secret of the tunnel's stands in clear for everyone to read, by the kind of place.
     pub(super) fn exposures(&self) -> Vec<(Exposure, Place)> {
         let mut found = Vec::new();
-        let argv = self.command();
-        if Launch::of::<_, &str>(&argv, &[]).token.is_some() {
-            found.push((Exposure::CommandLine, self.place("Service", "ExecStart")));
+        for secret in Secret::of(&Launch::of::<_, &str>(&self.command(), &[])) {
+            found.push((Exposure::CommandLine(secret), self.place("Service", "ExecStart")));
         }
-        if Launch::of::<&str, _>(&[], &self.environment()).token.is_some() {
+        for secret in Secret::of(&Launch::of::<&str, _>(&[], &self.environment())) {
             let mut written = self.all("Service", "Environment").into_iter();
-            let line = written.find(|line| line.value.contains("TUNNEL_TOKEN="));
-            found.push((Exposure::Environment, line.map_or_else(|| self.own_place(), |line| line.place)));
+            let line = written.find(|line| line.value.contains(&format!("{}=", secret.variable())));
+            let place = line.map_or_else(|| self.own_place(), |line| line.place);
+            found.push((Exposure::Environment(secret), place));
         }
         // What a drop-in takes out of force still stands in its file.
         for setting in self.settings.iter().filter(|setting| setting.section == "Service") {
             let words = Zeroizing::new(unit_file::words(&setting.value));
-            let token = match setting.key.as_str() {
-                "ExecStart" => Launch::of::<_, &str>(&words, &[]).token,
-                "Environment" => Launch::of::<&str, _>(&[], &words).token,
-                _ => None,
+            let secrets = match setting.key.as_str() {
+                "ExecStart" => Secret::of(&Launch::of::<_, &str>(&words, &[])),
+                "Environment" => Secret::of(&Launch::of::<&str, _>(&[], &words)),
+                _ => Vec::new(),
             };
             let place = place_of(setting);
-            if token.is_some() && !found.iter().any(|(_, known)| *known == place) {
-                found.push((Exposure::Leftover, place));
+            if let Some(secret) = secrets.first()
+                && !found.iter().any(|(_, known)| *known == place)
+            {
+                found.push((Exposure::Leftover(*secret), place));
             }
         }
         for line in self.all("Service", "SetCredential") {
@@ -249,14 +262,37 @@ impl Service {
     }
 }
 
-/// How a token lies open in a unit.
+/// How a secret of the tunnel's lies open in a unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Exposure {
-    CommandLine,
-    Environment,
+    CommandLine(Secret),
+    Environment(Secret),
     SetCredential,
     /// In a file, and no longer in force.
-    Leftover,
+    Leftover(Secret),
+}
+
+/// In which form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Secret {
+    Token,
+    /// The text of a credentials file.
+    Credentials,
+}
+
+impl Secret {
+    fn of(launch: &Launch) -> Vec<Self> {
+        let token = launch.token.as_ref().map(|_| Self::Token);
+        token.into_iter().chain(launch.credentials_contents.as_ref().map(|_| Self::Credentials)).collect()
+    }
+
+    /// The variable that gives it to cloudflared.
+    pub(super) fn variable(self) -> &'static str {
+        match self {
+            Self::Token => "TUNNEL_TOKEN",
+            Self::Credentials => "TUNNEL_CRED_CONTENTS",
+        }
+    }
 }
 
 pub(super) fn is_yes(text: &str) -> bool {

@@ -6,7 +6,7 @@ mod running;
 mod standing;
 
 use super::drop_in::DropIn;
-use super::service::{Exposure, Service};
+use super::service::{Exposure, Secret, Service};
 use super::{Audit, Finding, Findings, Place, Severity};
 use crate::client::unit_file;
 
@@ -38,35 +38,52 @@ pub fn check(service: &Service) -> Checked {
     Checked { findings: findings.sorted(), drop_in }
 }
 
-/// What the exposure of a token is, for a person. The drop-in is offered beside it.
+/// What the exposure of a secret is, for a person. The drop-in is offered beside it.
 pub(super) fn exposed(audit: Audit, how: Exposure, place: Place) -> Finding {
     let (rule, what) = match how {
-        Exposure::CommandLine => {
+        Exposure::CommandLine(Secret::Token) => {
             ("token-exposed", "The tunnel's token is on the command line of cloudflared.")
         }
-        Exposure::Environment => ("token-exposed", "The tunnel's token is in `Environment=` of the unit."),
+        Exposure::CommandLine(Secret::Credentials) => {
+            ("token-exposed", "The tunnel's credentials are on the command line of cloudflared.")
+        }
+        Exposure::Environment(Secret::Token) => {
+            ("token-exposed", "The tunnel's token is in `Environment=` of the unit.")
+        }
+        Exposure::Environment(Secret::Credentials) => {
+            ("token-exposed", "The tunnel's credentials are in `Environment=` of the unit.")
+        }
         Exposure::SetCredential => {
             ("token-exposed", "A credential of the tunnel is in `SetCredential=` of the unit.")
         }
-        Exposure::Leftover => {
+        Exposure::Leftover(Secret::Token) => {
             ("token-left", "A token still stands in this file, though it is no longer in force.")
+        }
+        Exposure::Leftover(Secret::Credentials) => {
+            ("token-left", "The tunnel's credentials still stand in this file, though no longer in force.")
         }
     };
     let why = match how {
-        Exposure::CommandLine => {
+        Exposure::CommandLine(_) => {
             "Every user of the host reads it with `systemctl cat` and `ps`, and the journal keeps it with every line that cloudflared writes."
         }
-        Exposure::Environment | Exposure::SetCredential => {
+        Exposure::Environment(_) | Exposure::SetCredential => {
             "Every user of the host reads it with `systemctl cat` or over D-Bus."
         }
-        Exposure::Leftover => "Every user of the host reads it with `systemctl cat`.",
+        Exposure::Leftover(_) => "Every user of the host reads it with `systemctl cat`.",
     };
     let fix = match how {
-        Exposure::CommandLine | Exposure::Environment | Exposure::SetCredential => format!(
+        Exposure::CommandLine(Secret::Token)
+        | Exposure::Environment(Secret::Token)
+        | Exposure::SetCredential => format!(
             "Rotate the token, give the new one by the drop-in below, and then take the old one out of {} too: a drop-in does not hide what stands there.",
             place.file
         ),
-        Exposure::Leftover => {
+        Exposure::CommandLine(Secret::Credentials) | Exposure::Environment(Secret::Credentials) => format!(
+            "Rotate the secret, give the tunnel's new token by the drop-in below (it has the same in it), and then take the old one out of {} too: a drop-in does not hide what stands there.",
+            place.file
+        ),
+        Exposure::Leftover(_) => {
             format!("Take it out of {}, and rotate it if that was not done since.", place.file)
         }
     };
@@ -91,7 +108,7 @@ impl Look<'_> {
     fn tokens(&mut self) {
         for (how, place) in self.service.exposures() {
             self.findings.all.push(exposed(Audit::Unit, how, place));
-            if how != Exposure::Leftover {
+            if !matches!(how, Exposure::Leftover(_)) {
                 self.drop_in.give_token(self.service);
             }
         }

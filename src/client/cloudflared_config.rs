@@ -86,6 +86,15 @@ pub struct FileConfig {
     pub token_file: Option<PathBuf>,
     /// The file holds a token in clear; for this tunnel, if it can be read.
     pub token: Option<TokenSight>,
+    /// The file holds the text of a credentials file.
+    pub credentials_contents: Option<TokenSight>,
+}
+
+impl FileConfig {
+    /// A secret of the tunnel's stands in the file itself.
+    pub fn holds_secret(&self) -> bool {
+        self.token.is_some() || self.credentials_contents.is_some()
+    }
 }
 
 /// A token was there. What it says besides the tunnel's id is forgotten.
@@ -99,6 +108,11 @@ impl TokenSight {
     /// Looks at a token: base64 of JSON with the account, the secret and the tunnel's id.
     pub fn of(token: &str) -> Self {
         Self { tunnel: tunnel_of_token(token) }
+    }
+
+    /// Looks at the text of a credentials file, which has the same secret in it.
+    pub fn of_credentials(text: &str) -> Self {
+        Self { tunnel: tunnel_of_credentials(text) }
     }
 }
 
@@ -303,6 +317,7 @@ struct Raw {
     warp_routing: Option<serde::de::IgnoredAny>,
     token_file: Option<Scalar>,
     token: Option<Scalar>,
+    credentials_contents: Option<Scalar>,
 }
 
 /// Of its settings cloudflared takes any kind of value when it reads the file, and sees later what it makes of it: no reason
@@ -346,6 +361,9 @@ impl Raw {
             warp_routing: self.warp_routing.is_some(),
             token_file: text(self.token_file).map(PathBuf::from),
             token: text(self.token).map(Zeroizing::new).map(|token| TokenSight::of(&token)),
+            credentials_contents: text(self.credentials_contents)
+                .map(Zeroizing::new)
+                .map(|text| TokenSight::of_credentials(&text)),
         }
     }
 }

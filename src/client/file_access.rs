@@ -61,6 +61,11 @@ pub fn user_of(user: &str) -> Option<(u32, u32)> {
     Some((fields.get(2)?.parse().ok()?, fields.get(3)?.parse().ok()?))
 }
 
+/// The home of a user of this host, by name or number.
+pub fn home_of(user: &str) -> Option<PathBuf> {
+    Some(PathBuf::from(entry("/etc/passwd", user)?.get(5)?)).filter(|home| home.is_absolute())
+}
+
 /// The id of a group of this host, by name or number.
 pub fn gid_of(group: &str) -> Option<u32> {
     group.parse().ok().or_else(|| entry("/etc/group", group)?.get(2)?.parse().ok())

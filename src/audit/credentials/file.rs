@@ -58,7 +58,7 @@ impl Look<'_> {
             Role::Token | Role::Credentials | Role::Certificate => true,
             // Unread it is taken for one: it is there to keep something out of the unit.
             Role::Environment => !matches!(file.content, Content::Environment(None)),
-            Role::Config => self.host.config.as_ref().is_some_and(|(_, config)| config.token.is_some()),
+            Role::Config => self.host.config.as_ref().is_some_and(|(_, config)| config.holds_secret()),
             Role::Encrypted => false,
         }
     }

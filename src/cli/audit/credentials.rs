@@ -100,7 +100,9 @@ fn files(service: &Service, config: Option<&Config>, blind: &mut Vec<String>) ->
     blind.extend(unseen.iter().map(|unseen: &Unseen| match unseen.what {
         Hidden::Access(_) => format!("{}. Run this as root.", unseen.says()),
         Hidden::Content(_) => format!("{}. Run this as root to see what is in it.", unseen.says()),
-        Hidden::NoFile | Hidden::Private => format!("{}.", unseen.says()),
+        Hidden::NoFile | Hidden::Private | Hidden::Nowhere | Hidden::Specifier => {
+            format!("{}.", unseen.says())
+        }
     }));
     files
 }

@@ -46,6 +46,8 @@ pub struct Launch {
     /// A token stands in clear in the command line or the environment.
     pub token: Option<TokenSight>,
     pub token_file: Option<PathBuf>,
+    /// The text of a credentials file stands in clear there.
+    pub credentials_contents: Option<TokenSight>,
     pub protocol: Option<String>,
     pub metrics: Option<String>,
     pub retries: Option<u32>,
@@ -95,6 +97,9 @@ impl Launch {
                 self.credentials_file = path();
             }
             "token" if self.token.is_none() => self.token = Some(TokenSight::of(value)),
+            "credentials-contents" if self.credentials_contents.is_none() => {
+                self.credentials_contents = Some(TokenSight::of_credentials(value));
+            }
             "token-file" if self.token_file.is_none() => self.token_file = path(),
             "protocol" | "p" if self.protocol.is_none() => self.protocol = text(),
             "metrics" if self.metrics.is_none() => self.metrics = text(),
@@ -120,6 +125,7 @@ pub fn is_tunnel_run<A: AsRef<str>>(argv: &[A]) -> bool {
 fn flag_of(variable: &str) -> &'static str {
     match variable {
         "TUNNEL_CRED_FILE" => "credentials-file",
+        "TUNNEL_CRED_CONTENTS" => "credentials-contents",
         "TUNNEL_TOKEN" => "token",
         "TUNNEL_TOKEN_FILE" => "token-file",
         "TUNNEL_TRANSPORT_PROTOCOL" => "protocol",

@@ -45,6 +45,21 @@ fn which_lines_run_a_tunnel() {
     }
 }
 
+/// The text of a credentials file by each way that cloudflared takes it; only the tunnel's id is kept.
+#[test]
+fn credentials_in_clear() {
+    let json = format!(r#"{{"AccountTag":"a","TunnelSecret":"c2VjcmV0","TunnelID":"{ID}"}}"#);
+    let sight = Some(TokenSight { tunnel: Some(ID.into()) });
+    let line = ["cloudflared", "tunnel", "run", "--credentials-contents", &json];
+    assert_eq!(Launch::of::<_, &str>(&line, &[]).credentials_contents, sight);
+    let variable = format!("TUNNEL_CRED_CONTENTS={json}");
+    let found = Launch::of(&["cloudflared", "tunnel", "run"], &[variable.as_str()]);
+    assert_eq!((&found.credentials_contents, found.token), (&sight, None));
+    let config = parse(Path::new("c"), &format!("credentials-contents: '{json}'\n")).unwrap();
+    assert!(config.holds_secret() && config.credentials_contents == sight);
+    assert!(!format!("{config:?}").contains("c2VjcmV0"));
+}
+
 #[test]
 fn command_line() {
     let found = launch(

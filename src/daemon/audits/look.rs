@@ -142,7 +142,7 @@ fn unread(unseen: &Unseen) -> Finding {
         Hidden::Access(_) => "Who may read and change it was not checked, nor what is in it",
         Hidden::Content(_) => "What is in it was not checked; who may read and change it was",
         Hidden::NoFile => "What is in it was not checked",
-        Hidden::Private => "It was not checked",
+        Hidden::Private | Hidden::Nowhere | Hidden::Specifier => "It was not checked",
     };
     Finding {
         audit: Audit::Credentials,
