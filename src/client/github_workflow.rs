@@ -87,6 +87,8 @@ pub struct Step {
     pub line: u64,
     pub uses: Option<Text>,
     pub with: Vec<Variable>,
+    /// Inputs among these that actions run, or put on a command line, by their names.
+    pub inputs: Vec<(String, Script)>,
     pub env: Vec<Variable>,
     pub run: Option<Script>,
     pub shell: Option<String>,

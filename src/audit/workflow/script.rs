@@ -1,5 +1,6 @@
 //! What scripts do with a secret: where it is put in, who gets to see it, where it is left, and what follows its change.
 
+mod arguments;
 mod leak;
 mod rollout;
 
@@ -21,10 +22,16 @@ pub(super) fn check(notes: &mut Notes<'_>, workflow: &Workflow, job: &Job) {
     for (at, step) in job.steps.iter().enumerate() {
         let Some(script) = &step.run else {
             artifact(notes, step, &course.stored);
+            let secret = variables(workflow, job, step);
+            let action = step.uses.as_ref().map_or("", |uses| uses.text.as_str());
+            for (name, script) in &step.inputs {
+                interpolated(notes, script, &secret, Some(name));
+                Look::at(notes, script, secret.clone(), &mut course).input(action);
+            }
             continue;
         };
         let secret = variables(workflow, job, step);
-        interpolated(notes, script, &secret);
+        interpolated(notes, script, &secret, None);
         let shell = step.shell.as_ref().or(job.shell.as_ref()).or(workflow.shell.as_ref());
         // Others than the shells of Unix have words of their own.
         if shell.is_some_and(|shell| {
@@ -37,19 +44,8 @@ pub(super) fn check(notes: &mut Notes<'_>, workflow: &Workflow, job: &Job) {
                 shell.split_whitespace().filter(|word| word.starts_with('-') && !word.starts_with("--"));
             flags.any(|word| word.contains('x'))
         });
-        let mut look = Look {
-            notes,
-            script,
-            secret,
-            guarded: last_removal.is_some_and(|last| at <= last),
-            masked_from: script
-                .text
-                .lines()
-                .position(|line| line.contains("umask 077") || line.contains("umask 0077")),
-            calls_mktemp: script.text.contains("mktemp"),
-            temporary: BTreeSet::new(),
-            course: &mut course,
-        };
+        let mut look = Look::at(notes, script, secret, &mut course);
+        look.guarded = last_removal.is_some_and(|last| at <= last);
         look.script(traced);
     }
     follow_up(notes, workflow, job, &course);
@@ -63,7 +59,8 @@ fn variables(workflow: &Workflow, job: &Job, step: &Step) -> BTreeSet<String> {
         .collect()
 }
 
-fn interpolated(notes: &mut Notes<'_>, script: &Script, secret: &BTreeSet<String>) {
+/// What GitHub pastes into a script, which is a step's own or the `input` of an action.
+fn interpolated(notes: &mut Notes<'_>, script: &Script, secret: &BTreeSet<String>, input: Option<&str>) {
     for (line, source) in expression::sources(&script.text) {
         let (name, written) = match source {
             Source::Secret(name) => (name.clone(), format!("secrets.{name}")),
@@ -78,9 +75,14 @@ fn interpolated(notes: &mut Notes<'_>, script: &Script, secret: &BTreeSet<String
             Error,
             "secret-in-script",
             script.line_of(line),
-            format!("`${{{{ {written} }}}}` is pasted into the script."),
+            match input {
+                Some(input) => format!("`${{{{ {written} }}}}` is pasted into `{input}:`, which the action runs."),
+                None => format!("`${{{{ {written} }}}}` is pasted into the script."),
+            },
             "The secret becomes part of a file and of command lines on the runner, and a quote or a `$` in it changes what the script does.",
-            if written.starts_with("env.") {
+            if input.is_some() {
+                format!("Hand it over as a variable of the step, and let what runs read that (some actions must be told to hand it on, as by `envs:`):\nenv:\n  {name}: ${{{{ secrets.{name} }}}}")
+            } else if written.starts_with("env.") {
                 format!("It is a variable already, so use that:\n\"${name}\"")
             } else {
                 format!("Hand it over as a variable of the step, and use that:\nenv:\n  {name}: ${{{{ secrets.{name} }}}}\nrun: |\n  … \"${name}\" …")
@@ -97,6 +99,10 @@ struct Look<'a, 'n> {
     notes: &'a mut Notes<'n>,
     script: &'a Script,
     secret: BTreeSet<String>,
+    /// Those of them that hold the secret itself, and not what some program made of it.
+    whole: BTreeSet<String>,
+    /// Names of the script's own functions.
+    functions: BTreeSet<String>,
     /// A later step, or this one, removes files.
     guarded: bool,
     /// The line from which new files are for their owner alone.
@@ -107,12 +113,38 @@ struct Look<'a, 'n> {
     course: &'a mut Course,
 }
 
+impl<'a, 'n> Look<'a, 'n> {
+    fn at(
+        notes: &'a mut Notes<'n>,
+        script: &'a Script,
+        secret: BTreeSet<String>,
+        course: &'a mut Course,
+    ) -> Self {
+        let text = &script.text;
+        let mask = |line: &str| line.contains("umask 077") || line.contains("umask 0077");
+        Self {
+            notes,
+            script,
+            whole: secret.clone(),
+            secret,
+            functions: shell::functions(text),
+            guarded: false,
+            masked_from: text.lines().position(mask),
+            calls_mktemp: text.contains("mktemp"),
+            temporary: BTreeSet::new(),
+            course,
+        }
+    }
+}
+
 impl Look<'_, '_> {
     fn script(&mut self, traced: bool) {
         let pipelines = shell::pipelines(&self.script.text);
         let mut traced_from = traced.then_some(0);
-        for pipeline in &pipelines {
-            self.derive(pipeline);
+        for (at, pipeline) in pipelines.iter().enumerate() {
+            let inner = at.checked_sub(1).map(|before| &pipelines[before]).filter(|inner| inner.captured);
+            let inner = inner.is_some_and(|inner| self.gives_on(inner));
+            self.derive(pipeline, inner);
             let sets = pipeline.commands.iter().filter(|command| command.program() == "set");
             for set in sets {
                 let on = set.words.iter().skip(1).any(|word| {
@@ -140,7 +172,7 @@ impl Look<'_, '_> {
                 );
                 traced_from = None;
             }
-            self.pipeline(pipeline);
+            self.pipeline(pipeline, inner);
         }
     }
 
@@ -167,7 +199,7 @@ impl Look<'_, '_> {
     }
 
     /// Variables that are made of a secret are secret too.
-    fn derive(&mut self, pipeline: &Pipeline) {
+    fn derive(&mut self, pipeline: &Pipeline, inner: bool) {
         for command in &pipeline.commands {
             let exported = ["export", "local", "readonly", "declare"].contains(&command.program());
             let words = command.words.iter().skip(1).filter(|_| exported);
@@ -176,6 +208,9 @@ impl Look<'_, '_> {
                 if self.is_secret(word) {
                     self.secret.insert(name.to_owned());
                 }
+                if self.is_whole(word, inner) {
+                    self.whole.insert(name.to_owned());
+                }
                 if value == "$()" && self.calls_mktemp {
                     self.temporary.insert(name.to_owned());
                 }
@@ -183,82 +218,13 @@ impl Look<'_, '_> {
         }
     }
 
-    fn pipeline(&mut self, pipeline: &Pipeline) {
+    fn pipeline(&mut self, pipeline: &Pipeline, inner: bool) {
         for command in &pipeline.commands {
-            self.arguments(command);
+            self.arguments(command, inner);
             self.restarts(command);
         }
         self.kubernetes(pipeline);
         self.flow(pipeline);
-    }
-
-    /// Secrets among the words of a program, which every process on the machine can read.
-    fn arguments(&mut self, command: &Command) {
-        let whole: Vec<&str> = command.words.iter().map(|word| word.text.as_str()).collect();
-        let about_cloudflared = whole.iter().any(|word| word.contains("cloudflared"));
-        for (at, word) in command.words.iter().enumerate() {
-            let before = at.checked_sub(1).map_or("", |before| whole[before]);
-            let by_flag = |flag: &str| before == flag || word.text.starts_with(&format!("{flag}="));
-            if word.text.starts_with("--from-literal") {
-                let value = if word.text.contains('=') { Some(word) } else { command.words.get(at + 1) };
-                let makes_secret = whole.windows(2).any(|words| words == ["create", "secret"]);
-                if value.is_some_and(|value| makes_secret || self.is_secret(value)) {
-                    self.add(
-                        Error,
-                        "from-literal",
-                        word.line,
-                        "`--from-literal` puts the secret on the command line of kubectl.",
-                        "Every process of the runner can read it there, and `set -x` prints it.",
-                        "Feed it on standard input:\nprintf %s \"$TUNNEL_TOKEN\" | kubectl create secret generic tunnel-credentials \\\n  --from-file=token=/dev/stdin --dry-run=client --output=yaml | kubectl apply --server-side --filename=-",
-                    );
-                }
-                continue;
-            }
-            if at == 0 || !self.is_secret(word) {
-                continue;
-            }
-            // A shell's own words stay within it.
-            if matches!(
-                command.program(),
-                "echo" | "printf" | "test" | "[" | "[[" | "export" | "local" | "for" | "case"
-            ) {
-                continue;
-            }
-            let quoted_command = word.text.contains("cloudflared")
-                && (word.text.contains("--token") || word.text.contains("service install"));
-            let to_cloudflared = about_cloudflared
-                && (by_flag("--token") || (whole.contains(&"service") && whole.contains(&"install")));
-            let to_container = matches!(command.program(), "docker" | "podman" | "nerdctl")
-                && (by_flag("-e") || by_flag("--env") || word.text.starts_with("-e"));
-            let to_chart = command.program() == "helm"
-                && (before.starts_with("--set") || word.text.starts_with("--set"));
-            let (what, fix) = if quoted_command || to_cloudflared {
-                (
-                    "The token is on the command line of cloudflared.",
-                    "Give it in a file that only root can read, or in the environment:\nTUNNEL_TOKEN_FILE=/path/of/the/token cloudflared tunnel run",
-                )
-            } else if to_container {
-                (
-                    "The secret is on the command line of the container tool.",
-                    "Name the variable and leave its value out, so that it comes from the environment:\ndocker run --env TUNNEL_TOKEN …",
-                )
-            } else if to_chart {
-                (
-                    "The secret is on the command line of helm, and helm keeps it in the release.",
-                    "Make the Kubernetes secret by itself and let the chart only name it.",
-                )
-            } else {
-                continue;
-            };
-            self.add(
-                Error,
-                "token-in-argv",
-                word.line,
-                what,
-                "Every process of the machine can read it there, for as long as the program runs.",
-                fix,
-            );
-        }
     }
 }
 

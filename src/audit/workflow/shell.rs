@@ -4,6 +4,8 @@
 mod command;
 mod word;
 
+use std::collections::BTreeSet;
+
 use command::strip_prefixes;
 pub(super) use command::{Command, Pipeline, Word};
 
@@ -13,6 +15,17 @@ pub(super) fn pipelines(script: &str) -> Vec<Pipeline> {
         Scanner { chars: script.chars().collect(), at: 0, line: 0, found: Vec::new(), depth: 0 };
     scanner.list(End::Script);
     scanner.found
+}
+
+/// Names of the functions that a script defines.
+pub(super) fn functions(script: &str) -> BTreeSet<String> {
+    let part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+    let mut pieces: Vec<&str> = script.split("()").collect();
+    pieces.pop();
+    let called = pieces.into_iter().filter_map(|before| before.trim_end().rsplit(|c: char| !part(c)).next());
+    let declared = script.lines().filter_map(|line| line.trim_start().strip_prefix("function "));
+    let declared = declared.filter_map(|rest| rest.split(|c: char| !part(c)).next());
+    called.chain(declared).filter(|name| !name.is_empty()).map(str::to_owned).collect()
 }
 
 /// Deeper nesting is passed over.

@@ -7,6 +7,9 @@ use super::{
     Grants, JOBS, Job, MOST_JOBS, Permissions, Script, Step, Text, Variable, Workflow, WorkflowError,
 };
 
+/// Inputs by which actions are given something to run.
+const RUN: [&str; 8] = ["args", "arguments", "cmd", "command", "commands", "inlinescript", "run", "script"];
+
 /// Takes a tree for a workflow, strict only where a wrong form would be passed over in silence.
 pub(super) struct Form<'a> {
     pub(super) path: &'a Path,
@@ -122,10 +125,16 @@ impl Form<'_> {
                 }
             },
         };
+        let with = self.variables(step, "with")?;
+        let run_by_action =
+            with.iter().filter(|(name, _)| RUN.contains(&name.text.to_ascii_lowercase().as_str()));
+        let inputs =
+            run_by_action.map(|(name, text)| (name.text.clone(), self.script(text.clone()))).collect();
         Ok(Step {
             line: step.line,
             uses: step.get("uses").and_then(Node::scalar),
-            with: self.variables(step, "with")?,
+            with,
+            inputs,
             env: self.variables(step, "env")?,
             run,
             shell: step.get("shell").and_then(plain),

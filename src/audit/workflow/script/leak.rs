@@ -7,12 +7,12 @@ use crate::audit::Severity::{Error, Warning};
 use crate::client::github_workflow::Step;
 
 /// Programs that give on what they are fed, changed or not.
-const FILTERS: [&str; 19] = [
+pub(super) const FILTERS: [&str; 19] = [
     "awk", "base64", "cat", "cut", "fold", "grep", "gunzip", "gzip", "head", "jq", "od", "rev", "sed",
     "sort", "tail", "tee", "tr", "xxd", "yq",
 ];
 /// Programs that write out their own words, or what stands below them.
-const WRITERS: [&str; 3] = ["cat", "echo", "printf"];
+pub(super) const WRITERS: [&str; 3] = ["cat", "echo", "printf"];
 /// Files that GitHub reads after the step, and hands on.
 const HANDED_ON: [&str; 3] = ["GITHUB_ENV", "GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY"];
 

@@ -1,5 +1,12 @@
 use super::*;
 
+#[test]
+fn functions_are_known_by_their_names() {
+    let script = "ask() { curl \"$@\"; }\nfunction say-it { echo; }\nhost () (\n  ssh h\n)\nx=$(date)\n";
+    assert_eq!(functions(script), ["ask", "host", "say-it"].map(str::to_owned).into());
+    assert_eq!(functions("echo '()'; () ()"), BTreeSet::new());
+}
+
 fn told(script: &str) -> Vec<String> {
     let command = |command: &Command| {
         let words: Vec<_> = command.words.iter().map(|word| word.text.as_str()).collect();
