@@ -1,6 +1,7 @@
 //! The ingress rules of a `config.yml`, each with its line: what is needed to check them. The file may be a Kubernetes
 //! manifest with a ConfigMap that holds the configuration as a block of text.
 
+mod keys;
 mod origin_request;
 
 use std::collections::BTreeMap;
@@ -11,6 +12,7 @@ use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde_saphyr::{DuplicateKeyPolicy, Spanned};
 
 use super::{ConfigError, first_line, options};
+use keys::{CONFIG_KEYS, LATER_ORIGIN_KEYS, ORIGIN_KEYS, RULE_KEYS};
 
 pub use origin_request::{Access, IpRule, OriginRequest};
 
@@ -49,30 +51,6 @@ pub struct WrittenRule {
     pub service: Written,
     pub origin: OriginRequest,
 }
-
-const RULE_KEYS: [&str; 4] = ["hostname", "path", "service", "originRequest"];
-const ORIGIN_KEYS: [&str; 17] = [
-    "connectTimeout",
-    "tlsTimeout",
-    "tcpKeepAlive",
-    "noHappyEyeballs",
-    "keepAliveConnections",
-    "keepAliveTimeout",
-    "httpHostHeader",
-    "originServerName",
-    "matchSNItoHost",
-    "caPool",
-    "noTLSVerify",
-    "disableChunkedEncoding",
-    "bastionMode",
-    "proxyAddress",
-    "proxyPort",
-    "proxyType",
-    "ipRules",
-];
-const LATER_ORIGIN_KEYS: [&str; 2] = ["http2Origin", "access"];
-/// Keys of a ConfigMap under which the configuration lies.
-const CONFIG_KEYS: [&str; 2] = ["config.yaml", "config.yml"];
 
 /// Reads the rules of a text; `path` is for errors.
 ///
