@@ -16,7 +16,7 @@ use serde::Deserialize;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::cloudflared_config::{Rule, is_uuid};
+use super::cloudflared_config::{IngressFile, Rule, Written, WrittenRule, is_uuid};
 
 pub use socket::{SocketError, SocketOwner, socket_owner};
 
@@ -86,6 +86,31 @@ pub struct EffectiveConfig {
     pub ingress: Vec<Rule>,
     /// Private-network routing is configured.
     pub private_network: bool,
+}
+
+impl EffectiveConfig {
+    /// As a file would have them; of lines it knows none.
+    pub fn as_file(&self) -> IngressFile {
+        let of = |text: &str| Written { line: 0, text: text.to_owned() };
+        let rules = self.ingress.iter().map(|rule| WrittenRule {
+            line: 0,
+            hostname: of(rule.hostname.as_deref().unwrap_or_default()),
+            path: of(rule.path.as_deref().unwrap_or_default()),
+            service: of(&rule.service),
+            ..WrittenRule::default()
+        });
+        let mut rules: Vec<WrittenRule> = rules.collect();
+        // What it does where it has none.
+        if let [only] = rules.as_slice()
+            && self.version < 0
+            && only.service.text == "http_status:503"
+            && only.hostname.text.is_empty()
+            && only.path.text.is_empty()
+        {
+            rules.clear();
+        }
+        IngressFile { rules, ..IngressFile::default() }
+    }
 }
 
 /// How many connections it holds, and which connector it is.

@@ -24,6 +24,7 @@ use crate::config::{self, Settings};
 use crate::report::metrics::Metrics;
 use crate::report::snapshot::FindingStatus;
 use crate::sense::journal::Told;
+use crate::sense::ready::Where;
 
 /// Not while everything else begins.
 const FIRST: Duration = Duration::from_secs(20);
@@ -44,6 +45,8 @@ pub(super) struct Audits {
     /// Its id, as far as it was known beforehand.
     pub(super) tunnel: Option<String>,
     pub(super) config: Option<PathBuf>,
+    /// Where cloudflared says which rules it runs with.
+    pub(super) port: Where,
     pub(super) expected: Vec<Expected>,
     pub(super) told: watch::Receiver<Told>,
     pub(super) leads: watch::Receiver<Leads>,

@@ -180,6 +180,7 @@ async fn live(settings: Settings, heard: Option<OsSignals>) -> anyhow::Result<Op
             name: tunnel.name.clone(),
             tunnel: tunnel.id.clone(),
             config: tunnel.files.config.clone(),
+            port: tunnel.port.clone(),
             expected: audits::expected(&settings, &tunnel.unit),
             told: told.clone(),
             leads: seen,

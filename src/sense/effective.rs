@@ -1,5 +1,7 @@
 //! What cloudflared itself says of its set-up: the rules in effect (its own, or those pushed from Cloudflare).
 
+use std::net::SocketAddr;
+
 use super::journal::Told;
 use super::ready::{Where, address};
 use crate::client::cloudflared::{self, EffectiveConfig};
@@ -12,6 +14,9 @@ pub struct Effective {
     pub remote: bool,
     pub names: Vec<String>,
     pub private_network: bool,
+    /// All that was answered, and where.
+    pub config: EffectiveConfig,
+    pub address: SocketAddr,
 }
 
 /// Asks for them. `None` where the port is not known, is not the unit's, or does not say.
@@ -21,9 +26,10 @@ pub async fn look(place: &Where, told: &Told) -> Option<Effective> {
     if owner.belongs_to(place.uid) != Some(true) {
         return None;
     }
-    let EffectiveConfig { version, ingress, private_network } = cloudflared::config(addr).await.ok()?;
-    let mut names = hostnames(&ingress);
+    let config = cloudflared::config(addr).await.ok()?;
+    let mut names = hostnames(&config.ingress);
     names.sort();
     names.dedup();
-    Some(Effective { remote: 0 <= version, names, private_network })
+    let private_network = config.private_network;
+    Some(Effective { remote: 0 <= config.version, names, private_network, config, address: addr })
 }

@@ -10,7 +10,7 @@ use crate::audit::{Audit, Finding, Place, Severity};
 use crate::cli::report::step;
 use crate::cli::{Exit, say, unread};
 use crate::client::cloudflared::EffectiveConfig;
-use crate::client::cloudflared_config::{self, ConfigError, IngressFile, Written, WrittenRule};
+use crate::client::cloudflared_config::{self, ConfigError, IngressFile};
 use crate::client::systemd::Systemd;
 use crate::config::{self, Settings};
 use crate::daemon::checklist;
@@ -143,7 +143,7 @@ fn effective(
         }
         // `--url` and the like are its rules, where the file has none.
         (Ok((address, running)), Some((path, Ok(read))))
-            if read.rules.is_empty() && as_file(&running).rules.len() == 1 =>
+            if read.rules.is_empty() && running.as_file().rules.len() == 1 =>
         {
             let mut rules = of_running(&running, address);
             let says = format!("what cloudflared runs with; {} has no rules", path.display());
@@ -152,7 +152,7 @@ fn effective(
         }
         (Ok((address, running)), Some((path, Ok(read)))) => {
             let mut rules = of_file(&read, path);
-            let (now, _) = Ingress::of(&as_file(&running), "");
+            let (now, _) = Ingress::of(&running.as_file(), "");
             if rules.ingress.same_rules(&now) {
                 rules.facts.push(counts(format!("this file; cloudflared runs with it ({address})")));
             } else {
@@ -190,31 +190,9 @@ fn effective(
     }
 }
 
-fn as_file(running: &EffectiveConfig) -> IngressFile {
-    let of = |text: &str| Written { line: 0, text: text.to_owned() };
-    let rules = running.ingress.iter().map(|rule| WrittenRule {
-        line: 0,
-        hostname: of(rule.hostname.as_deref().unwrap_or_default()),
-        path: of(rule.path.as_deref().unwrap_or_default()),
-        service: of(&rule.service),
-        ..WrittenRule::default()
-    });
-    let mut rules: Vec<WrittenRule> = rules.collect();
-    // What it does where it has none.
-    if let [only] = rules.as_slice()
-        && running.version < 0
-        && only.service.text == "http_status:503"
-        && only.hostname.text.is_empty()
-        && only.path.text.is_empty()
-    {
-        rules.clear();
-    }
-    IngressFile { rules, ..IngressFile::default() }
-}
-
 fn of_running(running: &EffectiveConfig, address: SocketAddr) -> Rules {
     let name = format!("http://{address}/config");
-    let (ingress, findings) = Ingress::of(&as_file(running), &name);
+    let (ingress, findings) = Ingress::of(&running.as_file(), &name);
     Rules {
         ingress,
         findings,

@@ -13,6 +13,7 @@ use crate::client::cloudflared_config::{self, ConfigError, FileConfig};
 use crate::client::origin_address::without_passwords;
 use crate::client::unit_file;
 use crate::clock;
+use crate::sense::effective::{self, Effective};
 use crate::sense::unit::newer_program;
 
 /// Rules are compared with one another; more than these would keep a core busy.
@@ -29,8 +30,11 @@ impl Audits {
         let (path, expected) = (self.config.clone(), self.expected.clone());
         let service = self.service().await;
         let api = self.api.sight();
+        let told = self.told.borrow().clone();
+        let running = effective::look(&self.port, &told).await;
         // Not on the one thread that decides.
-        let on_disk = tokio::task::spawn_blocking(move || OnDisk { path, expected, service, api }.look());
+        let on_disk =
+            tokio::task::spawn_blocking(move || OnDisk { path, running, expected, service, api }.look());
         let mut looked =
             on_disk.await.unwrap_or_else(|_| Looked { findings: Vec::new(), folders: BTreeSet::new() });
         let tunnel = self.told.borrow().tunnel_id.clone().or_else(|| self.tunnel.clone());
@@ -77,6 +81,8 @@ fn conceal(finding: &mut Finding) {
 /// What is read without waiting for anybody.
 struct OnDisk {
     path: Option<PathBuf>,
+    /// What cloudflared said a moment ago.
+    running: Option<Effective>,
     expected: Vec<Expected>,
     service: Option<Service>,
     api: ApiSight,
@@ -84,8 +90,8 @@ struct OnDisk {
 
 impl OnDisk {
     fn look(self) -> Looked {
-        let Self { path, expected, service, api } = self;
-        let mut findings = path.as_deref().map(|path| rules(path, &expected)).unwrap_or_default();
+        let Self { path, running, expected, service, api } = self;
+        let mut findings = rules_that_count(path.as_deref(), running.as_ref(), &expected);
         let mut folders: BTreeSet<PathBuf> = path.as_deref().into_iter().filter_map(folder).collect();
         if let Some(mut service) = service {
             let config = path.and_then(|path| Some((cloudflared_config::read(&path).ok()?, path)));
@@ -155,20 +161,44 @@ fn unread(unseen: &Unseen) -> Finding {
     }
 }
 
+/// What there is to say of the rules. Those of a file do not count where Cloudflare gives others, and without a file those count
+/// that cloudflared runs with.
+fn rules_that_count(path: Option<&Path>, running: Option<&Effective>, expected: &[Expected]) -> Vec<Finding> {
+    match (path, running) {
+        (None, Some(running)) => compared(running, expected),
+        (Some(_), Some(running)) if running.remote => compared(running, expected),
+        // `--url` and the like are its rules, where the file has none.
+        (Some(path), Some(running))
+            if cloudflared_config::read_ingress(path).is_ok_and(|file| file.rules.is_empty())
+                && running.config.as_file().rules.len() == 1 =>
+        {
+            compared(running, expected)
+        }
+        (Some(path), Some(_) | None) => rules(path, expected),
+        (None, None) => Vec::new(),
+    }
+}
+
+fn compared(running: &Effective, expected: &[Expected]) -> Vec<Finding> {
+    let place = format!("http://{}/config", running.address);
+    judged(Ingress::of(&running.config.as_file(), &place), expected)
+}
+
+fn judged((ingress, mut findings): (Ingress, Vec<Finding>), expected: &[Expected]) -> Vec<Finding> {
+    if ingress.rules().len() <= RULES_AT_MOST {
+        findings.extend(ingress.findings().unwrap_or_default());
+        if !expected.is_empty() {
+            findings.extend(ingress.compare(expected).1);
+        }
+    }
+    findings
+}
+
 /// What there is to say of the rules in a file. One that may not be read says nothing: that is told elsewhere.
 fn rules(path: &Path, expected: &[Expected]) -> Vec<Finding> {
     let file = path.display().to_string();
     match cloudflared_config::read_ingress(path) {
-        Ok(written) => {
-            let (ingress, mut findings) = Ingress::of(&written, &file);
-            if ingress.rules().len() <= RULES_AT_MOST {
-                findings.extend(ingress.findings().unwrap_or_default());
-                if !expected.is_empty() {
-                    findings.extend(ingress.compare(expected).1);
-                }
-            }
-            findings
-        }
+        Ok(written) => judged(Ingress::of(&written, &file), expected),
         Err(ConfigError::Read { .. }) => Vec::new(),
         Err(error) => vec![Finding {
             audit: Audit::Ingress,
@@ -185,6 +215,8 @@ fn rules(path: &Path, expected: &[Expected]) -> Vec<Finding> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client::cloudflared::EffectiveConfig;
+    use crate::client::cloudflared_config::Rule;
 
     #[test]
     fn a_file_is_judged_as_the_command_judges_it() {
@@ -205,6 +237,40 @@ mod tests {
         assert_eq!(found("ingress: [", &[]), [("unreadable-file", Severity::Error)]);
         std::fs::remove_file(&path).unwrap();
         assert_eq!(rules(&path, &[]), []);
+    }
+
+    /// As for a tunnel that is managed at Cloudflare, or that runs with a token and without a file.
+    #[test]
+    fn rules_from_cloudflare_are_judged_and_those_of_a_file_are_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config.yml");
+        std::fs::write(&path, "tunnel: a\n").unwrap();
+        let rule = |hostname: &str, service: &str| Rule {
+            hostname: (!hostname.is_empty()).then(|| hostname.to_owned()),
+            path: None,
+            service: service.to_owned(),
+        };
+        let running = |version| Effective {
+            remote: 0 <= version,
+            names: Vec::new(),
+            private_network: false,
+            config: EffectiveConfig {
+                version,
+                ingress: vec![rule("app.example.com", "http://127.0.0.1:8080"), rule("", "http_status:404")],
+                private_network: false,
+            },
+            address: "127.0.0.1:20241".parse().unwrap(),
+        };
+        let found = |path: Option<&Path>, running: Option<&Effective>, expected: &[Expected]| -> Vec<_> {
+            rules_that_count(path, running, expected).iter().map(|finding| finding.rule).collect()
+        };
+        let route =
+            Expected { hostname: "api.example.com".into(), path: None, service: "http://api:80".into() };
+        assert_eq!(found(Some(&path), Some(&running(3)), &[]), Vec::<&str>::new());
+        assert_eq!(found(Some(&path), Some(&running(3)), std::slice::from_ref(&route)), ["missing-route"]);
+        assert_eq!(found(None, Some(&running(-1)), std::slice::from_ref(&route)), ["missing-route"]);
+        assert_eq!(found(Some(&path), Some(&running(-1)), &[]), ["no-rules"]);
+        assert_eq!(found(None, None, &[route]), Vec::<&str>::new());
     }
 
     #[test]
