@@ -239,7 +239,7 @@ proptest! {
 fn over_a_reboot(history: &mut History, before: Now) {
     for charge in &mut history.charges {
         if let Paid::At(at) = charge.paid {
-            charge.paid = Paid::EarlierBoot(before.wall_of(at));
+            charge.paid = Paid::EarlierBoot { wall: before.wall_of(at) };
         }
     }
     if let Some(flight) = &mut history.in_flight {

@@ -203,7 +203,7 @@ impl Keeper {
             // It may be of this boot, and then it is younger than that.
             Paid::At(now.boot_of(millis(charge.wall)))
         } else {
-            Paid::EarlierBoot(millis(charge.wall))
+            Paid::EarlierBoot { wall: millis(charge.wall) }
         }
     }
 
@@ -217,7 +217,7 @@ impl Keeper {
                 boot_id: self.boot_id.clone(),
             },
             // Which one it was does not matter any more.
-            Paid::EarlierBoot(wall) => {
+            Paid::EarlierBoot { wall } => {
                 store::Charge { remedy, boot: 0, wall: ms(wall), boot_id: "earlier".to_owned() }
             }
         }

@@ -78,7 +78,7 @@ pub struct Tunnel {
     pub through: BTreeMap<String, Life>,
 }
 
-/// A remedy that was paid for.
+/// A remedy that was paid for. Of one from before this boot `wall` alone counts, and `boot_id` is `earlier`.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Charge {

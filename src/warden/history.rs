@@ -17,17 +17,19 @@ pub const DAY: Duration = Duration::from_secs(86_400);
 /// One remedy that was paid for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Charge {
+    #[serde(rename = "at")]
     pub paid: Paid,
     pub remedy: Remedy,
 }
 
 /// When a remedy was paid for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
 pub enum Paid {
     /// In this boot: time since boot.
     At(Duration),
     /// In an earlier one, of which the wall clock alone tells: Unix time.
-    EarlierBoot(Duration),
+    EarlierBoot { wall: Duration },
 }
 
 impl Charge {
@@ -36,7 +38,7 @@ impl Charge {
     pub fn age(self, now: Now) -> Duration {
         match self.paid {
             Paid::At(at) => now.since(at),
-            Paid::EarlierBoot(wall) => now.wall.saturating_sub(wall).max(now.boot),
+            Paid::EarlierBoot { wall } => now.wall.saturating_sub(wall).max(now.boot),
         }
     }
 
