@@ -162,12 +162,12 @@ async fn one(
 }
 
 /// It makes one connection, whatever number it is given.
-fn at_least_one(connections: i64) -> u8 {
+pub(super) fn at_least_one(connections: i64) -> u8 {
     u8::try_from(connections.max(1)).unwrap_or(u8::MAX)
 }
 
 /// By which families cloudflared was told to reach the edge.
-fn families(bound: Option<&str>, version: Option<&str>) -> Families {
+pub(super) fn families(bound: Option<&str>, version: Option<&str>) -> Families {
     match (bound.and_then(|address| address.parse().ok()), version) {
         (Some(IpAddr::V4(_)), _) | (None, Some("4")) => Families::V4,
         (Some(IpAddr::V6(_)), _) | (None, Some("6")) => Families::V6,

@@ -7,13 +7,13 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, timeout};
 
-use super::discover::Found;
+use super::discover::{self, Found};
 use super::event_loop::Signal;
 use super::names::NameProbes;
 use crate::client::edge::Family;
 use crate::sense::journal::Told;
 use crate::sense::{edge, effective};
-use crate::warden::evidence::{Families, Finding};
+use crate::warden::evidence::{Families, Finding, Setup};
 use crate::warden::machine::Event;
 
 const PERIOD: Duration = Duration::from_secs(60);
@@ -39,14 +39,11 @@ pub(super) async fn follow_set_up(
             }
         }
         said = now;
-        let by = match found.setup.families {
-            Families::Unknown => edge::families(said.version.as_deref()),
-            told @ (Families::V4 | Families::V6 | Families::Auto) => told,
-        };
-        if setup.families != by {
-            setup.families = by;
+        let heard = hear(found.setup, &said, setup);
+        if setup != heard {
+            setup = heard;
             families.send_modify(|families| {
-                families.insert(found.unit.clone(), edge::wanted(by));
+                families.insert(found.unit.clone(), edge::wanted(setup.families));
             });
             let finding = Finding::Setup(setup);
             let _ = names.events.send(Event::Observed { unit: found.unit.clone(), finding }).await;
@@ -82,6 +79,16 @@ pub(super) async fn follow_set_up(
     }
 }
 
+/// `now` with what the process says is set for it, where its files and its environment did not say so: they are not always ours
+/// to read.
+fn hear(written: Setup, said: &Told, now: Setup) -> Setup {
+    let told = || discover::families(said.edge_bind_address.as_deref(), said.edge_ip_version.as_deref());
+    let known = [written.families, told()].into_iter().find(|families| *families != Families::Unknown);
+    let families = known.unwrap_or_else(|| edge::families(said.version.as_deref()));
+    let connections = written.connections.or(said.ha_connections.map(discover::at_least_one));
+    Setup { families, connections, ..now }
+}
+
 /// cloudflared shows nothing in `/config` of private networks that its file only switches on, so what the file says stands.
 fn private_network(written: Option<bool>, in_effect: bool) -> Option<bool> {
     Some(in_effect || written == Some(true))
@@ -90,6 +97,34 @@ fn private_network(written: Option<bool>, in_effect: bool) -> Option<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_process_says_what_its_files_do_not_and_its_version_the_rest() {
+        let written = |families, connections| Setup { families, connections, ..Setup::default() };
+        let told = |version: &str, set: Option<&str>, ha_connections| Told {
+            version: Some(version.into()),
+            edge_ip_version: set.map(str::to_owned),
+            ha_connections,
+            ..Told::default()
+        };
+        let nothing = written(Families::Unknown, None);
+        for (written, told, expected) in [
+            (nothing, Told::default(), (Families::Unknown, None)),
+            (nothing, told("2026.8.2", None, None), (Families::Auto, None)),
+            (nothing, told("2026.3.0", None, None), (Families::V4, None)),
+            (nothing, told("2026.8.2", Some("4"), Some(2)), (Families::V4, Some(2))),
+            (nothing, told("2026.3.0", Some("auto"), Some(0)), (Families::Auto, Some(1))),
+            (written(Families::V6, Some(8)), told("2026.8.2", Some("4"), Some(2)), (Families::V6, Some(8))),
+        ] {
+            let now = Setup { private_network: Some(true), ..written };
+            let Setup { families, connections, private_network, .. } = hear(written, &told, now);
+            assert_eq!(
+                (families, connections, private_network),
+                (expected.0, expected.1, Some(true)),
+                "{told:?}"
+            );
+        }
+    }
 
     #[test]
     fn private_networks_that_the_file_switches_on_are_not_taken_back_by_an_empty_answer() {

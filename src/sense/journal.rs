@@ -141,6 +141,10 @@ pub struct Told {
     /// Where `/ready` and `/metrics` are, as `host:port`.
     pub metrics: Option<String>,
     pub connector: Option<String>,
+    /// What is set for it, as it says itself: its `edge-ip-version`, `edge-bind-address` and `ha-connections`.
+    pub edge_ip_version: Option<String>,
+    pub edge_bind_address: Option<String>,
+    pub ha_connections: Option<i64>,
     pub tunnel_id: Option<String>,
     pub version: Option<String>,
 }
@@ -151,6 +155,12 @@ impl Told {
         if invocation.is_some() && self.invocation.as_deref() != invocation {
             let tunnel_id = self.tunnel_id.take();
             *self = Self { invocation: invocation.map(str::to_owned), tunnel_id, ..Self::default() };
+        }
+        if let Meaning::Settings(set) = meaning {
+            // Flags are told of before the environment, and count before it.
+            self.edge_ip_version = self.edge_ip_version.take().or_else(|| set.edge_ip_version.clone());
+            self.edge_bind_address = self.edge_bind_address.take().or_else(|| set.edge_bind_address.clone());
+            self.ha_connections = self.ha_connections.or(set.ha_connections);
         }
         if let Meaning::Starting { tunnel_id: Some(id) } = meaning {
             self.tunnel_id = Some(id.clone());

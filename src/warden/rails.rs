@@ -253,7 +253,11 @@ fn start_would_fail(case: &Case<'_>) -> Option<Held> {
     }
     let mut links = edge.links_of(f.families).filter(|link| link.transport == first);
     held(if reachable {
-        "the address family it tries first does not answer"
+        if edge.links_of(f.families).any(|link| link.family == edge.first) {
+            "the address family it tries first does not answer"
+        } else {
+            "the edge was not dialled yet by the address family it tries first"
+        }
     } else if links.any(|link| link.reach == Reach::Silent) {
         "the edge does not answer the transport it tries first"
     } else {

@@ -32,6 +32,10 @@ pub struct Settings {
     /// As written, for example `30s`.
     pub grace_period: Option<String>,
     pub loglevel: Option<String>,
+    /// As written: `auto`, `4`, `6`.
+    pub edge_ip_version: Option<String>,
+    pub edge_bind_address: Option<String>,
+    pub ha_connections: Option<i64>,
 }
 
 /// Which lookup failed. Only [`DnsStep::EdgeDiscovery`] keeps a connector from starting.

@@ -254,6 +254,11 @@ fn settings(line: &Parsed<'_>, prefix: &str) -> Settings {
             "metrics" | "TUNNEL_METRICS" => found.metrics = Some(bounded(value)),
             "grace-period" | "TUNNEL_GRACE_PERIOD" => found.grace_period = Some(bounded(value)),
             "loglevel" | "TUNNEL_LOGLEVEL" => found.loglevel = Some(bounded(value)),
+            "edge-ip-version" | "TUNNEL_EDGE_IP_VERSION" => found.edge_ip_version = Some(bounded(value)),
+            "edge-bind-address" | "TUNNEL_EDGE_BIND_ADDRESS" => {
+                found.edge_bind_address = Some(bounded(value))
+            }
+            "ha-connections" => found.ha_connections = value.parse().ok(),
             _ => {}
         }
     }

@@ -143,21 +143,29 @@ fn dial_failures_are_told_apart() {
 #[test]
 fn settings_are_read_from_flags_and_environment() {
     let flags = of(
-        "2026-11-23T10:49:07Z INF Settings: map[config:/etc/c.yml grace-period:1m metrics:127.0.0.1:9999 no-autoupdate:true retries:7]",
+        "2026-11-23T10:49:07Z INF Settings: map[config:/etc/c.yml edge-bind-address:2001:db8::7 edge-ip-version:4 grace-period:1m ha-connections:2 \
+         metrics:127.0.0.1:9999 no-autoupdate:true retries:7]",
     );
     let expected = Settings {
         retries: Some(7),
         metrics: Some("127.0.0.1:9999".into()),
         grace_period: Some("1m".into()),
+        edge_ip_version: Some("4".into()),
+        edge_bind_address: Some("2001:db8::7".into()),
+        ha_connections: Some(2),
         ..Settings::default()
     };
     assert_eq!(flags, Meaning::Settings(expected));
     let environment = of(
-        "2026-11-23T10:49:07Z INF Environmental variables map[TUNNEL_CACERT:/x TUNNEL_TRANSPORT_PROTOCOL:http2]",
+        "2026-11-23T10:49:07Z INF Environmental variables map[TUNNEL_CACERT:/x TUNNEL_EDGE_IP_VERSION:6 TUNNEL_TRANSPORT_PROTOCOL:http2]",
     );
     assert_eq!(
         environment,
-        Meaning::Settings(Settings { protocol: Some("http2".into()), ..Settings::default() })
+        Meaning::Settings(Settings {
+            protocol: Some("http2".into()),
+            edge_ip_version: Some("6".into()),
+            ..Settings::default()
+        })
     );
 }
 
