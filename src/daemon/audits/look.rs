@@ -10,7 +10,6 @@ use crate::audit::ingress::{Expected, Ingress};
 use crate::audit::service::Service;
 use crate::audit::{Audit, Finding, Place, Severity, dns, unit};
 use crate::client::cloudflared_config::{self, ConfigError, FileConfig};
-use crate::client::origin_address::without_passwords;
 use crate::client::unit_file;
 use crate::clock;
 use crate::sense::effective::{self, Effective};
@@ -45,7 +44,7 @@ impl Audits {
                 .filter_map(|(name, sight)| Some(dns::fault(name, sight.fault()?, tunnel.as_deref()))),
         );
         looked.findings.sort_by(Finding::order);
-        looked.findings.iter_mut().for_each(conceal);
+        looked.findings.iter_mut().for_each(Finding::conceal);
         looked
     }
 
@@ -67,14 +66,6 @@ impl Audits {
             newer_program,
             update_timer: self.systemd.brief("cloudflared-update.timer").await.ok(),
         })
-    }
-}
-
-/// Everybody may read what the daemon says; the file that is spoken of they may not.
-fn conceal(finding: &mut Finding) {
-    for text in [&mut finding.what, &mut finding.why, &mut finding.fix] {
-        let concealed = without_passwords(text).into_owned();
-        *text = concealed;
     }
 }
 
@@ -282,7 +273,7 @@ mod tests {
         std::fs::write(&path, text).unwrap();
         let mut found = rules(&path, &[]);
         assert!(format!("{found:?}").contains("hunter2"), "nothing to be shown here: {found:?}");
-        found.iter_mut().for_each(conceal);
+        found.iter_mut().for_each(Finding::conceal);
         assert!(!format!("{found:?}").contains("hunter2"), "{found:?}");
     }
 }
