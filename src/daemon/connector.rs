@@ -180,10 +180,8 @@ mod tests {
         connector.look(last_look, true, ready(Ok(up))).await;
         assert_eq!((told().await, told().await), (("unit", Ok(7)), ("ready", Ok(4))));
         for limit in [READY_LIMIT * 2, last_look] {
-            let began = Instant::now();
             let frame = limit + Duration::from_millis(100);
             timeout(frame, connector.look(limit, true, pending())).await.expect("it is cut off by its frame");
-            assert!(began.elapsed() < frame);
             assert_eq!((told().await, told().await), (("unit", Err(Blind::TimedOut)), ("ready", Ok(4))));
         }
     }

@@ -1,15 +1,19 @@
 //! Facts → verdict. The rules are a table; the first that holds, from the ground up, is the cause.
 
+mod unit;
+
 use core::net::IpAddr;
 use std::time::Duration;
 
 use super::cause::Cause;
-use super::evidence::{
-    Active, Answer, Control, Job, Load, NameSight, NameTrack, Reach, Ready, Transport, UnitSight,
-};
+use super::evidence::{Active, Answer, Control, Load, NameSight, NameTrack, Reach, Ready, Transport};
 use super::facts::Facts;
-use super::track::{Origin, PROPAGATION};
+use super::track::PROPAGATION;
 pub use super::verdict::{Health, Verdict};
+pub(super) use unit::on_purpose;
+use unit::{
+    operator_stopped, ours_stops, planned_restart, stopped_from_outside, unit_broken, unit_restarting,
+};
 
 struct Rule {
     cause: Cause,
@@ -83,7 +87,6 @@ pub fn diagnose(facts: &Facts<'_>) -> Verdict {
     Verdict { health, cause: Some(rule.cause) }
 }
 
-const PLANNED_GRACE: Duration = Duration::from_secs(90);
 /// Attempts come 1 to 64 s apart.
 const DIAL_RECENT: Duration = Duration::from_secs(150);
 const REFUSAL_VALID: Duration = Duration::from_secs(420);
@@ -124,71 +127,6 @@ fn healthy(f: &Facts<'_>) -> bool {
 
 fn partly(f: &Facts<'_>) -> bool {
     connected(f) && f.age(f.track.partly_since).is_some_and(|age| PARTLY_FOR < age)
-}
-
-fn unit_broken(f: &Facts<'_>) -> bool {
-    // systemd.exec(5): 200 to 243 are systemd's own, given when it could not even execute the program.
-    f.unit.is_some_and(|u| {
-        u.load == Load::Broken
-            || (!u.up()
-                && u.result == "exit-code"
-                && u.exit_status.is_some_and(|status| (200..=243).contains(&status)))
-    })
-}
-
-fn operator_stopped(f: &Facts<'_>) -> bool {
-    let Some(unit) = f.unit else { return false };
-    if unit.frozen {
-        return true;
-    }
-    match unit.active {
-        Active::Deactivating => unit.job == Some(Job::Stop) || (unit.job.is_none() && stop_asked(f)),
-        Active::Failed | Active::Inactive if about_to_start(unit) => false,
-        Active::Failed => on_purpose(f) || !f.journal_readable,
-        Active::Inactive => on_purpose(f) || !ended_by_itself(f),
-        Active::Active | Active::Activating | Active::Other => false,
-    }
-}
-
-/// systemd was asked to stop it, and not to start it since.
-fn stop_asked(f: &Facts<'_>) -> bool {
-    f.log.stop_job.is_some_and(|stop| f.log.start_job.is_none_or(|start| start < stop))
-}
-
-/// That it does not run is somebody's wish, and not only taken for one because the past is not known.
-pub(super) fn on_purpose(f: &Facts<'_>) -> bool {
-    stop_asked(f) || f.unit.is_some_and(|unit| unit.frozen || unit.disabled || unit.load == Load::Masked)
-}
-
-/// It waits for its turn: at a boot, for the network.
-fn about_to_start(unit: &UnitSight) -> bool {
-    matches!(unit.job, Some(Job::Start | Job::Restart))
-}
-
-/// The journal shows that the last life ended with nobody asking for it.
-fn ended_by_itself(f: &Facts<'_>) -> bool {
-    let Some(ended) = f.log.ended_by_itself else { return false };
-    f.journal_readable
-        && f.log.start_job.is_none_or(|start| start <= ended)
-        && f.log.gap.is_none_or(|gap| gap < ended.saturating_sub(Duration::from_secs(60)))
-}
-
-fn stopped_from_outside(f: &Facts<'_>) -> bool {
-    let ended = |u: &UnitSight| u.active == Active::Inactive && u.result == "success" && u.was_active;
-    f.unit.is_some_and(|u| ended(u) && !about_to_start(u)) && ended_by_itself(f)
-}
-
-fn planned_restart(f: &Facts<'_>) -> bool {
-    let Some(unit) = f.unit else { return false };
-    if unit.restarting() || matches!(unit.active, Active::Inactive | Active::Failed) {
-        return false;
-    }
-    let another =
-        f.life().is_some_and(|life| life.origin == Origin::Other && f.now.since(life.began) < PLANNED_GRACE);
-    let restarting =
-        unit.active == Active::Deactivating && matches!(unit.job, Some(Job::Restart | Job::Start));
-    let under_way = restarting && !f.ours_at_work;
-    another || under_way
 }
 
 /// A text about the set-up counts for the process that could not start, until a registration or a newer file.
@@ -299,20 +237,6 @@ fn registration_refused(f: &Facts<'_>) -> bool {
     let unnamed = refused_now(f, f.log.refused_unnamed, REFUSAL_RECENT) && !stopping;
     let counted = f.track.refusals_since.is_some() && refused_now(f, f.track.refused_last, REFUSAL_RECENT);
     named || unnamed || counted
-}
-
-/// What runs is stopped for a remedy of ours.
-fn ours_stops(f: &Facts<'_>) -> bool {
-    f.ours_at_work && f.unit.is_some_and(|u| u.active == Active::Deactivating)
-}
-
-fn unit_restarting(f: &Facts<'_>) -> bool {
-    let comes = |u: &UnitSight| match u.active {
-        Active::Activating => u.restarting() || u.start_limit.is_some(),
-        Active::Inactive | Active::Failed => about_to_start(u),
-        Active::Active | Active::Deactivating | Active::Other => false,
-    };
-    ours_stops(f) || f.unit.is_some_and(comes)
 }
 
 fn frozen(f: &Facts<'_>) -> bool {
