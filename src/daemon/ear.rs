@@ -12,7 +12,7 @@ use super::event_loop::Signal;
 use super::memory::{Keeper, Places};
 use super::os_signals::{Asked, OsSignals};
 use super::{about, credentials, environment, policy, port, power};
-use crate::client::systemd::Systemd;
+use crate::client::systemd::{Systemd, SystemdError};
 use crate::config::Settings;
 use crate::report::journal::{self as told, Weight};
 use crate::report::metrics::Metrics;
@@ -24,6 +24,17 @@ const POWERLESS_FOR: Duration = Duration::from_secs(60);
 /// Units that could not be asked for are asked for again after this time.
 const UNITS_AGAIN: Duration = Duration::from_secs(5);
 
+/// What a life goes by.
+pub(super) struct Grounds {
+    pub(super) settings: Settings,
+    pub(super) systemd: Arc<Systemd>,
+    pub(super) found: Vec<Found>,
+    /// They may be others by now, and could not be asked for.
+    pub(super) units_unread: bool,
+    /// `None`: nobody has listened yet.
+    pub(super) heard: Option<OsSignals>,
+}
+
 /// Knows what is in force.
 pub(super) struct Ear {
     pub(super) signals: mpsc::Sender<Signal>,
@@ -31,7 +42,6 @@ pub(super) struct Ear {
     pub(super) metrics: Arc<Metrics>,
     pub(super) systemd: Arc<Systemd>,
     pub(super) found: Vec<Found>,
-    /// They may be others by now, and could not be asked for.
     pub(super) units_unread: bool,
     pub(super) powerless: BTreeMap<String, String>,
     pub(super) settings: Settings,
@@ -39,15 +49,20 @@ pub(super) struct Ear {
 }
 
 impl Ear {
-    /// SIGHUP, SIGTERM, SIGINT, and units that come or go.
-    pub(super) async fn listen(mut self, mut changed: mpsc::Receiver<()>, mut heard: OsSignals) -> OsSignals {
+    /// SIGHUP, SIGTERM, SIGINT, and units that come or go. `Some`: everything has to begin anew, on these grounds. They are
+    /// whole, so that nothing has to be asked for again: the bus may be gone by then.
+    pub(super) async fn listen(
+        mut self,
+        mut changed: mpsc::Receiver<()>,
+        mut heard: OsSignals,
+    ) -> Option<Grounds> {
         loop {
             let anew = tokio::select! {
                 asked = heard.next() => match asked {
                     Asked::Reload => {
                         notify::reloading();
                         let anew = self.reload().await;
-                        if anew.is_none() {
+                        if !anew {
                             notify::ready("settings reloaded");
                         }
                         anew
@@ -55,19 +70,20 @@ impl Ear {
                     Asked::Stop => {
                         // The loop may have ended already.
                         let _ = self.signals.send(Signal::Stop).await;
-                        return heard;
+                        return None;
                     }
                 },
                 Some(()) = changed.recv() => self.units_changed().await,
                 () = sleep(UNITS_AGAIN), if self.units_unread => self.units_changed().await,
                 () = sleep(POWERLESS_FOR), if !self.powerless.is_empty() => {
                     self.ask_for_power().await;
-                    None
+                    false
                 }
             };
-            if let Some(settings) = anew {
-                let _ = self.signals.send(Signal::Anew(Box::new(settings))).await;
-                return heard;
+            if anew {
+                let _ = self.signals.send(Signal::Anew).await;
+                let Self { settings, systemd, found, units_unread, .. } = self;
+                return Some(Grounds { settings, systemd, found, units_unread, heard: Some(heard) });
             }
         }
     }
@@ -84,40 +100,46 @@ impl Ear {
     }
 
     /// systemd read its unit files anew: are there others to watch?
-    async fn units_changed(&mut self) -> Option<Settings> {
+    async fn units_changed(&mut self) -> bool {
         // systemd is busy right after it read them.
         let new = discover::tunnels(&self.systemd, &self.settings).await;
-        self.units_unread = new.is_err();
-        (!same(&new.ok()?, &self.found)).then(|| self.settings.clone())
+        self.found_anew(new)
     }
 
-    /// New settings replace the running ones only if they are good. `Some` if everything has to begin anew for them.
-    async fn reload(&mut self) -> Option<Settings> {
+    /// Whether other units are there to be watched, or the same in another way.
+    fn found_anew(&mut self, new: Result<Vec<Found>, SystemdError>) -> bool {
+        self.units_unread = new.is_err();
+        let Ok(new) = new else { return false };
+        let changed = !same(&new, &self.found);
+        self.found = new;
+        changed
+    }
+
+    /// New settings replace the running ones only if they are good. Whether everything has to begin anew for them.
+    async fn reload(&mut self) -> bool {
         let roots = crate::config::Roots::system();
         let loaded = match crate::config::load(&roots, crate::config::process_environment()) {
             Ok(loaded) => loaded,
             Err(errors) => {
                 self.reject(&errors.to_string());
-                return None;
+                return false;
             }
         };
         let new = loaded.settings;
         if let Err(error) = port::listenable(self.settings.http.listen, new.http.listen).await {
             self.reject(&format!("http.listen: cannot listen on {}: {error}", new.http.listen));
-            return None;
+            return false;
         }
         self.metrics.reloaded(true);
         let accepted = Keeper::new(Places::system(), String::new()).loss_accepted();
         // What the judge goes by takes effect at once; everything else shapes the senses.
         let Settings { mode, judge, remedy, .. } = self.settings.clone();
         let shape = Settings { mode, judge, remedy, ..new.clone() };
-        let found = discover::tunnels(&self.systemd, &new).await;
+        let others = self.found_anew(discover::tunnels(&self.systemd, &new).await);
         let given = credentials::find(&new.api, environment);
-        if shape != self.settings
-            || !given.same(&self.given)
-            || found.is_ok_and(|found| !same(&found, &self.found))
-        {
-            return Some(new);
+        if shape != self.settings || !given.same(&self.given) || others {
+            self.settings = new;
+            return true;
         }
         self.ask_for_power().await;
         let policy = Box::new(policy(&new, self.powerless.clone()));
@@ -132,7 +154,7 @@ impl Ear {
             told::daemon(told::CONFIG_RELOADED, Weight::Notice, "New settings are in force.");
         }
         self.settings = new;
-        None
+        false
     }
 
     fn reject(&self, why: &str) {

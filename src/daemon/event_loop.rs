@@ -8,7 +8,6 @@ use tokio::time::{Instant, sleep_until};
 
 use super::executor::Executor;
 use crate::clock;
-use crate::config::Settings;
 use crate::report::ask::{Ask, Health, Order, Refusal};
 use crate::report::dbus::Picture;
 use crate::report::notify;
@@ -40,8 +39,8 @@ pub(super) enum Signal {
         unit: String,
         findings: Vec<FindingStatus>,
     },
-    /// Everything has to begin anew, under these settings.
-    Anew(Box<Settings>),
+    /// Everything has to begin anew.
+    Anew,
     Stop,
 }
 
@@ -49,7 +48,7 @@ pub(super) enum Signal {
 #[derive(Debug)]
 pub(super) enum Ended {
     Stop,
-    Anew(Box<Settings>),
+    Anew,
 }
 
 /// Turns until told to stop.
@@ -63,6 +62,8 @@ pub(super) async fn turn(
     picture: watch::Sender<Picture>,
 ) -> Ended {
     let watchdog = notify::watchdog_period().unwrap_or(Duration::MAX);
+    // Each life feeds it at once: however short they are, together they must not look like one that stands still.
+    notify::watchdog();
     let mut fed = Instant::now();
     let mut line = String::new();
     loop {
@@ -88,7 +89,7 @@ pub(super) async fn turn(
                     about.audited(&unit, findings);
                     Event::Woke
                 }
-                Some(Signal::Anew(settings)) => return Ended::Anew(settings),
+                Some(Signal::Anew) => return Ended::Anew,
                 Some(Signal::Stop) | None => return Ended::Stop,
             },
             event = events.recv() => match event {

@@ -45,7 +45,7 @@ use crate::warden::policy::Policy;
 use audits::Audits;
 pub(crate) use audits::checklist;
 use discover::Found;
-use ear::Ear;
+use ear::{Ear, Grounds};
 use event_loop::Ended;
 use executor::Executor;
 use memory::{Keeper, Places};
@@ -68,22 +68,22 @@ pub async fn run(loaded: Loaded) -> anyhow::Result<()> {
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
-    let mut settings = loaded.settings;
+    let settings = loaded.settings;
+    let systemd = Arc::new(Systemd::connect().await.context("cannot reach systemd over the system bus")?);
+    let found = discover::tunnels(&systemd, &settings).await.context("cannot ask systemd for its units")?;
     // Until all is set up for the first time a signal simply ends us; from then on none is lost.
-    let mut heard = None;
-    while let Some((new, signals)) = live(settings, heard).await? {
-        (settings, heard) = (new, Some(signals));
+    let mut grounds = Grounds { settings, systemd, found, units_unread: false, heard: None };
+    while let Some(new) = live(grounds).await? {
+        grounds = new;
     }
     notify::stopping();
     told::daemon(told::STOPPED, Weight::Notice, "tunnelwarden stopped");
     Ok(())
 }
 
-/// One life under the same settings and units. `Some`: what the next one begins with. `heard`: the signals that the life before
-/// this one listened to.
-async fn live(settings: Settings, heard: Option<OsSignals>) -> anyhow::Result<Option<(Settings, OsSignals)>> {
-    let systemd = Arc::new(Systemd::connect().await.context("cannot reach systemd over the system bus")?);
-    let found = discover::tunnels(&systemd, &settings).await.context("cannot ask systemd for its units")?;
+/// One life on the same grounds. `Some`: those of the next.
+async fn live(grounds: Grounds) -> anyhow::Result<Option<Grounds>> {
+    let Grounds { settings, systemd, found, units_unread, heard } = grounds;
     let address = settings.http.listen;
     let listener = port::listen(address)
         .await
@@ -191,8 +191,7 @@ async fn live(settings: Settings, heard: Option<OsSignals>) -> anyhow::Result<Op
     let (changed, changed_rx) = mpsc::channel(1);
     tokio::spawn(crate::sense::unit::watch(Arc::clone(&systemd), units_rx, events.clone(), changed));
     let events = events.clone();
-    let ear =
-        Ear { signals, events, metrics, systemd, found, units_unread: false, powerless, settings, given };
+    let ear = Ear { signals, events, metrics, systemd, found, units_unread, powerless, settings, given };
     let first = heard.is_none();
     let heard = heard.map_or_else(OsSignals::listen, Ok).context("cannot listen to signals")?;
     let listening = tokio::spawn(ear.listen(changed_rx, heard));
@@ -216,7 +215,7 @@ async fn live(settings: Settings, heard: Option<OsSignals>) -> anyhow::Result<Op
     match ended {
         Ended::Stop => Ok(None),
         // It has said so, and listens no more.
-        Ended::Anew(settings) => Ok(Some((*settings, listening.await.context("cannot listen to signals")?))),
+        Ended::Anew => listening.await.context("cannot listen to signals"),
     }
 }
 

@@ -235,7 +235,7 @@ impl Round {
             Signal::Known { unit, id, version } => self.about.learn(&unit, id, version),
             Signal::Api { unit, trouble } => self.about.read_api(&unit, trouble.as_deref()),
             Signal::Audited { unit, findings } => self.about.audited(&unit, findings),
-            Signal::About(_) | Signal::Anew(_) | Signal::Stop => (),
+            Signal::About(_) | Signal::Anew | Signal::Stop => (),
         }
     }
 

@@ -167,6 +167,31 @@ fn other_tunnels_and_names(lab: &Lab) -> Result<()> {
     wait_healthy(lab, 60)
 }
 
+/// Everything begins anew each few seconds, for longer than the watchdog waits, at last while there is no bus.
+fn begun_anew_again_and_again(lab: &Lab) -> Result<()> {
+    let pid = lab.show("tunnelwarden", "MainPID")?;
+    let names = "/etc/tunnelwarden/conf.d/names.toml";
+    for round in 0..8 {
+        lab.write(
+            names,
+            &format!(
+                "[[tunnel]]\nunit = \"cloudflared.service\"\nhostnames = [\"app{round}.example.com\"]\n"
+            ),
+        )?;
+        lab.sh("systemctl reload tunnelwarden")?;
+        sleep(seconds(4));
+    }
+    // Not by systemctl, which needs the bus itself.
+    lab.sh(&format!(
+        "rm {names}; systemctl stop dbus.socket dbus; kill -HUP {pid}; sleep 3; systemctl start dbus.socket"
+    ))?;
+    wait("it watches the old names", seconds(30), || {
+        Ok(tunnel(lab)?["names"].as_array().map_or(0, Vec::len) == 2)
+    })?;
+    ensure!(lab.show("tunnelwarden", "MainPID")? == pid, "tunnelwarden fell over");
+    wait_healthy(lab, 60)
+}
+
 pub(super) fn daemon(stage: &Stage<'_>) -> Result<()> {
     let lab = stage.boot(&Wishes::default())?;
     wait_healthy(&lab, 60)?;
@@ -179,6 +204,7 @@ pub(super) fn daemon(stage: &Stage<'_>) -> Result<()> {
     lab.sh("rm /etc/tunnelwarden/conf.d/bad.toml; systemctl reload tunnelwarden; sleep 1")?;
     lab.sh("curl -sf http://127.0.0.1:9733/metrics | promtool check metrics")?;
     other_tunnels_and_names(&lab)?;
+    begun_anew_again_and_again(&lab)?;
     // The page is for this host only.
     let host = "curl -s -o /dev/null -w '%{http_code}' -H 'Host: evil.example' http://127.0.0.1:9733/status";
     ensure!(lab.sh(host)?.trim() == "403", "a foreign Host is answered");
