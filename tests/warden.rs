@@ -15,6 +15,9 @@ use tunnelwarden::warden::policy::Policy;
 use tunnelwarden::warden::remedy::Outcome;
 use tunnelwarden::warden::time::Now;
 
+#[path = "warden/pace.rs"]
+mod pace;
+
 const UNIT: &str = "cloudflared.service";
 
 fn seconds() -> impl Strategy<Value = Duration> {
@@ -322,65 +325,6 @@ proptest! {
         let spent = units.iter().filter(|unit| acts.iter().any(|(_, of)| of == *unit)).count();
         prop_assert!(6 <= acts.len() && 2 <= spent, "the budget was never tried: {acts:?}");
     }
-}
-
-/// Another tunnel's lines come so fast that its events alone keep the judge busy.
-#[test]
-fn what_one_tunnel_says_puts_off_no_judgement_of_another() {
-    let (ill, loud) = ("cloudflared.service", "cloudflared@loud.service");
-    let at = |boot| Now { boot, wall: Duration::from_secs(1_800_000_000) + boot };
-    let mut boot = Duration::from_secs(100_000);
-    let mut warden = Warden::new(Policy::shipped(), Memory::default());
-    for unit in [ill, loud] {
-        let _ = warden.handle(Event::Tunnel { unit: unit.into(), names: Vec::new() }, at(boot));
-        for event in hanging(unit, boot) {
-            let _ = warden.handle(event, at(boot));
-        }
-    }
-    let due = warden.next_wakeup(at(boot));
-    assert!(due <= boot + Duration::from_secs(1), "trouble is looked after each second");
-    while boot + Duration::from_millis(200) < due {
-        boot += Duration::from_millis(100);
-        let entry = LogLine { line: Line::Registered(None), at: boot, invocation: None };
-        let _ = warden.handle(Event::Observed { unit: loud.into(), finding: Finding::Log(entry) }, at(boot));
-        assert_eq!(warden.next_wakeup(at(boot)), due, "put off by another's line");
-    }
-}
-
-/// A thousand names that are well are no thousand judgements; the first look that says otherwise is one.
-#[test]
-fn a_name_known_to_be_good_is_judged_by_what_is_new() {
-    let at = |boot| Now { boot, wall: Duration::from_secs(1_800_000_000) + boot };
-    let mut boot = Duration::from_secs(100_000);
-    let mut warden = Warden::new(Policy::shipped(), Memory::default());
-    let hostname = "app.example.com";
-    let _ = warden.handle(Event::Tunnel { unit: UNIT.into(), names: vec![hostname.into()] }, at(boot));
-    for event in hanging(UNIT, boot) {
-        let _ = warden.handle(event, at(boot));
-    }
-    let observed = |finding| Event::Observed { unit: UNIT.into(), finding };
-    let looked = |answer| {
-        let (status, code, colo, latency, detail) = (None, None, None, Duration::ZERO, String::new());
-        let sight = NameSight { answer, status, code, latency, colo, detail, exchange: Exchange::default() };
-        observed(Finding::Name { hostname: hostname.into(), sight })
-    };
-    let ready =
-        ReadySight { ready: Ready::Connections(4), connector: None, port_of_this_life: true, counters: None };
-    let _ = warden.handle(observed(Finding::Ready(Ok(ready))), at(boot));
-    let mut due = Vec::new();
-    for _ in 0..6 {
-        boot += Duration::from_secs(1);
-        let _ = warden.handle(looked(Answer::Served), at(boot));
-        due.push(warden.next_wakeup(at(boot)));
-    }
-    // Two to know it, and the third proves it.
-    assert!(due[0] < due[1] && due[1] < due[2], "{due:?}");
-    assert_eq!(due[2..], [due[2]; 4], "one more good look was judged");
-    boot += Duration::from_secs(1);
-    let _ = warden.handle(looked(Answer::TunnelError), at(boot));
-    assert_eq!(warden.next_wakeup(at(boot)), boot + Duration::from_secs(1), "a 1033 was not judged");
-    let _ = warden.handle(looked(Answer::Served), at(boot));
-    assert_eq!(warden.next_wakeup(at(boot)), boot + Duration::from_secs(10), "its return was not judged");
 }
 
 /// Between two events of a loop that wakes in time the wall clock goes as the clock since boot does, or it was set.

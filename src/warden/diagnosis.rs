@@ -33,16 +33,16 @@ const RULES: [Rule; 30] = [
     rule(Cause::PlannedRestart, planned_restart),
     rule(Cause::ConfigInvalid, config_invalid),
     rule(Cause::CredentialsUnusable, credentials_unusable),
-    rule(Cause::HostOffline, |f| !f.through() && host_offline(f)),
-    rule(Cause::ClockWrong, |f| !f.through() && clock_wrong(f)),
+    rule(Cause::HostOffline, |f| !f.through && host_offline(f)),
+    rule(Cause::ClockWrong, |f| !f.through && clock_wrong(f)),
     rule(Cause::EdgeUnresponsive, |f| {
-        !f.through() && f.way_out() && f.edge.is_some_and(|edge| edge.unresponsive(f.families))
+        !f.through && f.way_out() && f.edge.is_some_and(|edge| edge.unresponsive(f.families))
     }),
-    rule(Cause::EdgeBlocked, |f| !f.through() && f.way_out() && f.edge_dead()),
-    rule(Cause::QuicBlocked, |f| !f.through() && quic_blocked(f)),
-    rule(Cause::StaleTransport, |f| !f.through() && (stale_transport(f) || stale_addresses(f).is_some())),
-    rule(Cause::TransportBlocked, |f| !f.through() && transport_blocked(f)),
-    rule(Cause::TunnelDeleted, |f| !f.through() && f.tunnel.is_some_and(|(_, tunnel)| tunnel.deleted)),
+    rule(Cause::EdgeBlocked, |f| !f.through && f.way_out() && f.edge_dead()),
+    rule(Cause::QuicBlocked, |f| !f.through && quic_blocked(f)),
+    rule(Cause::StaleTransport, |f| !f.through && (stale_transport(f) || stale_addresses(f).is_some())),
+    rule(Cause::TransportBlocked, |f| !f.through && transport_blocked(f)),
+    rule(Cause::TunnelDeleted, |f| !f.through && f.tunnel.is_some_and(|(_, tunnel)| tunnel.deleted)),
     rule(Cause::CredentialsRejected, credentials_rejected),
     rule(Cause::RegistrationRefused, registration_refused),
     rule(Cause::UnitRestarting, unit_restarting),
@@ -241,13 +241,12 @@ fn registration_refused(f: &Facts<'_>) -> bool {
 
 fn frozen(f: &Facts<'_>) -> bool {
     let port_known = f.ready.is_some_and(|sight| sight.ready == Ready::Silent && sight.port_of_this_life);
-    f.unit.is_some_and(|u| u.up()) && port_known && f.track.silent >= 3 && !f.through()
+    f.unit.is_some_and(|u| u.up()) && port_known && f.track.silent >= 3 && !f.through
 }
 
 fn asleep(f: &Facts<'_>) -> bool {
-    let (Some(zero), Some(dial)) = (f.zero_for(), f.dial_ok_for()) else {
-        return false;
-    };
+    let Some(zero) = f.zero_for() else { return false };
+    let Some(dial) = f.dial_ok_for() else { return false };
     // A name that came back is newer than an R that was read before it did.
     let came_back = |(_, track, sight): &(&str, &NameTrack, &NameSight)| {
         sight.answer == Answer::Served && f.ready_at.is_some_and(|read| read < track.since)
@@ -320,9 +319,9 @@ pub fn listed_lost(f: &Facts<'_>) -> bool {
 fn ingress_empty(f: &Facts<'_>) -> bool {
     let rules = f.tunnel.and_then(|(_, tunnel)| tunnel.remote_rules_since);
     let told = f.log.no_ingress.is_some_and(|at| f.life().is_none_or(|life| life.began <= at));
-    let answers: Vec<_> = f.looks.conclusive().map(|(_, _, sight)| sight.status).collect();
-    let all_503 = !answers.is_empty() && answers.iter().all(|status| *status == Some(503));
-    connected(f) && told && all_503 && f.age(rules).is_some_and(|age| RULES_SETTLED < age)
+    let all_503 =
+        || f.tally.any_conclusive() && f.looks.conclusive().all(|(_, _, sight)| sight.status == Some(503));
+    connected(f) && told && f.age(rules).is_some_and(|age| RULES_SETTLED < age) && all_503()
 }
 
 /// The same for so long that less else is needed to believe it.

@@ -24,6 +24,10 @@ pub struct Facts<'a> {
     pub connections: Option<u8>,
     pub looks: Looks<'a>,
     pub tally: Tally,
+    /// cloudflared itself says that an origin does not answer.
+    pub origin_reported: bool,
+    /// Some name's answer came through the tunnel: the origin's own, or a connector's word that it is down.
+    pub through: bool,
     /// What probers elsewhere see of each name; fresh ones only.
     pub elsewhere: Vec<(&'a str, &'a Elsewhere)>,
     /// Names we were asked to watch.
@@ -123,6 +127,7 @@ impl<'a> Facts<'a> {
         let colos = || looks.names.iter().filter_map(|(_, _, sight)| sight.colo.as_deref());
         let announced = host.announced.fresh(now, ANNOUNCED_AGE).into_iter().flatten();
         let announced = announced.filter(|one| one.concerns(colos())).collect();
+        let origin_reported = origin_reported(track, &evidence.log, now);
         let control_blind =
             matches!(host.control.latest, Some((_, Err(blind))) if blind != super::evidence::Blind::NotYet);
         Self {
@@ -132,6 +137,8 @@ impl<'a> Facts<'a> {
             ready_at: ready.and(evidence.ready.seen_at),
             connections: connections(now, unit, ready),
             tally: looks.tally,
+            origin_reported,
+            through: looks.tally.through(origin_reported),
             looks,
             elsewhere: evidence
                 .elsewhere
@@ -202,11 +209,6 @@ impl<'a> Facts<'a> {
         })
     }
 
-    /// Some name's answer came through the tunnel: the origin's own, or a connector's word that it is down.
-    pub fn through(&self) -> bool {
-        self.tally.through(self.origin_reported())
-    }
-
     /// Some name leads elsewhere, and every name that gives 1033 does.
     pub fn led_astray(&self) -> bool {
         self.connections != Some(0) && self.looks.led_astray()
@@ -214,12 +216,7 @@ impl<'a> Facts<'a> {
 
     /// A name says that its origin is down, and cloudflared says so too.
     pub fn origin_down(&self) -> bool {
-        self.tally.any(Answer::OriginError) && self.origin_reported()
-    }
-
-    /// cloudflared itself says that an origin does not answer.
-    pub fn origin_reported(&self) -> bool {
-        origin_reported(self.track, self.log, self.now)
+        self.tally.any(Answer::OriginError) && self.origin_reported
     }
 
     /// This host's own way out works: the control name answers, or any edge page reaches us.

@@ -59,6 +59,7 @@ pub enum Event {
     },
     /// A person wants the unit restarted; ignored if [`Warden::refusal`] objects.
     Requested(Request),
+    /// Nothing happened, and the time that [`Warden::next_wakeup`] gave has come.
     Woke,
 }
 
@@ -111,6 +112,8 @@ pub struct Warden {
     paused: Option<Pause>,
     /// Finished decision cycles.
     cycles: u64,
+    /// When the first of the tunnels is to be judged anew. All of them would have to be asked for it at each event.
+    soonest: Option<Duration>,
     /// The clocks at the last event, and when we said we would be woken at the latest.
     last: Option<(Now, Duration)>,
     shaken: Option<Shaken>,
@@ -149,6 +152,7 @@ impl Warden {
             memory_lost: lost,
             paused,
             cycles: 0,
+            soonest: None,
             last: None,
             shaken: None,
         }
@@ -158,11 +162,13 @@ impl Warden {
     #[must_use]
     pub fn handle(&mut self, event: Event, now: Now) -> Vec<Command> {
         let mut out = Vec::new();
-        self.check_footing(now);
+        let lost_footing = self.check_footing(now);
         self.end_pause(now, &mut out);
-        let concerned = self.take(event, now, &mut out);
+        let taken = self.take(event, now, &mut out);
+        let concerned = if lost_footing { Concerned::All } else { taken };
         self.charges.retain(|charge| charge.age(now) < DAY);
-        let Self { policy, tunnels, host, edge_track, charges, memory_lost, paused, shaken, .. } = self;
+        let Self { policy, tunnels, host, edge_track, charges, memory_lost, paused, shaken, soonest, .. } =
+            self;
         let mut judge_one = |tunnel: &mut Tunnel| {
             let around = Around {
                 policy,
@@ -182,19 +188,31 @@ impl Warden {
             Concerned::Nobody => (),
             Concerned::One(unit) => {
                 if let Some(tunnel) = tunnels.get_mut(&unit) {
+                    let before = tunnel.wake;
                     judge_one(tunnel);
+                    *soonest = match *soonest {
+                        Some(first) if first < before => Some(first.min(tunnel.wake)),
+                        Some(_) | None => first_wake(tunnels),
+                    };
                 }
             }
-            Concerned::All => tunnels.values_mut().for_each(judge_one),
+            Concerned::Due => {
+                tunnels.values_mut().filter(|tunnel| tunnel.wake <= now.boot).for_each(judge_one);
+                *soonest = first_wake(tunnels);
+            }
+            Concerned::All => {
+                tunnels.values_mut().for_each(judge_one);
+                *soonest = first_wake(tunnels);
+            }
         }
         self.cycles += 1;
         self.last = Some((now, self.next_wakeup(now)));
         out
     }
 
-    /// Notices that we were not woken when we should have been, and that the wall clock was set.
-    fn check_footing(&mut self, now: Now) {
-        let Some((before, wakeup)) = self.last else { return };
+    /// Notices that we were not woken when we should have been, and that the wall clock was set: true if so.
+    fn check_footing(&mut self, now: Now) -> bool {
+        let Some((before, wakeup)) = self.last else { return false };
         let late = now.boot.saturating_sub(wakeup);
         let (passed, shown) = (now.boot.saturating_sub(before.boot), now.wall.abs_diff(before.wall));
         let jump = if before.wall <= now.wall { shown.abs_diff(passed) } else { shown + passed };
@@ -205,14 +223,16 @@ impl Warden {
             self.tunnels.values_mut().for_each(|tunnel| tunnel.track.begin_anew(now));
         } else if CLOCK_JUMP < jump {
             self.shaken = Some(Shaken::ClockJumped { at: now.boot, by: jump });
+        } else {
+            return false;
         }
+        true
     }
 
     /// When to wake us if nothing happens before (time since boot); never in the past. What happens to one tunnel puts off
     /// no other's.
     pub fn next_wakeup(&self, now: Now) -> Duration {
-        let soonest = self.tunnels.values().map(|tunnel| tunnel.wake).min();
-        soonest.unwrap_or(now.boot + NO_TUNNEL).max(now.boot + SOONEST)
+        self.soonest.unwrap_or(now.boot + NO_TUNNEL).max(now.boot + SOONEST)
     }
 
     pub fn tunnels(&self) -> impl Iterator<Item = &Tunnel> {
@@ -308,6 +328,7 @@ impl Warden {
                 if let Some(tunnel) = self.tunnels.remove(&unit) {
                     self.aside.insert(unit, tunnel.history);
                 }
+                self.soonest = first_wake(&self.tunnels);
                 return Concerned::Nobody;
             }
             Event::Observed { unit, finding } => {
@@ -356,7 +377,7 @@ impl Warden {
                 self.request(&request, now, out);
                 return Concerned::One(request.unit);
             }
-            Event::Woke => (),
+            Event::Woke => return Concerned::Due,
         }
         Concerned::All
     }
@@ -381,10 +402,17 @@ impl Warden {
     }
 }
 
+/// When the first of them is to be judged anew.
+fn first_wake(tunnels: &BTreeMap<String, Tunnel>) -> Option<Duration> {
+    tunnels.values().map(|tunnel| tunnel.wake).min()
+}
+
 /// Whom an event concerns.
 enum Concerned {
     Nobody,
     One(String),
+    /// Those whose time has come.
+    Due,
     All,
 }
 

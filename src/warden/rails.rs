@@ -305,7 +305,7 @@ fn live_connections(case: &Case<'_>) -> Option<Held> {
         return Some(Held::new(Hold::LiveConnections));
     }
     // A name is through while R = 0: another replica covers, or our reading of R is wrong.
-    let covered = f.through() && f.unit.is_some_and(|unit| unit.up());
+    let covered = f.through && f.unit.is_some_and(|unit| unit.up());
     let why = match f.track.requests_rising() {
         Some(false) => return None,
         Some(true) => "requests still reach this connector",

@@ -190,8 +190,12 @@ impl Tunnel {
             }
             Finding::JournalGap => self.evidence.log.gap = Some(now.boot),
             Finding::Ready(Ok(sight)) => {
+                // What is counted beside them says something only where names fail.
+                let known = matches!(sight.ready, Ready::Connections(held) if 0 < held && self.connections() == Some(held));
+                let peace = self.at_peace();
                 self.track.ready(now, &sight, self.evidence.setup.connections.unwrap_or(FULL));
                 self.evidence.ready.put(now, Ok(sight));
+                return !(peace && known);
             }
             Finding::Ready(Err(blind)) => self.evidence.ready.put(now, Err(blind)),
             Finding::Name { hostname, sight } => {
