@@ -6,7 +6,8 @@ use std::time::Duration;
 use super::cause::Cause;
 use super::diagnosis::{Health, Verdict};
 use super::evidence::{
-    Active, Answer, Blind, Evidence, Finding, HostEvidence, Line, NameTrack, Ready, Sense, UnitSight,
+    Active, Answer, Blind, Evidence, Finding, HostEvidence, Line, NameTrack, Ready, ReadySight, Sense,
+    UnitSight,
 };
 use super::facts::{Facts, Shaken};
 use super::history::{History, Latch};
@@ -190,12 +191,17 @@ impl Tunnel {
             }
             Finding::JournalGap => self.evidence.log.gap = Some(now.boot),
             Finding::Ready(Ok(sight)) => {
-                // What is counted beside them says something only where names fail.
-                let known = matches!(sight.ready, Ready::Connections(held) if 0 < held && self.connections() == Some(held));
-                let peace = self.at_peace();
+                let held = match sight.ready {
+                    Ready::Connections(held) => Some(held),
+                    Ready::Refused | Ready::Silent => None,
+                };
+                // A look that finds none is one more that does. What is counted beside them says something only where
+                // names fail.
+                let same = held.is_some_and(|held| 0 < held) && held == self.connections();
+                let known = same && (self.at_peace() || self.ready_says(&sight));
                 self.track.ready(now, &sight, self.evidence.setup.connections.unwrap_or(FULL));
                 self.evidence.ready.put(now, Ok(sight));
-                return !(peace && known);
+                return !known;
             }
             Finding::Ready(Err(blind)) => self.evidence.ready.put(now, Err(blind)),
             Finding::Name { hostname, sight } => {
@@ -216,6 +222,11 @@ impl Tunnel {
             Finding::Tunnel(seen) => self.evidence.tunnel.put(now, seen),
         }
         true
+    }
+
+    /// The last look at `/ready` saw exactly this.
+    fn ready_says(&self, sight: &ReadySight) -> bool {
+        self.evidence.ready.latest.as_ref().is_some_and(|(_, seen)| seen.as_ref() == Ok(sight))
     }
 
     /// All is well, and nothing is under way that waits for a look.
