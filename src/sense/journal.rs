@@ -267,7 +267,8 @@ impl Listeners {
             }
         };
         (self.count)(&entry.unit, label, entry.history);
-        (line.line != Line::Other).then_some(line)
+        // Everything began anew with this boot; what holds over it will be said again.
+        (line.line != Line::Other && !entry.earlier_boot).then_some(line)
     }
 }
 
@@ -284,6 +285,38 @@ mod tests {
     use std::sync::Mutex;
 
     use super::*;
+
+    #[test]
+    fn a_line_of_an_earlier_boot_tells_whose_tunnel_it_was_and_nothing_else() {
+        let (events, _heard) = mpsc::channel(1);
+        let (tell, told) = watch::channel(Told::default());
+        let unit = "cloudflared.service";
+        let listeners = Listeners {
+            events,
+            told: [(unit.to_owned(), tell)].into(),
+            units: vec![unit.into()],
+            count: Box::new(|_, _, _| ()),
+            keep: Box::new(|_| ()),
+        };
+        let id = "11111111-2222-4333-8444-555555555555";
+        let lines = [
+            format!("2026-11-29T10:00:00Z INF Starting tunnel tunnelID={id}"),
+            "error parsing YAML in config file at /etc/cloudflared/config.yml: yaml: line 9".to_owned(),
+        ];
+        let entry = |message: &String, earlier_boot| Entry {
+            unit: unit.into(),
+            message: message.clone(),
+            earlier_boot,
+            ..Entry::default()
+        };
+        let all = |earlier| listeners.hear_all(&lines.each_ref().map(|line| entry(line, earlier)));
+        assert_eq!(all(true), []);
+        assert_eq!(told.borrow().tunnel_id.as_deref(), Some(id));
+        let heard = all(false);
+        let [(_, Finding::Log(LogLine { line: Line::ConfigInvalid(_), .. }))] = heard.as_slice() else {
+            panic!("{heard:?}");
+        };
+    }
 
     /// A disk that stalls while the place is written down holds up neither what is heard nor anybody else on this thread.
     #[tokio::test]

@@ -8,7 +8,6 @@ use super::evidence::{Answer, HostEvidence};
 use super::explain::explain;
 use super::facts::{Facts, Shaken};
 use super::history::Charge;
-use super::incident::Incident;
 use super::looks::Looks;
 use super::machine::Command;
 use super::note::Happening;
@@ -183,13 +182,9 @@ fn follow_health(tunnel: &mut Tunnel, policy: &Policy, carries: bool, now: Now) 
     tunnel.history.forget_after_health(now, policy)
 }
 
+/// Looks are worth their price: something is under way, or not proven to be well.
 fn wants_hurry(tunnel: &Tunnel, now: Now) -> bool {
     let at_rest = matches!(tunnel.verdict.cause, Some(Cause::OperatorStopped | Cause::UnitMissing));
-    let failing = tunnel.evidence.names.values().any(|name| {
-        name.latest.as_ref().is_some_and(|(_, s)| s.answer.conclusive() && s.answer != Answer::Served)
-    });
-    let open = tunnel.history.incident.as_ref().is_some_and(Incident::open);
-    let busy = !matches!(tunnel.phase, Phase::Watching);
     let calm = tunnel.verdict.health == Health::Healthy && tunnel.proven(now);
-    busy || (!at_rest && (!calm || failing || open || tunnel.track.silent > 0))
+    !matches!(tunnel.phase, Phase::Watching) || !(at_rest || calm)
 }

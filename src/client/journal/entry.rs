@@ -37,6 +37,8 @@ pub struct Entry {
     pub mid_line: bool,
     /// Written before we began to follow.
     pub history: bool,
+    /// Written before this host was last booted.
+    pub earlier_boot: bool,
 }
 
 impl Entry {
@@ -256,6 +258,7 @@ impl Fields {
             systemd,
             mid_line,
             history: false,
+            earlier_boot: false,
         })
     }
 }

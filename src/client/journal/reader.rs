@@ -8,6 +8,7 @@ use std::sync::mpsc as std_mpsc;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use systemd::id128::Id128;
 use systemd::journal::{Journal, JournalWaitResult, OpenDirectoryOptions, OpenOptions};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -46,7 +47,9 @@ pub(super) fn run(
     tx: &mpsc::Sender<JournalEvent>,
 ) {
     let Options { units, cursor, history, directory } = options;
-    let mut place = Place { units, cursor, history, past_told: false };
+    // Unknown where /proc/sys is hidden; then every line counts as one of this boot.
+    let boot = Id128::from_boot().ok();
+    let mut place = Place { units, cursor, history, past_told: false, boot };
     let mut told = None;
     loop {
         let result = open(directory.as_deref()).and_then(|journal| {
@@ -74,6 +77,7 @@ struct Place {
     history: usize,
     /// Told once in our life; what a new handle would tell again is known.
     past_told: bool,
+    boot: Option<Id128>,
 }
 
 fn open(directory: Option<&std::path::Path>) -> Result<Journal, Stop> {
@@ -230,6 +234,7 @@ impl Reader<'_> {
         match read(&mut self.journal, &mut self.memory)? {
             Read::Line(mut entry) => {
                 entry.history = history;
+                entry.earlier_boot = self.earlier_boot();
                 batch.bytes += entry.message.len();
                 batch.entries.push(entry);
                 if batch.entries.len() >= BATCH_ENTRIES || batch.bytes >= BATCH_BYTES {
@@ -245,6 +250,12 @@ impl Reader<'_> {
             }
             Read::Nothing => Ok(()),
         }
+    }
+
+    /// The current entry was written before this host was last booted.
+    fn earlier_boot(&self) -> bool {
+        let Some(ours) = self.place.boot else { return false };
+        self.journal.monotonic_timestamp().is_ok_and(|(_, boot)| boot != ours)
     }
 
     fn flush(&self, batch: &mut Batch) -> Result<(), Stop> {
