@@ -23,7 +23,10 @@ pub(super) fn main() -> Exit {
             return Exit::Blind;
         }
     };
-    match runtime.block_on(crate::daemon::run(loaded)) {
+    let ended = runtime.block_on(crate::daemon::run(loaded));
+    // A disk that stalls is waited for no longer.
+    runtime.shutdown_background();
+    match ended {
         Ok(()) => Exit::Fine,
         Err(error) => {
             tracing::error!("{error:#}");

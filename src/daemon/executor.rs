@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::{mpsc, watch};
 
-use super::memory::Keeper;
+use super::memory::{self, Keeper, Writer};
 use crate::act::Hands;
 use crate::clock;
 use crate::report::dbus::Signal;
@@ -32,7 +32,8 @@ pub(super) struct Reins {
 pub(super) struct Executor {
     pub(super) events: mpsc::Sender<Event>,
     pub(super) hands: Hands,
-    pub(super) keeper: Keeper,
+    keeper: Arc<Keeper>,
+    writer: Writer,
     pub(super) metrics: Arc<Metrics>,
     pub(super) host: Reins,
     pub(super) tunnels: BTreeMap<String, Reins>,
@@ -40,17 +41,13 @@ pub(super) struct Executor {
     to_bus: mpsc::Sender<Signal>,
     hurried: BTreeMap<String, bool>,
     origins: BTreeMap<String, crate::warden::evidence::Invocation>,
-    /// The last charge is on disk (or in the runtime directory); without that nothing is done.
-    remembered: bool,
-    /// Where the state went instead of its usual place, if it did.
-    elsewhere: Option<String>,
 }
 
 impl Executor {
     pub(super) fn new(
         events: mpsc::Sender<Event>,
         hands: Hands,
-        keeper: Keeper,
+        (keeper, writer): (Arc<Keeper>, Writer),
         metrics: Arc<Metrics>,
         host: Reins,
         about: About,
@@ -60,6 +57,7 @@ impl Executor {
             events,
             hands,
             keeper,
+            writer,
             metrics,
             host,
             tunnels: BTreeMap::new(),
@@ -67,8 +65,6 @@ impl Executor {
             to_bus,
             hurried: BTreeMap::new(),
             origins: BTreeMap::new(),
-            remembered: true,
-            elsewhere: None,
         }
     }
 
@@ -135,10 +131,7 @@ impl Executor {
                 journal::daemon(id, Weight::Notice, &text);
             }
             Command::Record { unit, incident } => {
-                let tunnel = name_of(&self.about, &unit);
-                if let Err(error) = self.keeper.record(tunnel, &unit, &incident) {
-                    tracing::warn!("cannot append to the incident log: {error}");
-                }
+                self.writer.record(memory::record(name_of(&self.about, &unit), &incident));
             }
         }
         ControlFlow::Continue(())
@@ -174,48 +167,31 @@ impl Executor {
     }
 
     fn persist(&mut self, warden: &Warden) {
-        match self.keeper.write(&warden.histories(), warden.paused(), clock::now()) {
-            Ok(place) => {
-                self.remembered = true;
-                if let Some(elsewhere) = place.as_ref().filter(|_| place != self.elsewhere) {
-                    tracing::warn!(
-                        "the state directory cannot be written, what must survive is kept in {elsewhere}"
-                    );
-                }
-                self.elsewhere = place;
-            }
-            Err(error) => {
-                self.remembered = false;
-                journal::daemon(
-                    journal::MEMORY_LOST,
-                    Weight::Error,
-                    &format!("cannot write the state file: {error}"),
-                );
-            }
-        }
+        self.writer.keep(self.keeper.state(&warden.histories(), warden.paused(), clock::now()));
     }
 
+    /// Once the charge is on disk (or in the runtime directory); without that nothing is done.
     fn apply(&mut self, warden: &Warden, unit: String, remedy: Remedy, deadline: std::time::Duration) {
         let events = self.events.clone();
         let before = warden.tunnels().find(|tunnel| tunnel.unit == unit).and_then(|tunnel| tunnel.track.life);
-        if !self.remembered {
-            let detail = "nothing was done".into();
-            let outcome = Outcome::Failed { kind: Failure::NotRemembered, detail };
-            tokio::spawn(async move { drop(events.send(Event::RemedyDone { unit, outcome }).await) });
-            return;
-        }
-        let hands = self.hands.clone();
+        let (charged, hands) = (self.writer.kept(), self.hands.clone());
         tokio::spawn(async move {
-            let outcome = hands.apply(&unit, remedy, before.map(|life| life.invocation), deadline).await;
+            let outcome = if charged.await {
+                hands.apply(&unit, remedy, before.map(|life| life.invocation), deadline).await
+            } else {
+                Outcome::Failed { kind: Failure::NotRemembered, detail: "nothing was done".into() }
+            };
             drop(events.send(Event::RemedyDone { unit, outcome }).await);
         });
     }
 
-    /// Writes everything down once more before we go.
-    pub(super) fn leave(&mut self, warden: &Warden) {
-        if let Err(error) = self.keeper.write(&warden.histories(), warden.paused(), clock::now()) {
-            tracing::error!("cannot write the state file: {error}");
+    /// Writes everything down once more before we go; gives back who writes.
+    pub(super) async fn leave(mut self, warden: &Warden) -> Writer {
+        self.persist(warden);
+        if !self.writer.kept().await {
+            tracing::error!("what must survive is not on disk yet");
         }
+        self.writer
     }
 
     /// New lives of the units, by who began them.

@@ -1,5 +1,7 @@
 //! Between the core's histories and what is on disk.
 
+mod writer;
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -12,6 +14,7 @@ use crate::warden::machine::Memory;
 use crate::warden::operator::Pause;
 use crate::warden::remedy::{Ending, Remedy};
 use crate::warden::time::Now;
+pub(super) use writer::Writer;
 
 /// Where memory lies.
 #[derive(Clone, Debug)]
@@ -122,17 +125,9 @@ impl Keeper {
         !aside(&self.places.state).exists()
     }
 
-    /// Writes everything down; `Some` names another place if the usual one had no room.
-    ///
-    /// # Errors
-    /// If no place took it.
-    pub(super) fn write(
-        &self,
-        histories: &Histories,
-        paused: Option<&Pause>,
-        now: Now,
-    ) -> Result<Option<String>, store::StoreError> {
-        let state = State {
+    /// Everything that must survive, as it is written.
+    pub(super) fn state(&self, histories: &Histories, paused: Option<&Pause>, now: Now) -> State {
+        State {
             boot_id: self.boot_id.clone(),
             boot: ms(now.boot),
             wall: ms(now.wall),
@@ -143,35 +138,26 @@ impl Keeper {
                 .iter()
                 .map(|(unit, history)| (unit.clone(), self.written(history, now)))
                 .collect(),
-        };
+        }
+    }
+
+    /// Writes it down; `Some` names another place if the usual one had no room. Waits for the disk.
+    ///
+    /// # Errors
+    /// If no place took it.
+    pub(super) fn write(&self, state: &State) -> Result<Option<String>, store::StoreError> {
         match state.write_or_fallback(&self.places.state, &self.places.fallback)? {
             Stored::Primary => Ok(None),
             Stored::Fallback { at, why } => Ok(Some(format!("{} ({why})", at.display()))),
         }
     }
 
-    /// Appends a closed incident to the log.
+    /// Appends a closed incident to the log. Waits for the disk.
     ///
     /// # Errors
     /// If the log cannot be written.
-    pub(super) fn record(
-        &self,
-        tunnel: &str,
-        unit: &str,
-        incident: &Incident,
-    ) -> Result<(), store::StoreError> {
-        let closing = incident.closed.map_or("Open", |(_, closing)| closing.name());
-        let closed = incident.steps.last().map_or(incident.began_wall, |step| step.wall);
-        tracing::debug!(unit_name = unit, "an incident is recorded");
-        self.incidents.append(&IncidentRecord {
-            id: incident.id.clone(),
-            tunnel: tunnel.to_owned(),
-            cause: incident.cause.name().to_owned(),
-            outcome: closing.to_owned(),
-            opened_wall: ms(incident.began_wall),
-            closed_wall: ms(closed),
-            steps: incident.steps.iter().map(step_written).collect(),
-        })
+    pub(super) fn record(&self, incident: &IncidentRecord) -> Result<(), store::StoreError> {
+        self.incidents.append(incident)
     }
 
     pub(super) fn cursor(&self) -> Option<String> {
@@ -322,6 +308,21 @@ impl Keeper {
                 })
                 .collect(),
         }
+    }
+}
+
+/// An incident of `tunnel` that is over, as it is written.
+pub(super) fn record(tunnel: &str, incident: &Incident) -> IncidentRecord {
+    let closing = incident.closed.map_or("Open", |(_, closing)| closing.name());
+    let closed = incident.steps.last().map_or(incident.began_wall, |step| step.wall);
+    IncidentRecord {
+        id: incident.id.clone(),
+        tunnel: tunnel.to_owned(),
+        cause: incident.cause.name().to_owned(),
+        outcome: closing.to_owned(),
+        opened_wall: ms(incident.began_wall),
+        closed_wall: ms(closed),
+        steps: incident.steps.iter().map(step_written).collect(),
     }
 }
 

@@ -40,7 +40,7 @@ use crate::report::journal::{self as told, Weight};
 use crate::report::metrics::{Metrics, name_of};
 use crate::report::notify;
 use crate::report::snapshot::{About, AboutTunnel};
-use crate::warden::machine::{Event, Warden};
+use crate::warden::machine::{Event, Memory, Warden};
 use crate::warden::policy::Policy;
 use audits::Audits;
 pub(crate) use audits::checklist;
@@ -48,7 +48,7 @@ use discover::Found;
 use ear::{Ear, Grounds};
 use event_loop::Ended;
 use executor::Executor;
-use memory::{Keeper, Places};
+use memory::{Keeper, Places, Writer};
 pub(crate) use names::expected;
 use os_signals::OsSignals;
 
@@ -73,28 +73,47 @@ pub async fn run(loaded: Loaded) -> anyhow::Result<()> {
     let found = discover::tunnels(&systemd, &settings).await.context("cannot ask systemd for its units")?;
     // Until all is set up for the first time a signal simply ends us; from then on none is lost.
     let mut grounds = Grounds { settings, systemd, found, units_unread: false, heard: None };
-    while let Some(new) = live(grounds).await? {
-        grounds = new;
+    let mut past = Past::remembered();
+    while let Some(next) = live(grounds, past).await? {
+        (grounds, past) = next;
     }
     notify::stopping();
     told::daemon(told::STOPPED, Weight::Notice, "tunnelwarden stopped");
     Ok(())
 }
 
-/// One life on the same grounds. `Some`: those of the next.
-async fn live(grounds: Grounds) -> anyhow::Result<Option<Grounds>> {
+/// What one life leaves to the next, and the first finds on disk.
+struct Past {
+    memory: Memory,
+    keeper: Arc<Keeper>,
+    writer: Writer,
+}
+
+impl Past {
+    fn remembered() -> Self {
+        let boot_id = crate::client::host::boot_id().unwrap_or_default();
+        let keeper = Arc::new(Keeper::new(Places::system(), boot_id));
+        let memory = keeper.read(clock::now());
+        if let Some(why) = &memory.lost {
+            told::daemon(
+                told::MEMORY_LOST,
+                Weight::Error,
+                &format!("Memory lost, so nothing is done: {why}"),
+            );
+        }
+        Self { memory, writer: Writer::start(Arc::clone(&keeper)), keeper }
+    }
+}
+
+/// One life on the same grounds. `Some`: those of the next, and what it leaves to that.
+async fn live(grounds: Grounds, past: Past) -> anyhow::Result<Option<(Grounds, Past)>> {
     let Grounds { settings, systemd, found, units_unread, heard } = grounds;
+    let Past { memory, keeper, writer } = past;
     let address = settings.http.listen;
     let listener = port::listen(address)
         .await
         .with_context(|| format!("cannot listen on {} (http.listen)", settings.http.listen))?;
 
-    let boot_id = crate::client::host::boot_id().unwrap_or_default();
-    let keeper = Keeper::new(Places::system(), boot_id);
-    let memory = keeper.read(clock::now());
-    if let Some(why) = &memory.lost {
-        told::daemon(told::MEMORY_LOST, Weight::Error, &format!("Memory lost, so nothing is done: {why}"));
-    }
     let powerless = power::lacking(&systemd, &found).await;
     let mut warden = Warden::new(policy(&settings, powerless.clone()), memory);
 
@@ -134,8 +153,9 @@ async fn live(grounds: Grounds) -> anyhow::Result<Option<Grounds>> {
     )?;
     let host = senses.host();
     let hands = Hands::new(Arc::clone(&systemd));
+    let writing = (Arc::clone(&keeper), writer);
     let mut executor =
-        Executor::new(events.clone(), hands, keeper, Arc::clone(&metrics), host, about.clone(), to_bus);
+        Executor::new(events.clone(), hands, writing, Arc::clone(&metrics), host, about.clone(), to_bus);
     let units: Vec<_> = found.iter().map(|tunnel| tunnel.unit.clone()).collect();
     let (counted, called) = (Arc::clone(&metrics), about.clone());
     let count = move |unit: &str, meaning, history: bool| {
@@ -143,13 +163,13 @@ async fn live(grounds: Grounds) -> anyhow::Result<Option<Grounds>> {
             counted.journal_line(name_of(&called, unit), meaning);
         }
     };
-    let cursor_path = executor.keeper.cursor_path();
+    let cursor_path = keeper.cursor_path();
     let keep = move |cursor: &str| {
         if let Err(error) = crate::store::write_cursor(&cursor_path, cursor) {
             tracing::warn!("cannot keep the place in the journal: {error}");
         }
     };
-    let mut journal = senses.journal(&units, executor.keeper.cursor(), Box::new(count), Box::new(keep))?;
+    let mut journal = senses.journal(&units, keeper.cursor(), Box::new(count), Box::new(keep))?;
     let api = match (&given.credentials, senses.token()) {
         (Some(Credentials::GlobalKey { .. }), _) => audits::Api::GlobalKey,
         (Some(Credentials::Token(_)), Some(token)) => audits::Api::Token(token),
@@ -206,7 +226,7 @@ async fn live(grounds: Grounds) -> anyhow::Result<Option<Grounds>> {
     let ended =
         event_loop::turn(&mut warden, &mut executor, about, event_rx, ask_rx, signal_rx, picture).await;
     drop(units_tx);
-    executor.leave(&warden);
+    let writer = executor.leave(&warden).await;
     for task in [serving, on_bus] {
         task.abort();
         // Port and name are free once their tasks are gone; that they were cut short is what was asked for.
@@ -215,7 +235,12 @@ async fn live(grounds: Grounds) -> anyhow::Result<Option<Grounds>> {
     match ended {
         Ended::Stop => Ok(None),
         // It has said so, and listens no more.
-        Ended::Anew => listening.await.context("cannot listen to signals"),
+        Ended::Anew => {
+            let grounds = listening.await.context("cannot listen to signals")?;
+            let mut memory = warden.memory();
+            memory.lost = memory.lost.filter(|_| !keeper.loss_accepted());
+            Ok(grounds.map(|grounds| (grounds, Past { memory, keeper, writer })))
+        }
     }
 }
 

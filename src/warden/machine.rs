@@ -311,6 +311,12 @@ impl Warden {
         all
     }
 
+    /// The same for another warden in this process.
+    pub fn memory(&self) -> Memory {
+        let (lost, paused) = (self.memory_lost.clone(), self.paused.clone());
+        Memory { histories: self.histories(), lost, paused }
+    }
+
     /// The facts of one tunnel as they are now.
     pub fn facts(&self, unit: &str, now: Now) -> Option<Facts<'_>> {
         let tunnel = self.tunnels.get(unit)?;

@@ -42,7 +42,7 @@ fn a_charge_survives_our_restart_exactly_and_a_reboot_by_the_wall_clock() {
         closed: None,
     });
     let histories: Histories = [("cloudflared.service".to_owned(), history.clone())].into();
-    keeper.write(&histories, None, now).unwrap();
+    keeper.write(&keeper.state(&histories, None, now)).unwrap();
     let later = Now { boot: now.boot + Duration::from_secs(60), wall: now.wall + Duration::from_secs(90) };
     let read = keeper.read(later).histories["cloudflared.service"].clone();
     // What is known by the wall clock alone moves with it.
@@ -63,11 +63,12 @@ fn after(folder: &Path, when: Now, boots: &[(&str, Now)]) -> History {
     }
     let unit = "cloudflared.service";
     let mut histories: Histories = [(unit.to_owned(), history)].into();
-    Keeper::new(places(folder), "boot-a".into()).write(&histories, None, when).unwrap();
+    let keeper = Keeper::new(places(folder), "boot-a".into());
+    keeper.write(&keeper.state(&histories, None, when)).unwrap();
     for (boot, now) in boots {
         let keeper = Keeper::new(places(folder), (*boot).into());
         histories = keeper.read(*now).histories;
-        keeper.write(&histories, None, *now).unwrap();
+        keeper.write(&keeper.state(&histories, None, *now)).unwrap();
     }
     histories[unit].clone()
 }
@@ -122,7 +123,7 @@ fn a_pause_lasts_as_long_as_it_was_ordered_whatever_the_clock_says() {
     let folder = tempfile::tempdir().unwrap();
     let pause = Pause { until: BEFORE.boot + 2 * HOUR, reason: "work".into() };
     let keeper = Keeper::new(places(folder.path()), "boot-a".into());
-    keeper.write(&Histories::new(), Some(&pause), BEFORE).unwrap();
+    keeper.write(&keeper.state(&Histories::new(), Some(&pause), BEFORE)).unwrap();
     let until = |boot: &str, now| {
         Keeper::new(places(folder.path()), boot.into()).read(now).paused.map(|pause| pause.until)
     };
@@ -148,7 +149,8 @@ fn a_life_that_went_on_without_us_was_not_watched_whole() {
     };
     let history = History { lives: vec![life(1, false), life(2, true)], ..History::default() };
     let histories: Histories = [("cloudflared.service".to_owned(), history)].into();
-    Keeper::new(places(folder.path()), "boot-a".into()).write(&histories, None, BEFORE).unwrap();
+    let keeper = Keeper::new(places(folder.path()), "boot-a".into());
+    keeper.write(&keeper.state(&histories, None, BEFORE)).unwrap();
     let whole = |boot: &str, now| {
         let read = Keeper::new(places(folder.path()), boot.into()).read(now);
         let lives = read.histories["cloudflared.service"].lives.clone();
@@ -167,7 +169,7 @@ fn a_broken_file_is_a_loss_until_it_is_taken_away() {
     let keeper = Keeper::new(places(folder.path()), "boot-a".into());
     let now = Now { boot: Duration::from_secs(1000), wall: Duration::from_secs(1_800_000_000) };
     assert!(keeper.read(now).lost.is_some());
-    keeper.write(&Histories::new(), None, now).unwrap();
+    keeper.write(&keeper.state(&Histories::new(), None, now)).unwrap();
     assert!(keeper.read(now).lost.is_some(), "still lost at the next start");
     let before = std::fs::read_dir(folder.path()).unwrap().count();
     assert!(keeper.peek(now).is_ok(), "what is there now can be read");
@@ -178,7 +180,7 @@ fn a_broken_file_is_a_loss_until_it_is_taken_away() {
         before,
         "somebody who looks changes nothing"
     );
-    keeper.write(&Histories::new(), None, now).unwrap();
+    keeper.write(&keeper.state(&Histories::new(), None, now)).unwrap();
     std::fs::remove_file(folder.path().join("state.toml.broken-1")).unwrap();
     assert!(keeper.loss_accepted());
     assert!(keeper.read(now).lost.is_none());

@@ -1,12 +1,14 @@
 //! What must never be believed, sent through the running daemon: no panic, no restart, nothing lost.
 
 use std::thread::sleep;
+use std::time::Instant;
 
 use anyhow::{Result, ensure};
 
 use crate::host::{Lab, Wishes, wait};
 use crate::scenarios::{
-    OPENED, Stage, UNIT, cause, invocation, no_remedy, one_cure, seconds, settle, wait_cause,
+    FINISHED, OPENED, ORDERED, Stage, UNIT, cause, invocation, no_remedy, one_cure, seconds, settle,
+    wait_cause,
 };
 
 /// journald cuts a line here.
@@ -195,5 +197,43 @@ pub(crate) fn disk_full(stage: &Stage<'_>) -> Result<()> {
     let left = lab.metric("tunnelwarden_budget_remaining{tunnel=\"cloudflared.service\",window=\"hour\"}")?;
     ensure!(left == 2.0, "the charge was forgotten: {left} left");
     ensure!(lab.show(UNIT, "ActiveState")? == "active");
+    Ok(())
+}
+
+/// A disk that stalls: nothing is done that could be forgotten, and whoever watches and asks is not held up.
+pub(crate) fn disk_stalls(stage: &Stage<'_>) -> Result<()> {
+    let lab = stage.boot(&Wishes::default())?;
+    settle(&lab)?;
+    let before = invocation(&lab)?;
+    // Whoever opens a pipe that nobody reads waits.
+    let pipe = "/var/lib/tunnelwarden/state.toml.new";
+    lab.sh(&format!("mkfifo {pipe}; chown tunnelwarden: {pipe}"))?;
+    lab.edge("blackhole")?;
+    wait("a remedy is ordered", seconds(60), || Ok(!lab.events(ORDERED)?.is_empty()))?;
+    wait("it is not carried out", seconds(20), || {
+        Ok(lab.events(FINISHED)?.iter().any(|event| {
+            event["MESSAGE"].as_str().is_some_and(|text| text.contains("could not be written to disk"))
+        }))
+    })?;
+    ensure!(invocation(&lab)? == before, "restarted without a charge that lasts");
+    let asked = Instant::now();
+    // Longer than the watchdog waits.
+    while asked.elapsed() < seconds(40) {
+        ensure!(lab.explain()?.contains("ConnectorPhantom"), "{}", lab.explain()?);
+        sleep(seconds(2));
+    }
+    ensure!(lab.show("tunnelwarden", "NRestarts")? == "0", "tunnelwarden fell over");
+    lab.sh(&format!("timeout 5 cat {pipe} > /dev/null; tunnelwarden pause --for 1h --reason test; sleep 1"))?;
+    let state = lab.sh("cat /var/lib/tunnelwarden/state.toml")?;
+    ensure!(
+        state.contains("paused_until_wall") && state.contains("[[tunnel"),
+        "not written afterwards: {state}"
+    );
+    // It ends at once, too, when it stalls again.
+    lab.sh(&format!("mkfifo {pipe}; chown tunnelwarden: {pipe}"))?;
+    let asked = Instant::now();
+    lab.sh("systemctl stop tunnelwarden")?;
+    ensure!(asked.elapsed() < seconds(20), "a stop waits for the disk");
+    ensure!(lab.show("tunnelwarden", "Result")? == "success");
     Ok(())
 }
