@@ -202,6 +202,13 @@ mod tests {
     }
 
     #[test]
+    fn what_cloudflareds_protocol_sets() {
+        let words = ["quic", "http2", "h2mux", "auto", "", "QUIC"];
+        let set = [Some(QUIC), Some(HTTP2), Some(HTTP2), None, None, None];
+        assert_eq!(words.map(Transport::of_setting), set);
+    }
+
+    #[test]
     fn a_transport_that_was_not_tried_is_neither_dead_nor_alive() {
         let any = Families::Unknown;
         let dead = [(HTTP2, Family::V4, Reach::TimedOut), (HTTP2, Family::V4, Reach::Refused)];

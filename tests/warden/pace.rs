@@ -42,7 +42,13 @@ fn waking_for_one_tunnel_judges_no_other() {
     };
     ill(&mut warden, first, 0);
     ill(&mut warden, second, 400);
-    let mut now = 400;
+    let next = |warden: &Warden, now| (warden.next_wakeup(at(now)) - at(0).boot).as_millis();
+    assert_eq!(next(&warden, 400), 1_000);
+    // What is heard of the first puts its own time off.
+    let entry = LogLine { line: Line::Registered(None), at: at(500).boot, invocation: None };
+    let _ = warden.handle(Event::Observed { unit: first.into(), finding: Finding::Log(entry) }, at(500));
+    assert_eq!(next(&warden, 500), 1_400);
+    let mut now = 500;
     let mut woken = |warden: &mut Warden, times: usize| -> Vec<u64> {
         let wakes = (0..times).map(|_| {
             let wake = warden.next_wakeup(at(now)) - at(0).boot;
@@ -52,9 +58,9 @@ fn waking_for_one_tunnel_judges_no_other() {
         });
         wakes.collect()
     };
-    assert_eq!(woken(&mut warden, 5), [1_000, 1_400, 2_000, 2_400, 3_000]);
-    let _ = warden.handle(Event::Gone { unit: first.into() }, at(3_100));
-    assert_eq!(woken(&mut warden, 3), [3_400, 4_400, 5_400]);
+    assert_eq!(woken(&mut warden, 5), [1_400, 1_500, 2_400, 2_500, 3_400]);
+    let _ = warden.handle(Event::Gone { unit: first.into() }, at(3_450));
+    assert_eq!(woken(&mut warden, 3), [4_400, 5_400, 6_400]);
 }
 
 /// A thousand names that are well are no thousand judgements; the first look that says otherwise is one. So it is with
