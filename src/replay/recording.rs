@@ -23,6 +23,8 @@ const NAME: &str = "app.example.com";
 const BOOT: f64 = 100_000.0;
 /// A look at everything this often, also while a row stands; nothing is looked at between.
 const LOOK_EVERY: f64 = 5.0;
+/// A row says what had changed by then, at most a second before: what stands now may be found a second later.
+const ROW_EVERY: f64 = 1.0;
 const STEP: f64 = 0.25;
 
 /// Judges the recording in `folder`.
@@ -43,7 +45,7 @@ pub fn recording(folder: &Path) -> Result<Transcript, ReplayError> {
     };
     let wall_offset = first.wall.as_secs_f64() - first.at;
     let mut world = World::new(wall_offset, lives(&entries));
-    world.tell(Event::Tunnel { unit: UNIT.into(), names: vec![NAME.into()] }, 0.0, None);
+    world.tell(Event::Tunnel { unit: UNIT.into(), names: vec![NAME.into()] }, 0.0);
     let setup = Setup { private_network: Some(false), ..Setup::default() };
     world.observed(Finding::Setup(setup), 0.0);
     world.observed(Finding::Journal(Ok(())), 0.0);
@@ -64,14 +66,16 @@ pub fn recording(folder: &Path) -> Result<Transcript, ReplayError> {
         while rows.get(next).is_some_and(|row| row.at <= at) {
             next += 1;
         }
-        let row = next.checked_sub(1).and_then(|place| rows.get(place));
-        if let Some(row) = row
-            && (before < next || LOOK_EVERY <= at - looked)
-        {
+        world.row = next.checked_sub(1).and_then(|place| rows.get(place));
+        if before < next || LOOK_EVERY <= at - looked {
             looked = at;
-            world.look(row, at, true);
+            world.look(at);
         }
-        world.tell(Event::Woke, at, row);
+        if let Some((_, unit)) = world.last_look.take_if(|(answered, _)| *answered <= at) {
+            world.look(at);
+            world.tell(Event::Looked { unit }, at);
+        }
+        world.tell(Event::Woke, at);
         at += STEP;
     }
     Ok(world.transcript)
@@ -93,8 +97,12 @@ fn lives(entries: &[Entry]) -> BTreeMap<u32, Invocation> {
 }
 
 /// The host as the rows tell it, with what only shows over time.
-struct World {
+struct World<'a> {
     warden: Warden,
+    /// The last row, which stands until the next.
+    row: Option<&'a Row>,
+    /// When a last look is answered, and of what unit it was.
+    last_look: Option<(f64, String)>,
     transcript: Transcript,
     wall_offset: f64,
     lives: BTreeMap<u32, Invocation>,
@@ -114,10 +122,12 @@ fn second(boot: Duration) -> f64 {
     boot.as_secs_f64() - BOOT
 }
 
-impl World {
+impl World<'_> {
     fn new(wall_offset: f64, lives: BTreeMap<u32, Invocation>) -> Self {
         Self {
             warden: Warden::new(Policy::shipped(), Memory::default()),
+            row: None,
+            last_look: None,
             transcript: Transcript::default(),
             wall_offset,
             lives,
@@ -135,27 +145,22 @@ impl World {
     }
 
     fn observed(&mut self, finding: Finding, at: f64) {
-        self.tell(Event::Observed { unit: UNIT.into(), finding }, at, None);
+        self.tell(Event::Observed { unit: UNIT.into(), finding }, at);
     }
 
-    /// Tells the judge, and does what it orders as far as a recording can: `row` answers a last look.
-    fn tell(&mut self, event: Event, at: f64, row: Option<&Row>) {
+    /// Tells the judge, and does what it orders as far as a recording can.
+    fn tell(&mut self, event: Event, at: f64) {
         let commands = self.warden.handle(event, self.now(at));
         self.note(at);
         for command in commands {
             match command {
-                Command::Look { unit, .. } => {
-                    if let Some(row) = row {
-                        self.look(row, at, false);
-                    }
-                    self.tell(Event::Looked { unit }, at, row);
-                }
+                Command::Look { unit, .. } => self.last_look = Some((at + ROW_EVERY, unit)),
                 Command::Apply { unit, remedy, .. } => {
                     let cause = self.warden.tunnels().find_map(|tunnel| tunnel.verdict.cause);
                     if let Some(cause) = cause {
                         self.transcript.changes.push((at, Change::Ordered { remedy, cause }));
                     }
-                    self.tell(Event::RemedyDone { unit, outcome: Outcome::Done }, at, row);
+                    self.tell(Event::RemedyDone { unit, outcome: Outcome::Done }, at);
                 }
                 Command::Tell(note) => self.transcript.take(at, &note),
                 Command::Hurry { .. }
@@ -184,17 +189,16 @@ impl World {
         self.held = held;
     }
 
-    /// A row is a look at everything. With `acts`, what the judge orders because of it is answered by the same row.
-    fn look(&mut self, row: &Row, at: f64, acts: bool) {
+    /// A row is a look at everything.
+    fn look(&mut self, at: f64) {
+        let Some(row) = self.row else { return };
         let unit = self.unit(row, at);
         self.observed(Finding::Unit(unit), at);
-        self.tell(Event::HostObserved(HostFinding::Edge(edge(row))), at, None);
-        self.tell(Event::HostObserved(HostFinding::Control(control(row))), at, None);
+        self.tell(Event::HostObserved(HostFinding::Edge(edge(row))), at);
+        self.tell(Event::HostObserved(HostFinding::Control(control(row))), at);
         self.observed(Finding::Ready(ready(row)), at);
         let sight = name_sight(row.cell("public").unwrap_or("not looked at"));
-        let name =
-            Event::Observed { unit: UNIT.into(), finding: Finding::Name { hostname: NAME.into(), sight } };
-        self.tell(name, at, acts.then_some(row));
+        self.observed(Finding::Name { hostname: NAME.into(), sight }, at);
     }
 
     /// `active/sub result n_restarts main_pid exit_status`
