@@ -97,6 +97,8 @@ pub(crate) struct World {
     answers: bool,
     /// systemd refuses what is ordered.
     fails: bool,
+    /// What it is told to restart does not stop.
+    hangs: bool,
     done: Option<(Duration, Outcome)>,
     acts: Vec<String>,
     /// The holds that were told of, and in which words.
@@ -191,6 +193,7 @@ impl World {
             cures: true,
             answers: true,
             fails: false,
+            hangs: false,
             done: None,
             acts: Vec::new(),
             holds_told: Vec::new(),
@@ -272,6 +275,10 @@ impl World {
                     }
                     if self.unit.main_pid != 0 {
                         self.stops();
+                    }
+                    if self.hangs {
+                        self.unit.job = Some(Job::Restart);
+                        continue;
                     }
                     self.restarted();
                     self.done = self.answers.then_some((self.at + Duration::from_secs(1), Outcome::Done));

@@ -232,6 +232,8 @@ impl World {
             ["requests", word] => self.rising = *word == "rising",
             ["restarts", word] => self.cures = *word == "cure",
             ["systemd", "refuses"] => self.fails = true,
+            ["stops", "hang"] => self.hangs = true,
+            ["job", "restart"] => self.unit.job = Some(Job::Restart),
             ["systemd", word] => self.answers = *word == "answers",
             ["unit", "failed"] => {
                 self.unit.active = Active::Failed;

@@ -48,7 +48,15 @@ fn waking_for_one_tunnel_judges_no_other() {
     let entry = LogLine { line: Line::Registered(None), at: at(500).boot, invocation: None };
     let _ = warden.handle(Event::Observed { unit: first.into(), finding: Finding::Log(entry) }, at(500));
     assert_eq!(next(&warden, 500), 1_400);
-    let mut now = 500;
+    // What is new about the host concerns them all, what is known of it nobody.
+    let control = |seen| Event::HostObserved(HostFinding::Control(Ok(seen)));
+    let _ = warden.handle(control(Control::Answered), at(500));
+    assert_eq!(next(&warden, 500), 1_400);
+    let _ = warden.handle(control(Control::Failing), at(500));
+    assert_eq!(next(&warden, 500), 1_500);
+    let _ = warden.handle(control(Control::Answered), at(500));
+    ill(&mut warden, second, 600);
+    let mut now = 600;
     let mut woken = |warden: &mut Warden, times: usize| -> Vec<u64> {
         let wakes = (0..times).map(|_| {
             let wake = warden.next_wakeup(at(now)) - at(0).boot;
@@ -58,9 +66,9 @@ fn waking_for_one_tunnel_judges_no_other() {
         });
         wakes.collect()
     };
-    assert_eq!(woken(&mut warden, 5), [1_400, 1_500, 2_400, 2_500, 3_400]);
-    let _ = warden.handle(Event::Gone { unit: first.into() }, at(3_450));
-    assert_eq!(woken(&mut warden, 3), [4_400, 5_400, 6_400]);
+    assert_eq!(woken(&mut warden, 5), [1_500, 1_600, 2_500, 2_600, 3_500]);
+    let _ = warden.handle(Event::Gone { unit: first.into() }, at(3_550));
+    assert_eq!(woken(&mut warden, 3), [3_600, 4_600, 5_600]);
 }
 
 /// A thousand names that are well are no thousand judgements; the first look that says otherwise is one. So it is with
