@@ -155,7 +155,8 @@ fn from_origin(status: u16) -> Answer {
     if matches!(status, 502..=504) { Answer::OriginError } else { Answer::Served }
 }
 
-fn of_code(code: u16, status: u16) -> Answer {
+/// What an error page of the edge says by its code.
+pub fn of_code(code: u16, status: u16) -> Answer {
     match code {
         1033 => Answer::TunnelError,
         1016 => Answer::DnsError,

@@ -108,8 +108,18 @@ impl Ear {
 
     /// Whether other units are there to be watched, or the same in another way.
     fn found_anew(&mut self, new: Result<Vec<Found>, SystemdError>) -> bool {
-        self.units_unread = new.is_err();
-        let Ok(new) = new else { return false };
+        let unread_before = std::mem::replace(&mut self.units_unread, new.is_err());
+        let new = match new {
+            Ok(new) => new,
+            Err(error) => {
+                if !unread_before {
+                    tracing::warn!(
+                        "cannot ask systemd for its units, those known before are watched: {error}"
+                    );
+                }
+                return false;
+            }
+        };
         let changed = !same(&new, &self.found);
         self.found = new;
         changed

@@ -51,6 +51,9 @@ pub(super) enum Ended {
     Anew,
 }
 
+/// Whoever gives an order waits for two seconds; the disk is waited for as long as leaves room for the answer.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(1);
+
 /// Turns until told to stop.
 pub(super) async fn turn(
     warden: &mut Warden,
@@ -92,6 +95,10 @@ pub(super) async fn turn(
                 Some(Signal::Anew) => return Ended::Anew,
                 Some(Signal::Stop) | None => return Ended::Stop,
             },
+            (charging, kept) = executor.charged() => match executor.act(warden, charging, kept) {
+                Some(not_done) => not_done,
+                None => continue,
+            },
             event = events.recv() => match event {
                 Some(event) => event,
                 None => return Ended::Stop,
@@ -112,9 +119,14 @@ pub(super) async fn turn(
                             return Ended::Stop;
                         }
                         let answer = answer.map(|unit| incident_of(warden, unit.as_deref()));
-                        if reply.send(answer).is_err() {
-                            tracing::debug!("somebody ordered and did not wait for the answer");
-                        }
+                        let kept = executor.kept(ANSWERED_WITHIN);
+                        tokio::spawn(async move {
+                            // Who was told so finds it after a crash, unless the disk takes nothing.
+                            kept.await;
+                            if reply.send(answer).is_err() {
+                                tracing::debug!("somebody ordered and did not wait for the answer");
+                            }
+                        });
                         show(&picture, warden, &about);
                     }
                     Some(ask) => answer(warden, executor, &about, ask),

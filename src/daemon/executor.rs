@@ -1,13 +1,15 @@
 //! Commands → deeds. Each starts at once; what becomes of it returns as an event.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 
-use super::memory::{self, Keeper, Writer};
+use super::memory::{self, DISK_WAITS, Keeper, Writer};
 use crate::act::Hands;
 use crate::clock;
 use crate::report::dbus::Signal;
@@ -15,17 +17,55 @@ use crate::report::journal::{self, Weight};
 use crate::report::metrics::{By, Metrics, name_of};
 use crate::report::snapshot::About;
 use crate::sense::polling::{Look, Pace};
-use crate::warden::evidence::{Answer, Finding};
+use crate::warden::evidence::{Answer, Finding, Invocation};
 use crate::warden::machine::{Command, Event, Warden};
 use crate::warden::note::HostHappening;
 use crate::warden::remedy::{Failure, Outcome, Remedy};
 use crate::warden::track::Origin;
+use crate::warden::tunnel::Phase;
 
 /// The paces of one tunnel's probes, and how many they are.
 #[derive(Debug)]
 pub(super) struct Reins {
     pub pace: watch::Sender<Pace>,
     pub probes: Arc<AtomicUsize>,
+}
+
+/// A remedy whose charge is on its way to the disk.
+pub(super) struct Charging {
+    unit: String,
+    remedy: Remedy,
+    deadline: Duration,
+    since: Instant,
+    /// The state that has the charge.
+    number: u64,
+    then: Circumstances,
+}
+
+/// What must not change between an order and the act.
+#[derive(PartialEq, Eq)]
+struct Circumstances {
+    life: Option<Invocation>,
+    paused: bool,
+    observe_only: bool,
+    /// The remedy is the one under way.
+    acting: bool,
+}
+
+impl Circumstances {
+    fn of(warden: &Warden, unit: &str) -> Self {
+        let tunnel = warden.tunnels().find(|tunnel| tunnel.unit == unit);
+        Self {
+            life: tunnel.and_then(|tunnel| tunnel.track.life).map(|life| life.invocation),
+            paused: warden.paused().is_some(),
+            observe_only: warden.policy().observe_only,
+            acting: tunnel.is_some_and(|tunnel| matches!(tunnel.phase, Phase::Acting { .. })),
+        }
+    }
+}
+
+fn not_done(unit: String, kind: Failure) -> Event {
+    Event::RemedyDone { unit, outcome: Outcome::Failed { kind, detail: "nothing was done".into() } }
 }
 
 /// Carries out what the warden orders.
@@ -40,7 +80,8 @@ pub(super) struct Executor {
     pub(super) about: About,
     to_bus: mpsc::Sender<Signal>,
     hurried: BTreeMap<String, bool>,
-    origins: BTreeMap<String, crate::warden::evidence::Invocation>,
+    origins: BTreeMap<String, Invocation>,
+    charging: VecDeque<Charging>,
 }
 
 impl Executor {
@@ -65,6 +106,7 @@ impl Executor {
             to_bus,
             hurried: BTreeMap::new(),
             origins: BTreeMap::new(),
+            charging: VecDeque::new(),
         }
     }
 
@@ -150,7 +192,7 @@ impl Executor {
         });
     }
 
-    fn look(&mut self, unit: String, limit: std::time::Duration) {
+    fn look(&mut self, unit: String, limit: Duration) {
         let look = Arc::new(Look::new(limit));
         let mut probes = self.host.probes.load(Ordering::Relaxed);
         self.host.pace.send_modify(|pace| pace.look = Some(Arc::clone(&look)));
@@ -170,25 +212,57 @@ impl Executor {
         self.writer.keep(self.keeper.state(&warden.histories(), warden.paused(), clock::now()));
     }
 
-    /// Once the charge is on disk (or in the runtime directory); without that nothing is done.
-    fn apply(&mut self, warden: &Warden, unit: String, remedy: Remedy, deadline: std::time::Duration) {
-        let events = self.events.clone();
-        let before = warden.tunnels().find(|tunnel| tunnel.unit == unit).and_then(|tunnel| tunnel.track.life);
-        let (charged, hands) = (self.writer.kept(), self.hands.clone());
-        tokio::spawn(async move {
-            let outcome = if charged.await {
-                hands.apply(&unit, remedy, before.map(|life| life.invocation), deadline).await
-            } else {
-                Outcome::Failed { kind: Failure::NotRemembered, detail: "nothing was done".into() }
-            };
-            drop(events.send(Event::RemedyDone { unit, outcome }).await);
-        });
+    /// Once the charge is on disk, not before.
+    fn apply(&mut self, warden: &Warden, unit: String, remedy: Remedy, deadline: Duration) {
+        let (since, number) = (Instant::now(), self.writer.number());
+        let then = Circumstances::of(warden, &unit);
+        self.charging.push_back(Charging { unit, remedy, deadline, since, number, then });
     }
 
-    /// Writes everything down once more before we go; gives back who writes.
-    pub(super) async fn leave(mut self, warden: &Warden) -> Writer {
+    /// Waits for the next remedy whose charge the disk has taken, or not taken in time.
+    pub(super) async fn charged(&mut self) -> (Charging, bool) {
+        let Some(first) = self.charging.front() else { return std::future::pending().await };
+        let kept = self.writer.kept(first.number, first.since + DISK_WAITS).await;
+        match self.charging.pop_front() {
+            Some(first) => (first, kept),
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Carries it out, if it is still to be done. `Some`: nothing was done.
+    pub(super) fn act(&mut self, warden: &Warden, charging: Charging, kept: bool) -> Option<Event> {
+        let Charging { unit, remedy, deadline, since, then, .. } = charging;
+        if !kept {
+            return Some(not_done(unit, Failure::NotRemembered));
+        }
+        if Circumstances::of(warden, &unit) != then {
+            return Some(not_done(unit, Failure::Overtaken));
+        }
+        let (events, hands) = (self.events.clone(), self.hands.clone());
+        let deadline = deadline.saturating_sub(since.elapsed());
+        tokio::spawn(async move {
+            let outcome = hands.apply(&unit, remedy, then.life, deadline).await;
+            // The loop is gone only when we are going down, or begin anew: then its effect is looked at.
+            drop(events.send(Event::RemedyDone { unit, outcome }).await);
+        });
+        None
+    }
+
+    /// Whether all that was to be written until now is on disk, known within `limit`.
+    pub(super) fn kept(&self, limit: Duration) -> impl Future<Output = bool> + Send + use<> {
+        self.writer.kept(self.writer.number(), Instant::now() + limit)
+    }
+
+    /// Writes everything down once more before we go; gives back who writes. What only waited for the disk is not done.
+    pub(super) async fn leave(mut self, warden: &mut Warden) -> Writer {
+        while let Some(Charging { unit, .. }) = self.charging.pop_front() {
+            for command in warden.handle(not_done(unit, Failure::Overtaken), clock::now()) {
+                // Nothing of it ends a loop that has ended.
+                let _ = self.start(warden, command);
+            }
+        }
         self.persist(warden);
-        if !self.writer.kept().await {
+        if !self.kept(DISK_WAITS).await {
             tracing::error!("what must survive is not on disk yet");
         }
         self.writer

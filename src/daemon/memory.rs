@@ -14,7 +14,7 @@ use crate::warden::machine::Memory;
 use crate::warden::operator::Pause;
 use crate::warden::remedy::{Ending, Remedy};
 use crate::warden::time::Now;
-pub(super) use writer::Writer;
+pub(super) use writer::{DISK_WAITS, Writer};
 
 /// Where memory lies.
 #[derive(Clone, Debug)]

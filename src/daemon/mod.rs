@@ -29,6 +29,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use crate::act::Hands;
 use crate::client::cloudflare_api::Credentials;
@@ -48,7 +49,7 @@ use discover::Found;
 use ear::{Ear, Grounds};
 use event_loop::Ended;
 use executor::Executor;
-use memory::{Keeper, Places, Writer};
+use memory::{DISK_WAITS, Keeper, Places, Writer};
 pub(crate) use names::expected;
 use os_signals::OsSignals;
 
@@ -59,8 +60,8 @@ const BUS_SIGNALS: usize = 64;
 /// For our name on the bus, before we say that we are ready.
 const BUS_PATIENCE: Duration = Duration::from_secs(1);
 
-/// Runs until told to stop. Settings that shape the senses, and units that come or go, begin everything anew; what must
-/// survive goes through the state file, as it does over a restart.
+/// Runs until told to stop. Settings that shape the senses, and units that come or go, begin everything anew, but for what would
+/// survive a restart.
 ///
 /// # Errors
 /// If the bus, TLS or the listening address cannot be had.
@@ -226,14 +227,19 @@ async fn live(grounds: Grounds, past: Past) -> anyhow::Result<Option<(Grounds, P
     let ended =
         event_loop::turn(&mut warden, &mut executor, about, event_rx, ask_rx, signal_rx, picture).await;
     drop(units_tx);
-    let writer = executor.leave(&warden).await;
+    notify::watchdog();
+    let leaving = Instant::now();
+    let writer = executor.leave(&mut warden).await;
     for task in [serving, on_bus] {
         task.abort();
         // Port and name are free once their tasks are gone; that they were cut short is what was asked for.
         let _ = task.await;
     }
     match ended {
-        Ended::Stop => Ok(None),
+        Ended::Stop => {
+            writer.finish(leaving + DISK_WAITS).await;
+            Ok(None)
+        }
         // It has said so, and listens no more.
         Ended::Anew => {
             let grounds = listening.await.context("cannot listen to signals")?;

@@ -8,6 +8,8 @@ use super::export::{Entry, entries};
 use super::observed::{Row, rows};
 use super::transcript::{Change, Transcript};
 use super::{ReplayError, past::line};
+use crate::client::answer::of_code;
+use crate::sense::public::said;
 use crate::warden::evidence::{
     Active, Answer, Blind, Control, Counters, EdgeSight, Exchange, Family, Finding, HostFinding, Invocation,
     Link, Load, NameSight, Reach, Ready, ReadySight, Setup, Transport, UnitSight,
@@ -25,6 +27,7 @@ const BOOT: f64 = 100_000.0;
 const LOOK_EVERY: f64 = 5.0;
 /// A row says what had changed by then, at most a second before: what stands now may be found a second later.
 const ROW_EVERY: f64 = 1.0;
+const LONG_BEFORE: f64 = 3600.0;
 const STEP: f64 = 0.25;
 
 /// Judges the recording in `folder`.
@@ -110,6 +113,10 @@ struct World<'a> {
     main: (u32, f64),
     invocation: Option<Invocation>,
     was_active: bool,
+    /// A row was looked at.
+    looked: bool,
+    /// The process that a remedy would have ended.
+    ended: Option<u32>,
     verdict: String,
     held: Vec<&'static str>,
 }
@@ -135,6 +142,8 @@ impl World<'_> {
             main: (0, 0.0),
             invocation: None,
             was_active: false,
+            looked: false,
+            ended: None,
             verdict: String::new(),
             held: Vec::new(),
         }
@@ -157,7 +166,11 @@ impl World<'_> {
                 Command::Look { unit, .. } => self.last_look = Some((at + ROW_EVERY, unit)),
                 Command::Apply { unit, remedy, .. } => {
                     let cause = self.warden.tunnels().find_map(|tunnel| tunnel.verdict.cause);
-                    if let Some(cause) = cause {
+                    // The recording goes on as if nothing had been ordered: what is ordered of the same process once more
+                    // would not have been.
+                    if let Some(cause) = cause
+                        && self.ended.replace(self.main.0) != Some(self.main.0)
+                    {
                         self.transcript.changes.push((at, Change::Ordered { remedy, cause }));
                     }
                     self.tell(Event::RemedyDone { unit, outcome: Outcome::Done }, at);
@@ -213,9 +226,12 @@ impl World<'_> {
             self.state = (state.to_owned(), at);
         }
         if pid != 0 && self.main.0 != pid {
-            self.main = (pid, at);
+            // One that is up in the first row was there before the recording began.
+            let before = active == "active" && !self.looked;
+            self.main = (pid, if before { at - LONG_BEFORE } else { at });
             self.invocation = self.lives.get(&pid).copied().or(Some(Invocation(u128::from(pid))));
         }
+        self.looked = true;
         self.was_active |= active == "active";
         let start_limit = match row.cell("timeout_start_s") {
             Some("infinity") => None,
@@ -309,11 +325,10 @@ fn name_sight(public: &str) -> NameSight {
     let (status, code) = public.split_once('/').unwrap_or((public, ""));
     let (status, code) = (status.parse::<u16>().ok(), code.parse().ok());
     let answer = match (status, code) {
-        (Some(530), Some(1033)) => Answer::TunnelError,
-        (Some(530), Some(1016)) => Answer::DnsError,
-        (Some(502..=504), _) => Answer::OriginError,
-        (Some(500..), _) => Answer::EdgeError,
-        (Some(_), _) => Answer::Served,
+        (Some(status), Some(code)) => said(of_code(code, status)),
+        (Some(502..=504), None) => Answer::OriginError,
+        (Some(520..=530), None) => Answer::EdgeError,
+        (Some(_), None) => Answer::Served,
         (None, _) => Answer::Blind,
     };
     let detail = if status.is_none() { public.to_owned() } else { String::new() };

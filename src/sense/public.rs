@@ -64,7 +64,12 @@ fn sight(seen: PublicSight) -> NameSight {
         http: http_version.map(str::to_owned),
         certificate_expiry,
     };
-    let answer = match answer {
+    NameSight { answer: said(answer), status, code, latency, colo, detail, exchange }
+}
+
+/// The same in the warden's words.
+pub fn said(answer: Seen) -> Answer {
+    match answer {
         Seen::Served => Answer::Served,
         Seen::TunnelError => Answer::TunnelError,
         Seen::DnsError => Answer::DnsError,
@@ -75,8 +80,7 @@ fn sight(seen: PublicSight) -> NameSight {
         Seen::Cached => Answer::Cached,
         Seen::Unexpected => Answer::Unexpected,
         Seen::Blind(_) => Answer::Blind,
-    };
-    NameSight { answer, status, code, latency, colo, detail, exchange }
+    }
 }
 
 fn blind(why: BlindReason) -> Blind {

@@ -36,8 +36,8 @@ pub async fn watch(
     while let Some(signal) = signals.recv().await {
         let all = || units.borrow().clone();
         let (reread, lost) = match signal {
-            Signal::Connected => (all(), false),
-            Signal::Reloaded => {
+            // What was read anew while nobody followed, nobody told of.
+            Signal::Connected | Signal::Reloaded => {
                 // A full channel has the news already.
                 let _ = changed.try_send(());
                 (all(), false)

@@ -165,7 +165,9 @@ fn clock_wrong(f: &Facts<'_>) -> bool {
     let told = f.log.clock_wrong.as_ref().map(|(at, _)| *at);
     let since = f.accepted().is_none_or(|accepted| told.is_some_and(|told| accepted < told));
     let seen = f.edge.is_some_and(|edge| edge.clock_suspect) && f.edge_dead();
-    (f.within(told, REFUSAL_RECENT) && since && f.connections == Some(0)) || seen
+    // It says so once an attempt. A dial of ours that came to work since then shows that the clock is right by now.
+    let mended = f.dial_ok() && f.dial_ok_since() > told;
+    (f.within(told, SILENCE_AT_MOST) && since && !mended && f.connections == Some(0)) || seen
 }
 
 /// The edge answers by this transport, and not by the other one.
@@ -228,13 +230,18 @@ fn registration_refused(f: &Facts<'_>) -> bool {
     if connected(f) || !f.dial_ok() {
         return false;
     }
-    let named = refused_now(f, f.log.refused.as_ref().map(|(at, _)| *at), REFUSAL_RECENT);
+    // Whoever runs on and has not tried again since is refused still, as far as anybody knows.
+    let lasts =
+        |at: Option<Duration>| refused_now(f, at, REFUSAL_RECENT) || (f.running() && f.log.attempt <= at);
+    let stands = |at| refused_now(f, at, REFUSAL_VALID) && lasts(at);
+    let named = stands(f.log.refused.as_ref().map(|(at, _)| *at));
     // A graceful stop prints the same words.
-    let stopping = match (f.log.graceful_stop, f.log.refused_unnamed) {
+    let of_this_life = |at: Duration| f.life().is_none_or(|life| life.began <= at);
+    let stopping = match (f.log.graceful_stop.filter(|stop| of_this_life(*stop)), f.log.refused_unnamed) {
         (Some(stop), Some(refused)) => refused.abs_diff(stop) < Duration::from_secs(35) && stop <= refused,
         (None, _) | (_, None) => false,
     };
-    let unnamed = refused_now(f, f.log.refused_unnamed, REFUSAL_RECENT) && !stopping;
+    let unnamed = stands(f.log.refused_unnamed) && !stopping;
     let counted = f.track.refusals_since.is_some() && refused_now(f, f.track.refused_last, REFUSAL_RECENT);
     named || unnamed || counted
 }
@@ -268,6 +275,12 @@ fn misrouted(f: &Facts<'_>) -> bool {
     if f.led_astray() && f.tally.any(Answer::TunnelError) {
         return true;
     }
+    // Beside a name that never worked, another that is lost is judged as if it were alone.
+    let missing = if f.tally.any(Answer::TunnelError) { &f.looks.witnesses } else { &f.tally };
+    // That has nothing to do with how long it is connected.
+    if connected(f) && missing.any(Answer::DnsError) {
+        return true;
+    }
     if !connected(f) || f.registered_within(PROPAGATION) {
         return false;
     }
@@ -284,9 +297,7 @@ fn misrouted(f: &Facts<'_>) -> bool {
             .any(|(_, track, sight)| stands(sight.answer) && track.served.as_ref().is_some_and(later))
     });
     let twice = failing().any(|(_, track, _)| 2 <= track.streak);
-    // Beside a name that never worked, another that is lost is judged as if it were alone.
-    let missing = if f.tally.any(Answer::TunnelError) { &f.looks.witnesses } else { &f.tally };
-    if missing.any(Answer::DnsError) || (twice && others_served) {
+    if twice && others_served {
         return true;
     }
     let never_through = f.life().is_some_and(|life| life.watched_whole && !life.through) && !f.quic_dead();

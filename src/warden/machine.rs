@@ -59,7 +59,7 @@ pub enum Event {
     },
     /// A person wants the unit restarted; ignored if [`Warden::refusal`] objects.
     Requested(Request),
-    /// Nothing happened, and the time that [`Warden::next_wakeup`] gave has come.
+    /// Nothing happened; those are judged whose time has come (see [`Warden::next_wakeup`]).
     Woke,
 }
 
@@ -76,9 +76,9 @@ pub enum Command {
         unit: String,
         limit: Duration,
     },
-    /// Write down what must survive us, before anything that follows.
+    /// Write down what must survive us.
     Persist,
-    /// Carry it out; say `RemedyDone` at `deadline` at the latest.
+    /// Carry it out once all that was to be persisted before is on disk; say `RemedyDone` after `deadline` at the latest.
     Apply {
         unit: String,
         remedy: Remedy,

@@ -150,7 +150,9 @@ fn evidence_of(case: &Case<'_>) -> (Option<Duration>, u32) {
     match case.cause {
         Cause::UnitFailed | Cause::StoppedFromOutside => (f.unit.map(|unit| unit.since), u32::MAX),
         Cause::ConnectorFrozen => (track.silent_since, track.silent),
-        Cause::ConnectorPhantom | Cause::IngressEmpty => (track.names_bad_since, streak.unwrap_or(0)),
+        Cause::IngressEmpty => (track.names_bad_since, streak.unwrap_or(0)),
+        // As long as there was no way to the edge, that it knows nothing of the connector says nothing against it.
+        Cause::ConnectorPhantom => (track.names_bad_since.max(f.dial_ok_since()), streak.unwrap_or(0)),
         Cause::Healthy
         | Cause::UnitMissing
         | Cause::UnitBroken

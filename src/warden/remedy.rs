@@ -68,6 +68,8 @@ pub enum Failure {
     JobFailed,
     /// The charge could not be written down, so nothing was done.
     NotRemembered,
+    /// While the charge was written down something came in between, so nothing was done.
+    Overtaken,
 }
 
 impl Failure {
@@ -79,6 +81,7 @@ impl Failure {
             Self::NoSuchUnit => "there is no such unit",
             Self::JobFailed => "systemd's job failed",
             Self::NotRemembered => "the charge could not be written to disk",
+            Self::Overtaken => "what it was ordered for was no longer so when its charge was on disk",
         }
     }
 }

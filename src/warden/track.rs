@@ -123,7 +123,8 @@ impl Track {
         });
         let origin = match (before, &self.life) {
             _ if ours => Origin::Ours,
-            (None, None) => Origin::Before,
+            // A first start is nobody's restart.
+            (_, None) => Origin::Before,
             _ if by_systemd => Origin::Systemd,
             _ => Origin::Other,
         };

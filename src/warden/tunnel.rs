@@ -136,9 +136,12 @@ impl Tunnel {
             | Phase::Acting { give_up, .. }
             | Phase::Verifying { give_up, .. } => Some(*give_up),
         };
-        let holds = self.holds.iter().filter_map(|held| held.until).filter(|until| now.boot < *until).min();
+        let holds = self.holds.iter().filter_map(|held| held.until);
         let pace = if self.verdict.health == Health::Healthy { CALM_WAKEUP } else { TROUBLE_WAKEUP };
-        [phase, holds].into_iter().flatten().fold(now.boot + pace, Duration::min)
+        let proof = self.good_since.map(|good| [good + NEGATIVE_CACHE, good + PROOF_WITHOUT_NAMES]);
+        let times = phase.into_iter().chain(holds).chain(proof.into_iter().flatten());
+        // What has passed was judged by.
+        times.filter(|at| now.boot < *at).fold(now.boot + pace, Duration::min)
     }
 
     /// Keeps what is to be said at this moment.

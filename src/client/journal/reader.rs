@@ -47,8 +47,7 @@ pub(super) fn run(
     tx: &mpsc::Sender<JournalEvent>,
 ) {
     let Options { units, cursor, history, directory } = options;
-    // Unknown where /proc/sys is hidden; then every line counts as one of this boot.
-    let boot = Id128::from_boot().ok();
+    let boot = this_boot(directory.as_deref());
     let mut place = Place { units, cursor, history, past_told: false, boot };
     let mut told = None;
     loop {
@@ -78,6 +77,18 @@ struct Place {
     /// Told once in our life; what a new handle would tell again is known.
     past_told: bool,
     boot: Option<Id128>,
+}
+
+/// By which id the journal knows this boot: that of the line with which systemd began to start us. In a container the kernel's
+/// own word is another where the service has a `/proc` of its own. Unknown where nobody started us: then no line is an earlier
+/// boot's.
+fn this_boot(directory: Option<&std::path::Path>) -> Option<Id128> {
+    let invocation = std::env::var("INVOCATION_ID").ok().filter(|id| id.len() == 32)?;
+    let mut journal = open(directory).ok()?;
+    journal.match_add("INVOCATION_ID", invocation).ok()?;
+    journal.seek_tail().ok()?;
+    let found = 0 < journal.previous().ok()?;
+    found.then(|| journal.monotonic_timestamp().ok()).flatten().map(|(_, boot)| boot)
 }
 
 fn open(directory: Option<&std::path::Path>) -> Result<Journal, Stop> {
@@ -242,8 +253,8 @@ impl Reader<'_> {
                 }
                 Ok(())
             }
-            // What was lost before we came says nothing of now.
-            Read::Gap { .. } if history => Ok(()),
+            // What was lost before we came, or in an earlier boot, says nothing of now.
+            Read::Gap { .. } if history || self.earlier_boot() => Ok(()),
             Read::Gap { unit, suppressed } => {
                 self.flush(batch)?;
                 self.send(JournalEvent::Gap { unit, suppressed })

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
-use tokio::task::{JoinError, spawn_blocking};
-use tokio::time::timeout;
+use tokio::task::{JoinError, JoinHandle, spawn_blocking};
+use tokio::time::{Instant, timeout_at};
 
 use super::Keeper;
 use crate::report::journal::{self, Weight};
@@ -13,7 +13,7 @@ use crate::store::{IncidentRecord, State, StoreError};
 
 /// Whoever acts or leaves waits for the disk for so long. What was looked at last is not to grow old over it, and a stop is
 /// to end before systemd ends it.
-const DISK_WAITS: Duration = Duration::from_secs(5);
+pub(in super::super) const DISK_WAITS: Duration = Duration::from_secs(5);
 /// Incidents that are over while the disk stalls.
 const RECORDS: usize = 16;
 
@@ -36,6 +36,7 @@ pub(in super::super) struct Writer {
     asked: watch::Sender<Option<Asked>>,
     records: mpsc::Sender<IncidentRecord>,
     written: watch::Receiver<Written>,
+    task: JoinHandle<()>,
 }
 
 impl Writer {
@@ -44,8 +45,8 @@ impl Writer {
         let (asked, states) = watch::channel(None);
         let (records, over) = mpsc::channel(RECORDS);
         let (done, written) = watch::channel(Written::default());
-        tokio::spawn(write(keeper, states, over, done));
-        Self { asked, records, written }
+        let task = tokio::spawn(write(keeper, states, over, done));
+        Self { asked, records, written, task }
     }
 
     /// Has the state written, as soon as the disk is free.
@@ -63,23 +64,32 @@ impl Writer {
         }
     }
 
-    /// Whether what was to be kept until now is on disk, or in the runtime directory.
-    pub(in super::super) fn kept(&self) -> impl Future<Output = bool> + Send + use<> {
-        self.kept_within(DISK_WAITS)
+    /// How many states were to be kept until now.
+    pub(in super::super) fn number(&self) -> u64 {
+        self.asked.borrow().as_ref().map_or(0, |asked| asked.number)
     }
 
-    /// Waits for `limit` at most.
-    fn kept_within(&self, limit: Duration) -> impl Future<Output = bool> + Send + use<> {
-        let (number, mut written) = (self.number(), self.written.clone());
+    /// Whether state `number`, or a later one, is on disk or in the runtime directory; known by `until`.
+    pub(in super::super) fn kept(
+        &self,
+        number: u64,
+        until: Instant,
+    ) -> impl Future<Output = bool> + Send + use<> {
+        let mut written = self.written.clone();
         async move {
-            let done = timeout(limit, written.wait_for(|written| number <= written.number)).await;
+            let done = timeout_at(until, written.wait_for(|written| number <= written.number)).await;
             // Nothing was to be kept yet, or the last try says whether it is.
             number == 0 || matches!(done, Ok(Ok(written)) if written.kept)
         }
     }
 
-    fn number(&self) -> u64 {
-        self.asked.borrow().as_ref().map_or(0, |asked| asked.number)
+    /// The last: incidents that are over are in the log by `until`, too, if the disk takes them.
+    pub(in super::super) async fn finish(self, until: Instant) {
+        let Self { asked, records, written: _, task } = self;
+        drop((asked, records));
+        if timeout_at(until, task).await.is_err() {
+            tracing::warn!("the incident log is not complete: the disk takes nothing");
+        }
     }
 }
 
@@ -96,20 +106,25 @@ async fn write(
             biased;
             changed = states.changed() => {
                 if changed.is_err() {
-                    return;
+                    break;
                 }
                 let Some(Asked { number, state }) = states.borrow_and_update().clone() else { continue };
                 let by = Arc::clone(&keeper);
                 let kept = told(spawn_blocking(move || by.write(&state)).await, &mut elsewhere);
                 done.send_replace(Written { number, kept });
             }
-            Some(record) = over.recv() => {
-                let by = Arc::clone(&keeper);
-                if let Ok(Err(error)) = spawn_blocking(move || by.record(&record)).await {
-                    tracing::warn!("cannot append to the incident log: {error}");
-                }
-            }
+            Some(record) = over.recv() => append(&keeper, record).await,
         }
+    }
+    while let Some(record) = over.recv().await {
+        append(&keeper, record).await;
+    }
+}
+
+async fn append(keeper: &Arc<Keeper>, record: IncidentRecord) {
+    let by = Arc::clone(keeper);
+    if let Ok(Err(error)) = spawn_blocking(move || by.record(&record)).await {
+        tracing::warn!("cannot append to the incident log: {error}");
     }
 }
 
@@ -142,6 +157,18 @@ mod tests {
     use crate::warden::history::Histories;
     use crate::warden::time::Now;
 
+    fn over() -> IncidentRecord {
+        IncidentRecord {
+            id: String::new(),
+            tunnel: "cloudflared.service".into(),
+            cause: "ConnectorPhantom".into(),
+            outcome: "Cured".into(),
+            opened_wall: 1_800_000_000_000,
+            closed_wall: 1_800_000_060_000,
+            steps: Vec::new(),
+        }
+    }
+
     /// A pipe that nobody reads takes nothing, as a disk that stalls.
     #[tokio::test]
     async fn a_disk_that_stalls_holds_up_nobody_and_then_gets_what_was_asked_for_last() {
@@ -159,19 +186,30 @@ mod tests {
             let now = Now { boot: Duration::from_secs(boot), wall: Duration::from_secs(1_800_000_000) };
             keeper.state(&Histories::new(), None, now)
         };
-        let (soon, long) = (Duration::from_millis(200), Duration::from_secs(20));
+        let kept = |writer: &Writer, millis| {
+            let until = Instant::now() + Duration::from_millis(millis);
+            writer.kept(writer.number(), until)
+        };
         let mut writer = Writer::start(Arc::clone(&keeper));
-        assert!(writer.kept_within(soon).await, "nothing was to be kept");
+        assert!(kept(&writer, 200).await, "nothing was to be kept");
         writer.keep(state(1001));
-        assert!(!writer.kept_within(soon).await);
+        assert!(!kept(&writer, 200).await);
         for boot in 1002..1100 {
             writer.keep(state(boot));
         }
-        assert!(!writer.kept_within(soon).await);
+        assert!(!kept(&writer, 200).await);
         assert!(!places.state.exists());
         // The pipe cannot be made durable: what it took is lost. What came after is written where it belongs.
         drop(std::fs::File::open(&pipe).unwrap());
-        assert!(writer.kept_within(long).await);
+        assert!(kept(&writer, 20_000).await);
         assert!(std::fs::read_to_string(&places.state).unwrap().contains("boot = 1099000"));
+        // What is over when we leave is in the log.
+        for id in ["a-1", "b-1"] {
+            writer.record(IncidentRecord { id: id.into(), ..over() });
+        }
+        writer.keep(state(1100));
+        writer.finish(Instant::now() + Duration::from_secs(20)).await;
+        let log = std::fs::read_to_string(&places.incidents).unwrap();
+        assert!(log.contains("a-1") && log.contains("b-1"), "{log}");
     }
 }

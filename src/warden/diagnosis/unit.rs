@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::super::evidence::{Active, Job, Load, UnitSight};
+use super::super::evidence::{Active, Answer, Job, Load, UnitSight};
 use super::super::facts::Facts;
-use super::super::track::Origin;
+use super::super::track::{Origin, PROPAGATION};
 
 const PLANNED_GRACE: Duration = Duration::from_secs(90);
 
@@ -65,8 +65,15 @@ pub(super) fn planned_restart(f: &Facts<'_>) -> bool {
     if unit.restarting() || matches!(unit.active, Active::Inactive | Active::Failed) {
         return false;
     }
-    let another =
-        f.life().is_some_and(|life| life.origin == Origin::Other && f.now.since(life.began) < PLANNED_GRACE);
+    // Once it is connected, what is wrong is no longer the restart, but that names may still be on their way.
+    let begins = |began| {
+        let connected = f.accepted().is_some_and(|at| began <= at);
+        let on_its_way = f.registered_within(PROPAGATION) && f.connections.is_some_and(|held| 0 < held);
+        !connected || (on_its_way && f.looks.witnesses.all(Answer::TunnelError))
+    };
+    let another = f.life().is_some_and(|life| {
+        life.origin == Origin::Other && f.now.since(life.began) < PLANNED_GRACE && begins(life.began)
+    });
     let restarting =
         unit.active == Active::Deactivating && matches!(unit.job, Some(Job::Restart | Job::Start));
     let under_way = restarting && !f.ours_at_work;

@@ -82,6 +82,13 @@ fn calm_is_judged_anew_seldom_trouble_often_and_what_has_a_time_then() {
         tunnel.holds = vec![Held::until(Hold::Cooldown, secs(until))];
         assert_eq!(tunnel.next_judgement(now), secs(then), "held until {until}");
     }
+    tunnel.holds.clear();
+    // What is good is proven by then.
+    for (good, then) in [(85, 110), (86, 101), (41, 101), (40, 110), (95, 110)] {
+        tunnel.good_since = Some(secs(good));
+        assert_eq!(tunnel.next_judgement(now), secs(then), "good since {good}");
+    }
+    tunnel.good_since = None;
     let (remedy, cause, since, give_up) =
         (Remedy::Restart, Cause::ConnectorPhantom, secs(90), secs(100) + half);
     let look = |asked| Phase::LastLook {
@@ -97,6 +104,8 @@ fn calm_is_judged_anew_seldom_trouble_often_and_what_has_a_time_then() {
         (look(Some(secs(99))), give_up),
         (Phase::Acting { remedy, cause, since, give_up }, give_up),
         (Phase::Verifying { remedy, cause, since, give_up }, give_up),
+        // Good, and given some time more for the proof: that is looked after as calm is.
+        (Phase::Verifying { remedy, cause, since, give_up: secs(95) }, secs(110)),
     ] {
         tunnel.phase = phase.clone();
         assert_eq!(tunnel.next_judgement(now), then, "{phase:?}");
