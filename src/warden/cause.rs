@@ -98,7 +98,7 @@ const ENTRIES: [Entry; 29] = [
         Cause::PlannedRestart,
         "PlannedRestart",
         "planned_restart",
-        "A new life of the unit that is neither ours nor systemd's own, younger than 90 s.",
+        "A new life of the unit that is neither ours nor systemd's own, younger than 90 s, and not connected yet, or too briefly for the edge to know.",
         "Somebody restarted it; wait for it.",
     ),
     entry(
@@ -176,7 +176,7 @@ const ENTRIES: [Entry; 29] = [
         Cause::RegistrationRefused,
         "RegistrationRefused",
         "registration_refused",
-        "A registration was refused for another reason, or left unanswered, less than 2 min ago.",
+        "A registration was refused for another reason, or left unanswered, less than 2 min ago, or at the last try.",
         "The edge refuses registrations for now and cloudflared keeps trying; if it lasts, check token and tunnel.",
     ),
     entry(

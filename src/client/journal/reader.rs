@@ -53,7 +53,16 @@ pub(super) fn run(
     loop {
         let result = open(directory.as_deref()).and_then(|journal| {
             told = None;
-            Reader { journal, place: &mut place, inbox, wake, tx, memory: Memory::default() }.live()
+            Reader {
+                journal,
+                place: &mut place,
+                inbox,
+                wake,
+                tx,
+                memory: Memory::default(),
+                in_this_boot: false,
+            }
+            .live()
         });
         let Err(Stop::Blind(blind)) = result else { return };
         if told.as_ref() != Some(&blind) {
@@ -144,6 +153,8 @@ struct Reader<'a> {
     wake: &'a OwnedFd,
     tx: &'a mpsc::Sender<JournalEvent>,
     memory: Memory,
+    /// What is followed has reached this boot.
+    in_this_boot: bool,
 }
 
 impl Reader<'_> {
@@ -245,7 +256,7 @@ impl Reader<'_> {
         match read(&mut self.journal, &mut self.memory)? {
             Read::Line(mut entry) => {
                 entry.history = history;
-                entry.earlier_boot = self.earlier_boot();
+                entry.earlier_boot = self.earlier_boot(history);
                 batch.bytes += entry.message.len();
                 batch.entries.push(entry);
                 if batch.entries.len() >= BATCH_ENTRIES || batch.bytes >= BATCH_BYTES {
@@ -254,7 +265,7 @@ impl Reader<'_> {
                 Ok(())
             }
             // What was lost before we came, or in an earlier boot, says nothing of now.
-            Read::Gap { .. } if history || self.earlier_boot() => Ok(()),
+            Read::Gap { .. } if history || self.earlier_boot(history) => Ok(()),
             Read::Gap { unit, suppressed } => {
                 self.flush(batch)?;
                 self.send(JournalEvent::Gap { unit, suppressed })
@@ -264,9 +275,12 @@ impl Reader<'_> {
     }
 
     /// The current entry was written before this host was last booted.
-    fn earlier_boot(&self) -> bool {
-        let Some(ours) = self.place.boot else { return false };
-        self.journal.monotonic_timestamp().is_ok_and(|(_, boot)| boot != ours)
+    fn earlier_boot(&mut self, history: bool) -> bool {
+        let Some(ours) = self.place.boot.filter(|_| history || !self.in_this_boot) else { return false };
+        let earlier = self.journal.monotonic_timestamp().is_ok_and(|(_, boot)| boot != ours);
+        // What is written from there on is not asked for its boot.
+        self.in_this_boot |= !history && !earlier;
+        earlier
     }
 
     fn flush(&self, batch: &mut Batch) -> Result<(), Stop> {
