@@ -8,7 +8,8 @@
 use std::path::Path;
 
 use serde::Deserialize;
-use tunnelwarden::warden::machine::{Command, Event, Memory, Warden};
+use tunnelwarden::warden::event::{Command, Event};
+use tunnelwarden::warden::machine::{Memory, Warden};
 use tunnelwarden::warden::policy::Policy;
 use tunnelwarden::warden::remedy::Remedy;
 use tunnelwarden::warden::time::Now;

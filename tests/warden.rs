@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use proptest::prelude::*;
+use tunnelwarden::warden::event::{Command, Event};
 use tunnelwarden::warden::evidence::{
     Active, Answer, Blind, Control, Counters, EdgeSight, Exchange, Family, FilesSight, Finding, HostFinding,
     HostSight, Invocation, Job, Line, Link, Load, LogLine, NameSight, Reach, Ready, ReadySight, Setup,
@@ -10,7 +11,7 @@ use tunnelwarden::warden::evidence::{
 };
 use tunnelwarden::warden::facts::Shaken;
 use tunnelwarden::warden::history::{History, Paid};
-use tunnelwarden::warden::machine::{Command, Event, Memory, Warden};
+use tunnelwarden::warden::machine::{Memory, Warden};
 use tunnelwarden::warden::policy::Policy;
 use tunnelwarden::warden::remedy::Outcome;
 use tunnelwarden::warden::time::Now;

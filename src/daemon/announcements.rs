@@ -8,8 +8,8 @@ use tokio::time::{Instant, sleep, sleep_until};
 use crate::client::status_page::StatusPage;
 use crate::sense::announcements;
 use crate::sense::polling::{Pace, jittered};
+use crate::warden::event::Event;
 use crate::warden::evidence::HostFinding;
-use crate::warden::machine::Event;
 
 /// For one answer, connection included.
 pub(super) const LIMIT: Duration = Duration::from_secs(5);

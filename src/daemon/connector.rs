@@ -9,8 +9,8 @@ use super::discover::Found;
 use crate::sense::journal::Told;
 use crate::sense::ready::{self, Answered, Where};
 use crate::sense::tunnel::Mine;
+use crate::warden::event::Event;
 use crate::warden::evidence::{Blind, Finding, Ready, ReadySight, Seen, UnitSight};
-use crate::warden::machine::Event;
 
 /// In calm, the unit is read this often besides systemd's signals.
 const UNIT_REREAD: Duration = Duration::from_secs(60);

@@ -17,7 +17,7 @@ use crate::config::Settings;
 use crate::report::journal::{self as told, Weight};
 use crate::report::metrics::Metrics;
 use crate::report::notify;
-use crate::warden::machine::Event;
+use crate::warden::event::Event;
 
 /// Whether we may act on a unit that we may only watch is asked again after so long.
 const POWERLESS_FOR: Duration = Duration::from_secs(60);

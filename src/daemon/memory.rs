@@ -222,7 +222,6 @@ impl Keeper {
                 // What came through while we were away, nobody saw.
                 watched_whole: life.watched_whole_life && (life.was_through || !away),
                 through: life.was_through,
-                ours: kept.our_invocations.contains(invocation),
             })
         });
         History {
@@ -250,7 +249,6 @@ impl Keeper {
                     began_wall: millis(open.opened_wall),
                     cause: Cause::from_name(&open.cause)?,
                     steps: open.steps.iter().map(step_read).collect(),
-                    remedies: u32::try_from(open.remedies).unwrap_or(u32::MAX),
                     // A relapse wants a cure of its own.
                     cured: told("relapsed") < told(Ending::Cured.name()),
                     escalated: told("escalated").is_some(),
@@ -265,16 +263,7 @@ impl Keeper {
         store::Tunnel {
             cooldown_step: u64::try_from(history.step).unwrap_or(u64::MAX),
             not_cured: u64::from(history.not_cured),
-            last_trouble_wall: None,
-            healthy_since_wall: history.healthy_since.map(wall),
-            our_invocations: history
-                .lives
-                .iter()
-                .filter(|life| life.ours)
-                .map(|l| l.invocation.to_string())
-                .collect(),
             latch: history.latch.map(|latch| store::Latch {
-                kind: "credentials".to_owned(),
                 credentials_mtime_wall: latch.files.map(ms),
                 wall: wall(latch.at),
                 tried: latch.tried,
@@ -293,7 +282,6 @@ impl Keeper {
                     opened_boot: ms(open.began),
                     opened_wall: ms(open.began_wall),
                     boot_id: self.boot_id.clone(),
-                    remedies: u64::from(open.remedies),
                     steps: open.steps.iter().map(step_written).collect(),
                 }
             }),

@@ -14,8 +14,8 @@ use crate::client::http::{Expected, Known, PublicClient, PublicTarget};
 use crate::config::{Credential, NameProbe, Probe, Resolve};
 use crate::sense::polling::{Lanes, Pace, Periods, Turn, poll_in_turn};
 use crate::sense::public;
+use crate::warden::event::Event;
 use crate::warden::evidence::{Answer, Finding};
-use crate::warden::machine::Event;
 
 /// In a hurry, looks at the names of one tunnel are so far apart at least: fifty a second.
 const APART: Duration = Duration::from_millis(20);

@@ -11,8 +11,8 @@ use crate::client::blackbox::Blackbox;
 use crate::client::http::with_nonce;
 use crate::sense::observer;
 use crate::sense::polling::jittered;
+use crate::warden::event::Event;
 use crate::warden::evidence::Finding;
-use crate::warden::machine::Event;
 
 /// A prober waits for the name, and we for it.
 pub(super) const LIMIT: Duration = Duration::from_secs(10);

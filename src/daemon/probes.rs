@@ -36,8 +36,8 @@ use crate::sense::journal::{Count, Listeners, Told, listen};
 use crate::sense::polling::{Lanes, Pace, Periods, poll};
 use crate::sense::tunnel::Mine;
 use crate::sense::{edge, files, public, unit};
+use crate::warden::event::Event;
 use crate::warden::evidence::{Blind, Finding, HostFinding};
-use crate::warden::machine::Event;
 
 /// Looks at public names that run at once, and those that only wait for an answer besides.
 const LOOKS_AT_ONCE: usize = 16;

@@ -21,8 +21,8 @@ use crate::report::metrics::Metrics;
 use crate::sense::journal::Told;
 use crate::sense::polling::{Pace, Periods, poll};
 use crate::sense::tunnel::{LIMIT, Mine, Records, Trouble, Verified};
+use crate::warden::event::Event;
 use crate::warden::evidence::{Blind, Finding, Seen, TunnelSight};
-use crate::warden::machine::Event;
 
 /// Cloudflare allows 1,200, and every script of the same user draws on them.
 const BUDGET: Budget = Budget::AtMost { requests: 10, per: Duration::from_secs(300) };

@@ -12,8 +12,8 @@ use crate::config;
 use crate::sense::dns::{Routes, Zones};
 use crate::sense::journal::Told;
 use crate::sense::polling::{Pace, jittered};
+use crate::warden::event::Event;
 use crate::warden::evidence::{Finding, Seen};
-use crate::warden::machine::Event;
 use crate::warden::route::RouteSight;
 
 /// In a hurry, names follow each other so soon.

@@ -13,8 +13,8 @@ use super::names::NameProbes;
 use crate::client::edge::Family;
 use crate::sense::journal::Told;
 use crate::sense::{edge, effective};
+use crate::warden::event::Event;
 use crate::warden::evidence::{Families, Finding, Setup};
-use crate::warden::machine::Event;
 
 const PERIOD: Duration = Duration::from_secs(60);
 

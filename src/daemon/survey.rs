@@ -17,8 +17,8 @@ use crate::sense::effective::{self, Effective};
 use crate::sense::journal::{Listeners, Told, listen};
 use crate::sense::ready::{self, Where};
 use crate::sense::unit;
+use crate::warden::event::Event;
 use crate::warden::evidence::{Finding, Ready};
-use crate::warden::machine::Event;
 
 /// The journal's last lines are read in milliseconds.
 const JOURNAL_LIMIT: Duration = Duration::from_secs(3);

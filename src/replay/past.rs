@@ -10,11 +10,12 @@ use crate::client::calendar::Windows;
 use crate::client::cloudflared_log::{Meaning, SystemdLine, SystemdMeaning, meaning, parse, systemd_meaning};
 use crate::client::journal::{self, Entry as JournalEntry};
 use crate::sense::journal::{Place, cloudflared, systemd};
+use crate::warden::event::{Command, Event};
 use crate::warden::evidence::{
     Active, Control, EdgeSight, Family, Finding, HostFinding, HostSight, Invocation, Link, LogLine, Reach,
     Ready, ReadySight, Setup, Transport, UnitSight,
 };
-use crate::warden::machine::{Command, Event, Memory, Warden};
+use crate::warden::machine::{Memory, Warden};
 use crate::warden::policy::Policy;
 use crate::warden::remedy::Outcome;
 use crate::warden::time::Now;

@@ -10,11 +10,12 @@ use super::transcript::{Change, Transcript};
 use super::{ReplayError, past::line};
 use crate::client::answer::of_code;
 use crate::sense::public::said;
+use crate::warden::event::{Command, Event};
 use crate::warden::evidence::{
     Active, Answer, Blind, Control, Counters, EdgeSight, Exchange, Family, Finding, HostFinding, Invocation,
     Link, Load, NameSight, Reach, Ready, ReadySight, Setup, Transport, UnitSight,
 };
-use crate::warden::machine::{Command, Event, Memory, Warden};
+use crate::warden::machine::{Memory, Warden};
 use crate::warden::policy::Policy;
 use crate::warden::remedy::Outcome;
 use crate::warden::time::Now;

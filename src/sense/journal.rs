@@ -13,8 +13,8 @@ use crate::client::cloudflared_log::{
     systemd_meaning,
 };
 use crate::client::journal::{self, Entry, JournalEvent};
+use crate::warden::event::Event;
 use crate::warden::evidence::{Blind, Finding, Invocation, Line, LogLine, Transport};
-use crate::warden::machine::Event;
 use crate::warden::time::Now;
 
 /// Where and when an entry was written; all that the meaning needs besides its text.

@@ -11,8 +11,8 @@ use crate::client::cloudflared_config::is_tunnel_run;
 use crate::client::host;
 use crate::client::systemd::{Signal, Systemd, SystemdError, UnitState, follow};
 use crate::clock;
+use crate::warden::event::Event;
 use crate::warden::evidence::{Active, Blind, Finding, Invocation, Job, Load, Seen, UnitSight};
-use crate::warden::machine::Event;
 use crate::warden::time::Now;
 
 /// Reads a unit once.

@@ -59,13 +59,6 @@ pub struct Tunnel {
     pub cooldown_step: u64,
     pub not_cured: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub last_trouble_wall: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub healthy_since_wall: Option<u64>,
-    /// `InvocationID`s of lives that we began.
-    #[serde(default)]
-    pub our_invocations: Vec<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub latch: Option<Latch>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub in_flight: Option<InFlight>,
@@ -101,7 +94,6 @@ pub struct Life {
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Latch {
-    pub kind: String,
     /// Newest change of the files at that time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub credentials_mtime_wall: Option<u64>,
@@ -133,7 +125,6 @@ pub struct OpenIncident {
     pub opened_boot: u64,
     pub opened_wall: u64,
     pub boot_id: String,
-    pub remedies: u64,
     #[serde(default)]
     pub steps: Vec<super::Step>,
 }

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use super::cause::Cause;
 use super::diagnosis::Verdict;
+use super::event::Command;
 use super::evidence::Answer;
 use super::explain::span;
 use super::incident::{Closing, Incident};
-use super::machine::Command;
 use super::note::Happening;
 use super::policy::Policy;
 use super::rails::{Held, Hold};
@@ -108,7 +108,6 @@ fn begin(unit: &str, cause: Cause, began: Duration, began_wall: Duration) -> Inc
         began_wall,
         cause,
         steps: Vec::new(),
-        remedies: 0,
         cured: false,
         escalated: false,
         closed: None,

@@ -63,7 +63,6 @@ pub struct KnownLife {
     pub invocation: Invocation,
     pub watched_whole: bool,
     pub through: bool,
-    pub ours: bool,
 }
 
 /// Refused credentials: latched until a registration or a newer file.

@@ -67,8 +67,6 @@ pub struct Incident {
     pub began_wall: Duration,
     pub cause: Cause,
     pub steps: Vec<Step>,
-    /// Remedies ordered in it.
-    pub remedies: u32,
     /// One of them was proven.
     pub cured: bool,
     pub escalated: bool,

@@ -6,96 +6,21 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::cause::Cause;
-use super::evidence::{Finding, HostEvidence, HostFinding};
+use super::event::{Command, Event};
+use super::evidence::{HostEvidence, HostFinding};
 use super::explain::span;
 use super::facts::{Facts, Shaken};
 use super::history::{Charge, DAY, Histories, History};
-use super::incident::Incident;
 use super::judgement::{Around, judge};
 use super::looks::Looks;
-use super::note::{HostHappening, Note};
+use super::note::HostHappening;
 use super::operator::{self, Pause, Request};
 use super::order::{VERIFY_FOR, order_remedy, remedy_done};
 use super::policy::Policy;
 use super::rails::{Case, Held, objections};
-use super::remedy::{Outcome, Remedy};
 use super::time::Now;
 use super::track::EdgeTrack;
 use super::tunnel::{Phase, Tunnel};
-
-/// Everything that can happen.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub enum Event {
-    /// A unit that runs a tunnel is there, with the public names to watch.
-    Tunnel {
-        unit: String,
-        names: Vec<String>,
-    },
-    /// A unit is no longer ours to watch.
-    Gone {
-        unit: String,
-    },
-    Observed {
-        unit: String,
-        finding: Finding,
-    },
-    HostObserved(HostFinding),
-    /// Every probe of the last look has answered or reached its limit.
-    Looked {
-        unit: String,
-    },
-    RemedyDone {
-        unit: String,
-        outcome: Outcome,
-    },
-    /// New settings.
-    #[serde(skip)]
-    Policy(Box<Policy>),
-    /// Somebody accepts that the memory is lost.
-    MemoryAccepted,
-    Paused(Pause),
-    Resumed {
-        by: String,
-    },
-    /// A person wants the unit restarted; ignored if [`Warden::refusal`] objects.
-    Requested(Request),
-    /// Nothing happened; those are judged whose time has come (see [`Warden::next_wakeup`]).
-    Woke,
-}
-
-/// Everything the daemon can do.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Command {
-    /// Look often, and once at once (or go back to the calm pace).
-    Hurry {
-        unit: String,
-        hurry: bool,
-    },
-    /// Look at everything now, each probe within `limit`; then say `Looked`.
-    Look {
-        unit: String,
-        limit: Duration,
-    },
-    /// Write down what must survive us.
-    Persist,
-    /// Carry it out once all that was to be persisted before is on disk; say `RemedyDone` after `deadline` at the latest.
-    Apply {
-        unit: String,
-        remedy: Remedy,
-        deadline: Duration,
-    },
-    Tell(Note),
-    /// Say what concerns the whole host.
-    Announce {
-        what: HostHappening,
-        text: String,
-    },
-    /// An incident is over: keep its record.
-    Record {
-        unit: String,
-        incident: Box<Incident>,
-    },
-}
 
 /// The judge of this host's tunnels.
 #[derive(Clone, Debug)]

@@ -1,6 +1,6 @@
 //! The judge. Pure: it reads no clock, opens no file and awaits nothing, so that every decision can be
 //! replayed from a text file. Reading order: time, evidence (unit, journal, connector, edge, name, route), track, looks, facts,
-//! cause, verdict, diagnosis, remedy, hold, rails, policy, history, incident, tunnel, judgement, order, machine, outlook.
+//! cause, verdict, diagnosis, remedy, hold, rails, policy, history, incident, tunnel, event, judgement, order, machine, outlook.
 
 pub mod time;
 
@@ -34,6 +34,7 @@ pub mod history;
 pub mod incident;
 
 mod course;
+pub mod event;
 mod judgement;
 pub mod machine;
 pub mod note;

@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use super::cause::Cause;
 use super::course::open_for;
+use super::event::Command;
 use super::evidence::Active;
 use super::facts::Facts;
-use super::machine::Command;
 use super::note::HostHappening;
 use super::rails::{Held, Hold};
 use super::remedy::Remedy;

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use super::cause::Cause;
+use super::event::Command;
 use super::evidence::{HostEvidence, Invocation};
 use super::explain::span;
-use super::machine::Command;
 use super::note::Happening;
 use super::policy::Policy;
 use super::remedy::{Ending, Outcome, Remedy};
@@ -110,7 +110,6 @@ pub(super) fn order_remedy(
     }
     let text = format!("{} ordered. {}", remedy.name(), tunnel.words(now));
     if let Some(incident) = &mut tunnel.history.incident {
-        incident.remedies += 1;
         incident.note(now.wall, "ordered", text.clone());
     }
     tell(tunnel, Happening::RemedyOrdered { remedy, cause }, text, out);

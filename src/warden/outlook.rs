@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use super::cause::Cause;
 use super::diagnosis::Verdict;
+use super::event::Event;
 use super::evidence::{Finding, HostEvidence, HostFinding};
-use super::machine::{Event, Warden};
+use super::machine::Warden;
 use super::time::Now;
 use super::tunnel::Tunnel;
 

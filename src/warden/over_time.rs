@@ -8,7 +8,7 @@ use super::history::{History, KnownLife, Latch};
 use super::looks::Looks;
 use super::policy::Policy;
 use super::time::Now;
-use super::track::{Origin, Track};
+use super::track::Track;
 
 /// Takes in what `looks` say at this moment. True if something that must survive us has changed.
 pub(super) fn follow(
@@ -45,9 +45,8 @@ pub(super) fn follow(
     let mut dirty = false;
     if let Some(life) = &mut track.life {
         life.through |= through && connections.is_some_and(|n| 0 < n);
-        let ours = life.origin == Origin::Ours;
         let (invocation, watched_whole, through) = (life.invocation, life.watched_whole, life.through);
-        dirty |= history.remember(KnownLife { invocation, watched_whole, through, ours });
+        dirty |= history.remember(KnownLife { invocation, watched_whole, through });
     }
     dirty | follow_latch(evidence, track, history, now)
 }

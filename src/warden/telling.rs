@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::cause::Cause;
+use super::event::Command;
 use super::explain::span;
-use super::machine::Command;
 use super::note::{Happening, Note};
 use super::rails::{Held, Hold};
 use super::remedy::Remedy;

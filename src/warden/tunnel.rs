@@ -1,13 +1,14 @@
 //! One tunnel's record: what was seen, what is concluded, what is under way.
 
+mod senses;
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::cause::Cause;
 use super::diagnosis::{Health, Verdict};
 use super::evidence::{
-    Active, Answer, Blind, Evidence, Finding, HostEvidence, Line, NameTrack, Ready, ReadySight, Sense,
-    UnitSight,
+    Active, Answer, Evidence, Finding, HostEvidence, Line, NameTrack, Ready, ReadySight, UnitSight,
 };
 use super::facts::{Facts, Shaken};
 use super::history::{History, Latch};
@@ -19,6 +20,7 @@ use super::rails::{Held, Hold};
 use super::remedy::Remedy;
 use super::time::Now;
 use super::track::{EdgeTrack, FULL, Track};
+use senses::SENSES;
 
 /// What is under way. Every phase but watching ends by itself.
 #[derive(Clone, Debug, PartialEq)]
@@ -98,9 +100,6 @@ pub(super) const UNKNOWN_PAUSES: Duration = Duration::from_secs(60);
 /// The edge caches absence for some seconds; health that is younger proves nothing.
 const NEGATIVE_CACHE: Duration = Duration::from_secs(15);
 const PROOF_WITHOUT_NAMES: Duration = Duration::from_secs(60);
-
-/// Senses that look at one tunnel; the others look at the host.
-const SENSES: usize = 6;
 
 impl Tunnel {
     pub(super) fn new(unit: String, history: History, now: Now) -> Self {
@@ -246,7 +245,8 @@ impl Tunnel {
         let before = self.evidence.unit.fresh(now, Duration::MAX);
         let known = unit.invocation.and_then(|invocation| self.history.life(invocation));
         let ordered = self.history.in_flight.is_some_and(|flight| flight.before != unit.invocation);
-        let ours = ordered || known.is_some_and(|life| life.ours);
+        // A life that is remembered began before us.
+        let ours = ordered && known.is_none();
         let remembered = known.map(|life| (life.watched_whole, life.through));
         let life = self.track.life.map(|life| life.invocation);
         self.track.unit(now, before, &unit, ours, remembered);
@@ -324,75 +324,6 @@ impl Tunnel {
         let edge = host.edge.latest.as_ref();
         let looks = [unit.map(|(at, _)| *at), ready.map(|(at, _)| *at), name, edge.map(|(at, _)| *at)];
         looks.into_iter().flatten().all(|at| since <= at)
-    }
-
-    /// Why each sense of this tunnel cannot see, if it cannot.
-    pub fn blindness(&self) -> [(Sense, Option<Blind>); SENSES] {
-        let mut looked = self.evidence.names.values().filter_map(|name| name.latest.as_ref()).peekable();
-        let public = if self.evidence.names.is_empty() {
-            Some(Blind::NotFound)
-        } else if looked.peek().is_none() {
-            Some(Blind::NotYet)
-        } else if looked.all(|(_, sight)| sight.answer == Answer::Blind) {
-            Some(Blind::Unreachable)
-        } else {
-            None
-        };
-        // Without credentials nobody looks.
-        let records = if self.reads_records() { self.evidence.tunnel.blind() } else { Some(Blind::NotFound) };
-        [
-            (Sense::Unit, self.evidence.unit.blind()),
-            (Sense::Journal, self.evidence.journal.blind()),
-            (Sense::Ready, self.evidence.ready.blind()),
-            (Sense::Public, public),
-            (Sense::Dns, self.dns_blind()),
-            (Sense::Tunnel, records),
-        ]
-    }
-
-    /// There is something that this sense should see: a process, a name, a record.
-    pub fn has_to_see_by(&self, sense: Sense) -> bool {
-        match sense {
-            Sense::Ready => !matches!(self.verdict.cause, Some(Cause::OperatorStopped | Cause::UnitMissing)),
-            Sense::Public | Sense::Dns => !self.evidence.names.is_empty(),
-            Sense::Tunnel => self.reads_records(),
-            Sense::Unit | Sense::Journal | Sense::Control | Sense::Edge | Sense::Host | Sense::StatusPage => {
-                true
-            }
-        }
-    }
-
-    /// Blind if no name's way could be seen.
-    fn dns_blind(&self) -> Option<Blind> {
-        if self.evidence.names.is_empty() {
-            return Some(Blind::NotFound);
-        }
-        let mut last = Blind::NotYet;
-        for route in self.evidence.routes.values() {
-            last = route.blind?;
-        }
-        Some(last)
-    }
-
-    /// Cloudflare's records are looked at, which needs credentials.
-    pub fn reads_records(&self) -> bool {
-        self.evidence.tunnel.latest.is_some()
-    }
-
-    /// When a sense of this tunnel last saw something.
-    pub fn seen_at(&self, sense: Sense) -> Option<Duration> {
-        match sense {
-            Sense::Unit => self.evidence.unit.seen_at,
-            Sense::Journal => self.evidence.journal.seen_at,
-            Sense::Ready => self.evidence.ready.seen_at,
-            Sense::Public => self.evidence.names.values().filter_map(|name| name.seen_at).max(),
-            Sense::Dns => {
-                let sights = self.evidence.routes.values().filter_map(|route| route.sight.as_ref());
-                sights.map(|(at, _)| *at).max()
-            }
-            Sense::Tunnel => self.evidence.tunnel.seen_at,
-            Sense::Control | Sense::Edge | Sense::Host | Sense::StatusPage => None,
-        }
     }
 
     /// The connections it holds, as last read.

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use serde_json::json;
 use tunnelwarden::warden::diagnosis::Health;
+use tunnelwarden::warden::event::{Command, Event};
 use tunnelwarden::warden::evidence::{Finding, HostFinding, HostSight, Setup, Transport};
 use tunnelwarden::warden::history::Histories;
-use tunnelwarden::warden::machine::{Command, Event, Memory, Warden};
+use tunnelwarden::warden::machine::{Memory, Warden};
 use tunnelwarden::warden::operator::{Pause, Request};
 use tunnelwarden::warden::policy::Policy;
 use tunnelwarden::warden::remedy::Remedy;

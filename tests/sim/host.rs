@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use tunnelwarden::warden::event::{Command, Event};
 use tunnelwarden::warden::evidence::{
     Control, EdgeSight, Family, Finding, HostFinding, HostSight, Link, LogLine, NameSight, Reach, Setup,
     Transport,
 };
 use tunnelwarden::warden::history::Histories;
-use tunnelwarden::warden::machine::{Command, Event, Memory, Warden};
+use tunnelwarden::warden::machine::{Memory, Warden};
 use tunnelwarden::warden::policy::Policy;
 use tunnelwarden::warden::remedy::{Outcome, Remedy};
 use tunnelwarden::warden::time::Now;

@@ -2,11 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+use tunnelwarden::warden::event::Event;
 use tunnelwarden::warden::evidence::{
     Answer, Control, Counters, EdgeSight, Exchange, Family, Finding, HostFinding, Link, NameSight, Reach,
     Ready, ReadySight, Setup, Transport,
 };
-use tunnelwarden::warden::machine::{Event, Memory, Warden};
+use tunnelwarden::warden::machine::{Memory, Warden};
 use tunnelwarden::warden::policy::Policy;
 use tunnelwarden::warden::time::Now;
 

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
+use tunnelwarden::warden::event::Event;
 use tunnelwarden::warden::evidence::{
     Answer, Blind, Counters, EdgeSight, Exchange, Family, Finding, HostFinding, Line, Link, NameSight,
     ReadySight, Transport,
 };
-use tunnelwarden::warden::machine::Event;
 use tunnelwarden::warden::route::{Route, RouteSight};
 
 use super::{CURRENT, NAMES, World};

@@ -8,12 +8,13 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use tunnelwarden::warden::announcement::Announcement;
+use tunnelwarden::warden::event::{Command, Event};
 use tunnelwarden::warden::evidence::{
     Active, Answer, Blind, Control, Counters, Elsewhere, FilesSight, Finding, HostSight, Invocation, Job,
     Line, LogLine, Reach, Ready, Setup, Transport, TunnelSight, UnitSight,
 };
 use tunnelwarden::warden::history::Histories;
-use tunnelwarden::warden::machine::{Command, Event, Memory, Warden};
+use tunnelwarden::warden::machine::{Memory, Warden};
 use tunnelwarden::warden::note::Happening;
 use tunnelwarden::warden::policy::{KnockOut, Policy};
 use tunnelwarden::warden::remedy::{Failure, Outcome};

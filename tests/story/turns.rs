@@ -4,11 +4,12 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use tunnelwarden::warden::announcement::Announcement;
+use tunnelwarden::warden::event::Event;
 use tunnelwarden::warden::evidence::{
     Active, Answer, Blind, Control, Elsewhere, Families, FilesSight, Finding, Job, Line, Load, LogLine,
     Reach, Ready, Transport, TunnelSight,
 };
-use tunnelwarden::warden::machine::{Event, Memory, Warden};
+use tunnelwarden::warden::machine::{Memory, Warden};
 use tunnelwarden::warden::operator::{Pause, Request};
 use tunnelwarden::warden::policy::Policy;
 use tunnelwarden::warden::route::{Kept, Route, RouteSight};

@@ -6,11 +6,12 @@ use crate::client::dns::{Addresses, DnsFailure};
 use crate::daemon::once::{Diagnosed, Heard};
 use crate::report::snapshot::{About, AboutTunnel, Status};
 use crate::warden::cause::Cause;
+use crate::warden::event::Event;
 use crate::warden::evidence::{
     Active, Answer, Blind, Control, EdgeSight, Exchange, Family, Finding, HostFinding, HostSight, Invocation,
     Link, NameSight, Reach, Ready, ReadySight, Transport, UnitSight,
 };
-use crate::warden::machine::{Event, Memory, Warden};
+use crate::warden::machine::{Memory, Warden};
 use crate::warden::policy::Policy;
 use crate::warden::time::Now;
 

@@ -1,7 +1,8 @@
 use super::*;
 use crate::client::journal::FromSystemd;
 use crate::report::snapshot::{IncidentStatus, StepStatus};
-use crate::warden::machine::{Event, Memory, Warden};
+use crate::warden::event::Event;
+use crate::warden::machine::{Memory, Warden};
 use crate::warden::policy::Policy;
 
 const UNIT: &str = "cloudflared.service";

@@ -19,11 +19,10 @@ fn a_charge_survives_our_restart_exactly_and_a_reboot_by_the_wall_clock() {
     let keeper = Keeper::new(places.clone(), "boot-a".into());
     let mut history = History::default();
     history.charge(now, Remedy::Restart, Some(Invocation(7)), &Policy::shipped());
-    let life = |number, ours| KnownLife {
+    let life = |number, watched_whole| KnownLife {
         invocation: Invocation(number),
-        watched_whole: ours,
-        through: !ours,
-        ours,
+        watched_whole,
+        through: !watched_whole,
     };
     history.lives = vec![life(7, false), life(u128::MAX, true)];
     history.latch =
@@ -36,7 +35,6 @@ fn a_charge_survives_our_restart_exactly_and_a_reboot_by_the_wall_clock() {
         began_wall: now.wall,
         cause: Cause::ConnectorPhantom,
         steps: ["opened", "escalated", "relapsed", "Cured"].map(step).into(),
-        remedies: 1,
         cured: true,
         escalated: true,
         closed: None,
@@ -141,12 +139,7 @@ fn a_pause_lasts_as_long_as_it_was_ordered_whatever_the_clock_says() {
 #[test]
 fn a_life_that_went_on_without_us_was_not_watched_whole() {
     let folder = tempfile::tempdir().unwrap();
-    let life = |number, through| KnownLife {
-        invocation: Invocation(number),
-        watched_whole: true,
-        through,
-        ours: false,
-    };
+    let life = |number, through| KnownLife { invocation: Invocation(number), watched_whole: true, through };
     let history = History { lives: vec![life(1, false), life(2, true)], ..History::default() };
     let histories: Histories = [("cloudflared.service".to_owned(), history)].into();
     let keeper = Keeper::new(places(folder.path()), "boot-a".into());

@@ -95,7 +95,8 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::warden::machine::{Event, Memory};
+    use crate::warden::event::Event;
+    use crate::warden::machine::Memory;
     use crate::warden::policy::Policy;
 
     #[test]

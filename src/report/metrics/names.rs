@@ -125,8 +125,9 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::warden::event::Event;
     use crate::warden::evidence::{Finding, NameSight};
-    use crate::warden::machine::{Event, Memory};
+    use crate::warden::machine::Memory;
     use crate::warden::policy::Policy;
     use crate::warden::time::Now;
 

@@ -9,15 +9,7 @@ fn full() -> State {
     let tunnel = Tunnel {
         cooldown_step: 2,
         not_cured: 1,
-        last_trouble_wall: Some(1_700_000_000_000),
-        healthy_since_wall: None,
-        our_invocations: vec!["aa".to_owned()],
-        latch: Some(Latch {
-            kind: "CredentialsRejected".to_owned(),
-            credentials_mtime_wall: Some(5),
-            wall: 6,
-            tried: false,
-        }),
+        latch: Some(Latch { credentials_mtime_wall: Some(5), wall: 6, tried: false }),
         in_flight: Some(InFlight {
             remedy: "SwiftRestart".to_owned(),
             invocation_before: Some("aa".to_owned()),
@@ -31,7 +23,6 @@ fn full() -> State {
             opened_boot: 1,
             opened_wall: 2,
             boot_id: boot_id.clone(),
-            remedies: 1,
             steps: vec![step],
         }),
         charges: vec![Charge { remedy: "Restart".to_owned(), boot: 1, wall: 2, boot_id: boot_id.clone() }],

@@ -1,7 +1,11 @@
 //! What is judged at once, and what waits for the next look.
 
-use super::super::evidence::{Exchange, Invocation, LogLine, NameSight, ReadySight, Transport, TunnelSight};
+use super::super::evidence::{
+    Blind, Exchange, Invocation, LogLine, NameSight, ReadySight, Sense, Transport, TunnelSight,
+};
+use super::super::history::{InFlight, KnownLife};
 use super::super::route::RouteSight;
+use super::super::track::Origin;
 use super::*;
 
 #[test]
@@ -151,7 +155,6 @@ fn one_more_good_look_at_a_name_is_judged_unless_something_waits_for_it() {
                 began_wall: Duration::ZERO,
                 cause: Cause::ConnectorPhantom,
                 steps: Vec::new(),
-                remedies: 0,
                 cured: false,
                 escalated: false,
                 closed: None,
@@ -220,4 +223,24 @@ fn a_blind_look_is_not_a_sight() {
         })),
     );
     assert_eq!(tunnel.connections(), None, "silence is no number");
+}
+
+#[test]
+fn only_a_life_that_is_not_remembered_was_begun_by_the_remedy_under_way() {
+    let now = Now { boot: Duration::from_secs(100), wall: Duration::from_secs(100) };
+    let begun = |lives: &[u128]| {
+        let lives = lives.iter().map(|life| KnownLife {
+            invocation: Invocation(*life),
+            watched_whole: true,
+            through: true,
+        });
+        let before = Some(Invocation(9));
+        let in_flight = Some(InFlight { remedy: Remedy::Restart, at: now.boot, before });
+        let history = History { lives: lives.collect(), in_flight, ..History::default() };
+        let mut tunnel = Tunnel::new("cloudflared.service".into(), history, now);
+        tunnel.fold(now, Finding::Unit(Ok(unit(Active::Active))));
+        tunnel.track.life.unwrap().origin
+    };
+    assert_eq!(begun(&[9]), Origin::Ours);
+    assert_eq!(begun(&[9, 1]), Origin::Before);
 }

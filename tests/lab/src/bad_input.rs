@@ -201,6 +201,31 @@ pub(crate) fn disk_full(stage: &Stage<'_>) -> Result<()> {
     Ok(())
 }
 
+/// Somebody pauses remedies while the charge of one is on its way to the disk: it is not carried out any more.
+pub(crate) fn disk_slow(stage: &Stage<'_>) -> Result<()> {
+    let lab = stage.boot(&Wishes::default())?;
+    settle(&lab)?;
+    let before = invocation(&lab)?;
+    let pipe = "/var/lib/tunnelwarden/state.toml.new";
+    // The charge waits for five seconds at most: the pause has to be there before, and the disk free again.
+    lab.sh(&format!(
+        "mkfifo {pipe}; chown tunnelwarden: {pipe}; systemd-run -q sh -c \
+         'journalctl -q -u tunnelwarden -f -n 0 -o cat | grep -m 1 \"ordered\"; \
+          tunnelwarden pause --for 1h --reason test; timeout 3 cat {pipe}'"
+    ))?;
+    lab.edge("blackhole")?;
+    let finished = || lab.events(FINISHED);
+    wait("the remedy is over", seconds(90), || Ok(!finished()?.is_empty()))?;
+    let said = finished()?[0]["MESSAGE"].to_string();
+    ensure!(said.contains("no longer so"), "carried out, or for another reason not: {said}");
+    sleep(seconds(40));
+    ensure!(invocation(&lab)? == before, "restarted although paused");
+    let left = lab.metric("tunnelwarden_budget_remaining{tunnel=\"cloudflared.service\",window=\"hour\"}")?;
+    ensure!(left == 2.0, "the charge was given back: {left} left");
+    ensure!(lab.events(ORDERED)?.len() == 1, "another remedy was ordered");
+    Ok(())
+}
+
 /// A disk that stalls: nothing is done that could be forgotten, and whoever watches and asks is not held up.
 pub(crate) fn disk_stalls(stage: &Stage<'_>) -> Result<()> {
     let lab = stage.boot(&Wishes::default())?;

@@ -19,7 +19,7 @@ pub(crate) use self::proof::{
 };
 pub use self::proof::{FINISHED, OPENED, ORDERED, settle};
 use crate::alone::{alone_asleep, alone_phantom, audited_by_api};
-use crate::bad_input::{bad_input, disk_full, disk_stalls};
+use crate::bad_input::{bad_input, disk_full, disk_slow, disk_stalls};
 use crate::beside;
 use crate::commands::{commands, followed};
 use crate::host::{Lab, Parts, Wishes};
@@ -106,6 +106,7 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "daemon", play: daemon, long: false },
     Scenario { name: "disk-full", play: disk_full, long: false },
     Scenario { name: "disk-stalls", play: disk_stalls, long: false },
+    Scenario { name: "disk-slow", play: disk_slow, long: false },
     Scenario { name: "alone-phantom", play: alone_phantom, long: false },
     Scenario { name: "alone-asleep", play: alone_asleep, long: true },
     Scenario { name: "audited-by-api", play: audited_by_api, long: false },

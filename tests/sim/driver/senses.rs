@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
+use tunnelwarden::warden::event::Event;
 use tunnelwarden::warden::evidence::{
     Answer, Blind, Control, EdgeSight, Exchange, Family, FilesSight, Finding, HostFinding, HostSight, Line,
     Link, LogLine, NameSight, Transport,
 };
-use tunnelwarden::warden::machine::Event;
 use tunnelwarden::warden::remedy::{Failure, Outcome};
 
 use super::{NAME, Run, UNIT};

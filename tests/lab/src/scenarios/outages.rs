@@ -151,6 +151,12 @@ pub(super) fn killed_mid_remedy(stage: &Stage<'_>) -> Result<()> {
     wait_healthy(&lab, 90)?;
     sleep(seconds(20));
     ensure!(lab.events(ORDERED)?.len() == 1, "a second remedy was ordered");
+    let restarts = "tunnelwarden_unit_restarts_total{by=\"tunnelwarden\",tunnel=\"cloudflared.service\"}";
+    ensure!(lab.metric(restarts)? == 1.0, "the life it began is not counted as ours");
+    lab.sh("systemctl restart tunnelwarden")?;
+    wait("tunnelwarden is back", seconds(30), || Ok(lab.status().is_ok()))?;
+    wait_healthy(&lab, 90)?;
+    ensure!(lab.metric(restarts)? == 0.0, "a life that is remembered is counted once more");
     Ok(())
 }
 
