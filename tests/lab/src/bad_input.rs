@@ -206,13 +206,20 @@ pub(crate) fn disk_slow(stage: &Stage<'_>) -> Result<()> {
     let lab = stage.boot(&Wishes::default())?;
     settle(&lab)?;
     let before = invocation(&lab)?;
-    let pipe = "/var/lib/tunnelwarden/state.toml.new";
-    // The charge waits for five seconds at most: the pause has to be there before, and the disk free again.
-    lab.sh(&format!(
-        "mkfifo {pipe}; chown tunnelwarden: {pipe}; systemd-run -q sh -c \
-         'journalctl -q -u tunnelwarden -f -n 0 -o cat | grep -m 1 \"ordered\"; \
-          tunnelwarden pause --for 1h --reason test; timeout 3 cat {pipe}'"
-    ))?;
+    // Whoever opens what another has a lease on waits until that one lets go. The charge waits for five seconds at most.
+    lab.sh(r#"cat > /run/slow.sh <<'END'
+journalctl -q -u tunnelwarden -f -n 0 -o cat | grep -m 1 ordered
+tunnelwarden pause --for 1h --reason test
+END
+cat > /run/slow.pl <<'END'
+my ($F_SETLEASE, $F_WRLCK) = (1024, 1);
+$SIG{IO} = sub {};
+open my $new, '+>', '/var/lib/tunnelwarden/state.toml.new' or die $!;
+chown((stat '/var/lib/tunnelwarden')[4, 5], $new);
+fcntl $new, $F_SETLEASE, $F_WRLCK or die "no lease: $!";
+system 'sh', '/run/slow.sh';
+END
+systemd-run -q --unit=slow perl /run/slow.pl; sleep 1; systemctl is-active slow"#)?;
     lab.edge("blackhole")?;
     let finished = || lab.events(FINISHED);
     wait("the remedy is over", seconds(90), || Ok(!finished()?.is_empty()))?;
