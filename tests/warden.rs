@@ -16,6 +16,8 @@ use tunnelwarden::warden::policy::Policy;
 use tunnelwarden::warden::remedy::Outcome;
 use tunnelwarden::warden::time::Now;
 
+#[path = "warden/guard.rs"]
+mod guard;
 #[path = "warden/pace.rs"]
 mod pace;
 

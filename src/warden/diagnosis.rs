@@ -194,7 +194,7 @@ fn transport_blocked(f: &Facts<'_>) -> bool {
 }
 
 fn stale_transport(f: &Facts<'_>) -> bool {
-    transport_blocked(f) && f.http2_of_this_life() && f.running()
+    transport_blocked(f) && f.http2_by_chance() && f.running()
 }
 
 /// Where cloudflared dials in vain, if the edge's names no longer give that and what they give answers us. It resolves

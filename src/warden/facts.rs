@@ -231,33 +231,26 @@ impl<'a> Facts<'a> {
 
     /// The transport that this life's own journal names.
     pub fn transport_of_life(&self) -> Option<Transport> {
-        let (transport, invocation) = self.log.transport?;
-        let life = self.life().map(|life| life.invocation);
-        (invocation.is_none() || life.is_none() || invocation == life).then_some(transport)
+        let (transport, of) = self.log.transport?;
+        self.of_this_life(of).then_some(transport)
     }
 
-    /// It gave up QUIC in this life.
-    pub fn fell_back(&self) -> bool {
-        self.log
-            .fell_back
-            .is_some_and(|(_, of)| of.is_none() || of == self.life().map(|life| life.invocation))
+    /// `of` names the present process.
+    fn of_this_life(&self, of: Option<Invocation>) -> bool {
+        of.is_some() && of == self.life().map(|life| life.invocation)
     }
 
-    /// It goes by http2, and the next process would not begin with it: it gave up QUIC, or began with http2 by itself, as it
-    /// does where it cannot look up what Cloudflare advises.
-    pub fn http2_of_this_life(&self) -> bool {
-        let of_this_life =
-            |of: Option<Invocation>| of.is_some() && of == self.life().map(|life| life.invocation);
-        let began = self
-            .log
-            .initial_transport
-            .is_some_and(|(began, of)| began == Transport::Http2 && of_this_life(of));
-        self.forced != Some(Transport::Http2) && (began || self.fell_back())
+    /// The next process would not begin with http2, though this one goes by it: nothing is set, and its own journal says
+    /// with what it began (with QUIC, which it gave up, or with http2, as it does where it cannot look up what Cloudflare
+    /// advises), or that it gave up QUIC.
+    pub fn http2_by_chance(&self) -> bool {
+        let told = self.of_this_life(self.log.initial) || self.of_this_life(self.log.fell_back);
+        self.forced != Some(Transport::Http2) && told
     }
 
     /// It had been connected by QUIC in this life.
     pub fn quic_worked(&self) -> bool {
-        self.log.quic_worked.is_some_and(|of| of.is_some() && of == self.life().map(|life| life.invocation))
+        self.of_this_life(self.log.quic_worked)
     }
 
     /// The family by which the connector gets to the edge, or else begins.

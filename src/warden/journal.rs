@@ -70,11 +70,13 @@ pub struct LogTrack {
     pub unauthorized: Option<(Duration, String)>,
     pub refused: Option<(Duration, String)>,
     pub refused_unnamed: Option<Duration>,
-    pub fell_back: Option<(Duration, Option<Invocation>)>,
-    pub quic_worked: Option<Option<Invocation>>,
+    /// Who gave up QUIC.
+    pub fell_back: Option<Invocation>,
+    /// Who was connected by QUIC.
+    pub quic_worked: Option<Invocation>,
     pub transport: Option<(Transport, Option<Invocation>)>,
-    /// What it began with.
-    pub initial_transport: Option<(Transport, Option<Invocation>)>,
+    /// Who said with which transport it begins.
+    pub initial: Option<Invocation>,
     /// What is set for it, by its own word.
     pub set_transport: Option<(Transport, Option<Invocation>)>,
     pub config_invalid: Option<(Duration, String)>,
@@ -103,7 +105,7 @@ impl LogTrack {
                 if let Some(transport) = transport {
                     self.transport = Some((transport, invocation));
                     if transport == Transport::Quic {
-                        self.quic_worked = Some(invocation);
+                        self.quic_worked = invocation;
                     }
                 }
             }
@@ -130,10 +132,10 @@ impl LogTrack {
             }
             Line::InitialTransport(transport) => {
                 self.transport = Some((transport, invocation));
-                self.initial_transport = self.transport;
+                self.initial = invocation;
             }
             Line::FellBack => {
-                self.fell_back = Some((at, invocation));
+                self.fell_back = invocation;
                 self.transport = Some((Transport::Http2, invocation));
             }
             Line::ConfigInvalid(text) => self.config_invalid = Some((at, text)),

@@ -35,7 +35,7 @@ impl World {
         let edge = EdgeSight {
             resolved: self.resolved,
             links,
-            first: if self.six.is_some() { Family::V6 } else { Family::V4 },
+            first: self.first,
             addresses: vec![CURRENT],
             clock_suspect: self.dates,
         };

@@ -10,8 +10,8 @@ use std::time::Duration;
 use tunnelwarden::warden::announcement::Announcement;
 use tunnelwarden::warden::event::{Command, Event};
 use tunnelwarden::warden::evidence::{
-    Active, Answer, Blind, Control, Counters, Elsewhere, FilesSight, Finding, HostSight, Invocation, Job,
-    Line, LogLine, Reach, Ready, Setup, Transport, TunnelSight, UnitSight,
+    Active, Answer, Blind, Control, Counters, Elsewhere, Family, FilesSight, Finding, HostSight, Invocation,
+    Job, Line, LogLine, Reach, Ready, Setup, Transport, TunnelSight, UnitSight,
 };
 use tunnelwarden::warden::history::Histories;
 use tunnelwarden::warden::machine::{Memory, Warden};
@@ -85,6 +85,8 @@ pub(crate) struct World {
     quic: Reach,
     /// The edge by IPv6, on a host that has it too.
     six: Option<Reach>,
+    /// The family that the resolver puts first.
+    first: Family,
     /// The other region by TCP, if it differs.
     other_region: Option<Reach>,
     resolved: bool,
@@ -184,6 +186,7 @@ impl World {
             tcp: Reach::Reachable,
             quic: Reach::Reachable,
             six: None,
+            first: Family::V4,
             other_region: None,
             resolved: true,
             control: Ok(Control::Answered),

@@ -6,8 +6,8 @@ use std::time::Duration;
 use tunnelwarden::warden::announcement::Announcement;
 use tunnelwarden::warden::event::Event;
 use tunnelwarden::warden::evidence::{
-    Active, Answer, Blind, Control, Elsewhere, Families, FilesSight, Finding, Job, Line, Load, LogLine,
-    Reach, Ready, Transport, TunnelSight,
+    Active, Answer, Blind, Control, Elsewhere, Families, Family, FilesSight, Finding, Job, Line, Load,
+    LogLine, Reach, Ready, Transport, TunnelSight,
 };
 use tunnelwarden::warden::machine::{Memory, Warden};
 use tunnelwarden::warden::operator::{Pause, Request};
@@ -91,7 +91,8 @@ impl World {
             }
             ["looks", "every", span] => self.looks_every = seconds(span),
             ["v4", word] => (self.tcp, self.quic) = (reach(word), reach(word)),
-            ["v6", word] => self.six = Some(reach(word)),
+            ["v6", "comes", "first"] => self.first = Family::V6,
+            ["v6", word] => (self.six, self.first) = (Some(reach(word)), Family::V6),
             ["set", "to", n, "connections"] => {
                 self.setup.connections = Some(n.parse().unwrap());
                 self.observed(Finding::Setup(self.setup));
