@@ -282,6 +282,10 @@ impl World {
                 let at = self.base + seconds(time);
                 self.observed(Finding::Log(LogLine { line, at, invocation: self.unit.invocation }));
             }
+            ["journal", "tells", "of", "registered", "at", time] => {
+                let (line, at) = (Line::Registered(None), self.base + seconds(time));
+                self.observed(Finding::Log(LogLine { line, at, invocation: self.unit.invocation }));
+            }
             ["log", "stop-job"] => self.log(Line::StopJob),
             ["log", "refused"] => {
                 self.log(Line::Refused { unauthorized: false, text: "server busy".into() });
