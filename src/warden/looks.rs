@@ -31,10 +31,9 @@ impl Tally {
         self.any(answer) && !Answer::ALL.into_iter().any(speaks_against)
     }
 
-    /// Some name's answer came through the tunnel: the origin's own, or a connector's word that it is down.
-    /// `reported`: cloudflared itself says that an origin does not answer.
+    /// Some name's answer came through the tunnel (see [`Answer::through`]).
     pub(super) fn through(&self, reported: bool) -> bool {
-        self.any(Answer::Served) || (reported && self.any(Answer::OriginError))
+        Answer::ALL.into_iter().any(|answer| answer.through(reported) && self.any(answer))
     }
 }
 

@@ -62,6 +62,12 @@ impl Answer {
         }
     }
 
+    /// It came through the tunnel: the origin's own answer, or a connector's word that the origin is down. `reported`:
+    /// cloudflared itself says that an origin does not answer.
+    pub(super) fn through(self, reported: bool) -> bool {
+        self == Self::Served || (reported && self == Self::OriginError)
+    }
+
     /// It says something about the way of a visitor.
     pub fn conclusive(self) -> bool {
         match self {

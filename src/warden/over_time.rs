@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::evidence::{Answer, Evidence};
+use super::evidence::{Answer, Evidence, NameSight, NameTrack};
 use super::facts::{connections, origin_reported};
 use super::history::{History, KnownLife, Latch};
 use super::looks::Looks;
@@ -27,7 +27,8 @@ pub(super) fn follow(
     if unrouted && connections != Some(0) && looks.led_astray() {
         track.astray = Some(now.boot);
     }
-    let through = looks.tally.through(origin_reported(track, &evidence.log, now));
+    let reported = origin_reported(track, &evidence.log, now);
+    let through = looks.tally.through(reported);
     if through {
         track.came_through(now, evidence.log.registered);
     } else if looks.tally.any_conclusive() {
@@ -44,7 +45,12 @@ pub(super) fn follow(
     }
     let mut dirty = false;
     if let Some(life) = &mut track.life {
-        life.through |= through && connections.is_some_and(|n| 0 < n);
+        // A look from before it began shows what the last one served.
+        let own = |(_, track, sight): &(&str, &NameTrack, &NameSight)| {
+            sight.answer.through(reported) && track.seen_at.is_some_and(|at| life.began <= at)
+        };
+        let connected = connections.is_some_and(|n| 0 < n);
+        life.through = life.through || (connected && looks.names.iter().any(own));
         let (invocation, watched_whole, through) = (life.invocation, life.watched_whole, life.through);
         dirty |= history.remember(KnownLife { invocation, watched_whole, through });
     }

@@ -44,6 +44,7 @@ impl World {
                 self.tell(Event::Tunnel { unit: UNIT.into(), names: Vec::new() });
             }
             ["names", "unasked"] => self.asked = 0,
+            ["names", "asked"] => self.asked = self.watched,
             ["other", "name", "unasked"] => self.asked = 1,
             ["names", word] => self.names = [answer(word); NAMES.len()],
             ["names", word, "after", "requests"] => {
