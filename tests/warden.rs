@@ -134,7 +134,7 @@ fn finding() -> impl Strategy<Value = Finding> {
         1 => Just(Finding::Journal(Err(Blind::Forbidden))),
         1 => Just(Finding::JournalGap),
         1 => prop::option::of(seconds()).prop_map(|changed| Finding::Files(FilesSight { unusable: None, changed })),
-        1 => any::<bool>().prop_map(|private| Finding::Setup(Setup { transport: None, private_network: Some(private), other_edge: false, ..Setup::default() })),
+        1 => any::<bool>().prop_map(|private| Finding::Setup(Setup { transport: None, private_network: Some(private), ..Setup::default() })),
         1 => (any::<bool>(), prop::option::of(any::<u32>()), prop::option::of(seconds())).prop_map(|(deleted, live, remote_rules_since)| {
             Finding::Tunnel(Ok(TunnelSight { deleted, live, remote_rules_since }))
         }),

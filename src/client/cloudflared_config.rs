@@ -97,32 +97,33 @@ impl FileConfig {
     }
 }
 
-/// A token was there. What it says besides the tunnel's id is forgotten.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A token was there. What it says besides is forgotten.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TokenSight {
     /// `None`: it is no token that cloudflared would take.
     pub tunnel: Option<String>,
+    /// What cloudflared takes for its `--region`.
+    pub endpoint: Option<String>,
 }
 
 impl TokenSight {
-    /// Looks at a token: base64 of JSON with the account, the secret and the tunnel's id.
+    /// Looks at a token: base64 of JSON with the account, the secret, the tunnel's id and, seldom, an endpoint.
     pub fn of(token: &str) -> Self {
-        Self { tunnel: tunnel_of_token(token) }
+        #[derive(Deserialize)]
+        struct Form {
+            t: String,
+            #[serde(default)]
+            e: Option<String>,
+        }
+        let json = STANDARD.decode(token.trim()).ok().map(Zeroizing::new);
+        let form = json.and_then(|json| serde_json::from_slice::<Form>(&json).ok());
+        form.map_or_else(Self::default, |form| Self { tunnel: uuid(form.t), endpoint: form.e })
     }
 
     /// Looks at the text of a credentials file, which has the same secret in it.
     pub fn of_credentials(text: &str) -> Self {
-        Self { tunnel: tunnel_of_credentials(text) }
+        Self { tunnel: tunnel_of_credentials(text), endpoint: None }
     }
-}
-
-fn tunnel_of_token(token: &str) -> Option<String> {
-    #[derive(Deserialize)]
-    struct Form {
-        t: String,
-    }
-    let json = Zeroizing::new(STANDARD.decode(token.trim()).ok()?);
-    uuid(serde_json::from_slice::<Form>(&json).ok()?.t)
 }
 
 /// The tunnel's id in a credentials file's text.

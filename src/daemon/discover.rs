@@ -30,6 +30,8 @@ pub(crate) struct Found {
     pub files: Files,
     pub port: Where,
     pub setup: Setup,
+    /// As cloudflared's `--region`; empty: the world.
+    pub(crate) region: String,
     /// What could not be read, for the operator.
     pub unread: Vec<String>,
 }
@@ -43,8 +45,8 @@ impl Found {
     /// Whatever the senses go by is the same.
     pub(crate) fn same(&self, other: &Self) -> bool {
         let key = |found: &Self| {
-            let Found { unit, name, id, names, files, port, setup, unread, .. } = found.clone();
-            (unit, name, id, names, files, port, setup, unread)
+            let Found { unit, name, id, names, files, port, setup, region, unread, .. } = found.clone();
+            (unit, name, id, names, files, port, setup, region, unread)
         };
         key(self) == key(other)
     }
@@ -67,20 +69,46 @@ pub(crate) async fn tunnels(systemd: &Systemd, settings: &Settings) -> Result<Ve
         for unit in systemd.tunnel_units().await? {
             let runs = unit.exec_start.commands().iter().any(|argv| cloudflared_config::is_tunnel_run(argv));
             if runs && unit.name != "cloudflared-update.service" {
-                found.push(one(systemd, &unit.name, settings, None).await?);
+                found.push(one(systemd, &unit.name, None).await?);
             }
         }
     }
     for tunnel in &settings.tunnels {
-        found.push(one(systemd, tunnel.unit.as_str(), settings, Some(tunnel)).await?);
+        found.push(one(systemd, tunnel.unit.as_str(), Some(tunnel)).await?);
     }
+    compare_regions(settings, &mut found);
     Ok(found)
+}
+
+/// The region of the edge that is dialled for these tunnels: what our configuration says, or else theirs, where they all have
+/// the same.
+pub(super) fn region(settings: &Settings, found: &[Found]) -> String {
+    let configured = settings.edge.region.word();
+    if !configured.is_empty() {
+        return configured.to_owned();
+    }
+    let first = found.first().map(|found| found.region.as_str()).filter(|region| is_label(region));
+    let common = first.filter(|first| found.iter().all(|found| found.region == *first));
+    common.unwrap_or_default().to_owned()
+}
+
+/// Notes which of these tunnels do not go where we dial.
+pub(super) fn compare_regions(settings: &Settings, found: &mut [Found]) {
+    let dialled = region(settings, found);
+    for found in found {
+        found.setup.other_region = found.region != dialled;
+    }
+}
+
+/// It becomes the beginning of a name in DNS.
+fn is_label(region: &str) -> bool {
+    (1..=32).contains(&region.len())
+        && region.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
 }
 
 async fn one(
     systemd: &Systemd,
     unit: &str,
-    settings: &Settings,
     configured: Option<&config::Tunnel>,
 ) -> Result<Found, SystemdError> {
     let state = systemd.unit(unit).await?;
@@ -100,8 +128,11 @@ async fn one(
     });
     let protocol = line.protocol.clone().or_else(|| file.as_ref().and_then(|file| file.protocol.clone()));
     let metrics = line.metrics.clone().or_else(|| file.as_ref().and_then(|file| file.metrics.clone()));
-    let region = line.region.as_deref().or_else(|| file.as_ref().and_then(|file| file.region.as_deref()));
-    let region = region.unwrap_or_default();
+    let region = line
+        .region
+        .clone()
+        .or_else(|| file.as_ref().and_then(|file| file.region.clone()))
+        .or_else(|| line.token.as_ref().and_then(|token| token.endpoint.clone()));
     let connections = line.ha_connections.or(file.as_ref().and_then(|file| file.ha_connections));
     let bound =
         line.edge_bind_address.as_ref().or(file.as_ref().and_then(|file| file.edge_bind_address.as_ref()));
@@ -153,10 +184,12 @@ async fn one(
         setup: Setup {
             transport: protocol.as_deref().and_then(Transport::of_setting),
             private_network: file.as_ref().map(|file| file.warp_routing),
-            other_edge: line.own_edge || region != settings.edge.region.word(),
+            own_edge: line.own_edge,
+            other_region: false,
             connections: connections.map(at_least_one),
             families: families(bound.map(String::as_str), version.map(String::as_str)),
         },
+        region: region.unwrap_or_default(),
         unread,
     })
 }
@@ -216,6 +249,7 @@ mod tests {
             files: Files { config: Some("/etc/cloudflared/config.yml".into()), credentials: None },
             port: Where::default(),
             setup: Setup::default(),
+            region: String::new(),
             unread: Vec::new(),
         }
     }
@@ -238,6 +272,33 @@ mod tests {
         let files = Files { credentials: Some("/etc/cloudflared/token".into()), ..found().files };
         assert!(!found().same(&Found { files, ..found() }));
         assert!(!found().same(&Found { port: Where { configured: None, uid: 999 }, ..found() }));
+    }
+
+    #[test]
+    fn the_region_that_all_of_them_go_to_is_dialled_and_who_goes_elsewhere_is_noted() {
+        let settings = |region: &str| {
+            let text = format!("[edge]\nregion = \"{region}\"\n");
+            let folder = tempfile::tempdir().unwrap();
+            std::fs::create_dir_all(folder.path().join("etc/tunnelwarden")).unwrap();
+            std::fs::write(folder.path().join("etc/tunnelwarden/tunnelwarden.toml"), text).unwrap();
+            config::load(&config::Roots::under(folder.path()), std::iter::empty()).unwrap().settings
+        };
+        for (configured, regions, dialled, elsewhere) in [
+            ("", vec!["", ""], "", vec![false, false]),
+            ("", vec!["us", "us"], "us", vec![false, false]),
+            ("", vec!["us", ""], "", vec![true, false]),
+            ("", vec!["fed", "us"], "", vec![true, true]),
+            ("us", vec!["us", ""], "us", vec![false, true]),
+            ("", vec!["u.s"], "", vec![true]),
+            ("", vec![], "", vec![]),
+        ] {
+            let mut tunnels: Vec<_> =
+                regions.iter().map(|region| Found { region: (*region).into(), ..found() }).collect();
+            compare_regions(&settings(configured), &mut tunnels);
+            assert_eq!(region(&settings(configured), &tunnels), dialled, "{regions:?}");
+            let other: Vec<_> = tunnels.iter().map(|found| found.setup.other_region).collect();
+            assert_eq!(other, elsewhere, "{regions:?}");
+        }
     }
 
     #[test]

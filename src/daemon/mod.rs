@@ -147,6 +147,7 @@ async fn live(grounds: Grounds, past: Past) -> anyhow::Result<Option<(Grounds, P
     let records = given.credentials.clone().map(|credentials| (credentials, found.len()));
     let senses = probes::Senses::new(
         &settings,
+        &found,
         Arc::clone(&systemd),
         events.clone(),
         signals.clone(),
@@ -182,6 +183,14 @@ async fn live(grounds: Grounds, past: Past) -> anyhow::Result<Option<(Grounds, P
     for (number, tunnel) in found.iter().enumerate() {
         for unread in &tunnel.unread {
             tracing::warn!(unit_name = %tunnel.unit, "not readable for us: {unread}");
+        }
+        if tunnel.setup.other_region {
+            tracing::warn!(
+                unit_name = %tunnel.unit,
+                "connects to region {:?} of the edge, and {:?} is dialled (edge.region), so that it is never restarted",
+                tunnel.region,
+                discover::region(&settings, &found),
+            );
         }
         let event = Event::Tunnel { unit: tunnel.unit.clone(), names: tunnel.names.clone() };
         for command in warden.handle(event, clock::now()) {

@@ -107,6 +107,7 @@ pub(crate) async fn look(
             "no tunnel of this host is called {wanted:?}; it runs {}",
             listed(&of_the_host)
         );
+        discover::compare_regions(settings, &mut found);
     }
     let mut round = Round::begin(settings, systemd, found, credentials)?;
     step("unit, journal, /ready, edge, public names: a first look at everything");
@@ -180,7 +181,7 @@ impl Round {
         let with_records = credentials.is_some();
         let records = credentials.map(|credentials| (credentials, found.len()));
         let metrics = Arc::new(Metrics::new());
-        let senses = Senses::new(settings, systemd, events_tx, signals_tx, records, &metrics)?;
+        let senses = Senses::new(settings, &found, systemd, events_tx, signals_tx, records, &metrics)?;
         let host = senses.host();
         let lines = Arc::new(Mutex::new(BTreeMap::<String, BTreeMap<&'static str, u64>>::new()));
         let counted = Arc::clone(&lines);

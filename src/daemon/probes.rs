@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::announcements;
 use super::connector::{Connector, READY_LIMIT};
-use super::discover::Found;
+use super::discover::{self, Found};
 use super::event_loop::Signal;
 use super::executor::Reins;
 use super::names::NameProbes;
@@ -78,9 +78,10 @@ pub(super) struct JournalSense {
 }
 
 impl Senses {
-    /// `records`: credentials for Cloudflare's API, and how many tunnels will be looked up.
+    /// `found`: the tunnels to watch. `records`: credentials for Cloudflare's API, and how many tunnels will be looked up.
     pub(super) fn new(
         settings: &Settings,
+        found: &[Found],
         systemd: Arc<Systemd>,
         events: mpsc::Sender<Event>,
         signals: mpsc::Sender<Signal>,
@@ -101,7 +102,7 @@ impl Senses {
         let archive = records.map(|(credentials, share)| {
             Archive::new(&tls, Arc::clone(&dns), agent, credentials, &settings.api, share, metrics)
         });
-        let region = Some(settings.edge.region.word()).filter(|word| !word.is_empty()).map(str::to_owned);
+        let region = Some(discover::region(settings, found)).filter(|word| !word.is_empty());
         let blackbox = (!settings.probe.observers.is_empty())
             .then(|| Blackbox::new(&tls, Arc::clone(&dns), agent, observers::LIMIT))
             .transpose()

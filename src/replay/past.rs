@@ -129,12 +129,7 @@ impl Past {
             verdict: String::new(),
         };
         past.tell(Event::Tunnel { unit: name.to_owned(), names: Vec::new() });
-        past.observed(Finding::Setup(Setup {
-            transport: None,
-            private_network: None,
-            other_edge: false,
-            ..Setup::default()
-        }));
+        past.observed(Finding::Setup(Setup { transport: None, private_network: None, ..Setup::default() }));
         past.observed(Finding::Journal(Ok(())));
         past
     }

@@ -56,8 +56,12 @@ pub struct Setup {
     pub transport: Option<Transport>,
     /// Private-network routing is on, so that connections may carry what no public probe sees.
     pub private_network: Option<bool>,
-    /// It connects elsewhere than we dial: another region, or addresses set by hand.
-    pub other_edge: bool,
+    /// It connects to addresses set by hand (`--edge`), not to those that the edge's names give.
+    #[serde(default)]
+    pub own_edge: bool,
+    /// It connects to another region than the one we dial, so that our dials say nothing of its way.
+    #[serde(default)]
+    pub other_region: bool,
     /// By which it reaches the edge.
     #[serde(default)]
     pub families: Families,

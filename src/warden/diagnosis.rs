@@ -200,7 +200,7 @@ fn stale_transport(f: &Facts<'_>) -> bool {
 /// Where cloudflared dials in vain, if the edge's names no longer give that and what they give answers us. It resolves
 /// them at its start and never again (cloudflared #1097, #1381).
 pub(super) fn stale_addresses(f: &Facts<'_>) -> Option<IpAddr> {
-    let edge = f.edge.filter(|edge| !f.other_edge && !edge.addresses.is_empty())?;
+    let edge = f.edge.filter(|edge| !f.own_edge && !edge.addresses.is_empty())?;
     let lately: Vec<_> =
         f.log.failed_dials.iter().filter(|(at, _)| f.within(Some(*at), DIAL_RECENT)).collect();
     let (_, last) = lately.first()?;

@@ -244,7 +244,9 @@ fn verb(answer: Answer) -> &'static str {
 }
 
 fn dial(f: &Facts<'_>) -> String {
-    let Some(edge) = f.edge else { return "edge not dialled".into() };
+    let Some(edge) = f.edge else {
+        return if f.other_region { "its region of the edge not dialled" } else { "edge not dialled" }.into();
+    };
     let one = |transport: Transport| {
         let family = edge.family(transport, f.families);
         let mut links = edge.links_of(f.families).filter(|l| l.transport == transport && l.family == family);

@@ -35,6 +35,7 @@ pub struct Facts<'a> {
     pub control: Option<Control>,
     /// The control probe looked and could not.
     pub control_blind: bool,
+    /// What our dials find on its way; nothing if it goes another.
     pub edge: Option<&'a EdgeSight>,
     pub host: Option<HostSight>,
     /// What was last seen of it, though it could not be looked at since: for what speaks against an act.
@@ -43,8 +44,10 @@ pub struct Facts<'a> {
     pub journal_readable: bool,
     pub files: Option<&'a super::evidence::FilesSight>,
     pub private_network: Option<bool>,
-    /// It connects elsewhere than we dial.
-    pub other_edge: bool,
+    /// It connects to addresses set by hand.
+    pub own_edge: bool,
+    /// It connects to another region than the one we dial.
+    pub other_region: bool,
     /// By which it reaches the edge.
     pub families: Families,
     /// Forced by the set-up; `None` is auto.
@@ -148,7 +151,7 @@ impl<'a> Facts<'a> {
             names_known: evidence.names.len(),
             control: host.control.fresh(now, policy.edge_age).copied(),
             control_blind,
-            edge: host.edge.fresh(now, policy.edge_age),
+            edge: host.edge.fresh(now, policy.edge_age).filter(|_| !evidence.setup.other_region),
             host: host.host.fresh(now, policy.edge_age).copied(),
             host_stands: host.host.standing(now, HOST_STANDS).map(|(_, host)| *host),
             log: &evidence.log,
@@ -156,7 +159,8 @@ impl<'a> Facts<'a> {
             files: evidence.files.as_ref(),
             private_network: evidence.setup.private_network,
             forced: evidence.setup.transport.or_else(|| set_transport(track, &evidence.log)),
-            other_edge: evidence.setup.other_edge,
+            own_edge: evidence.setup.own_edge,
+            other_region: evidence.setup.other_region,
             families: evidence.setup.families,
             track,
             edge_track,
@@ -266,7 +270,8 @@ impl<'a> Facts<'a> {
 
     /// Since when that dial gets through, as last seen.
     pub fn dial_ok_since(&self) -> Option<Duration> {
-        self.edge_track.ok_since(self.transport(), self.family())
+        let since = self.edge_track.ok_since(self.transport(), self.family());
+        since.filter(|_| !self.other_region)
     }
 
     /// None of our dials gets through, of those that the connector could make, too.

@@ -240,6 +240,9 @@ fn start_would_fail(case: &Case<'_>) -> Option<Held> {
     if let Some(why) = f.files.and_then(|files| files.unusable.as_ref()) {
         return Some(Held::because(Hold::StartWouldFail, why.clone()));
     }
+    if f.other_region {
+        return held("it connects to another region of the edge than the one that is dialled (edge.region)");
+    }
     let Some(edge) = f.edge else {
         return held("no dial of ours to the edge has an answer yet");
     };

@@ -240,7 +240,6 @@ impl Run<'_> {
         self.observed(Finding::Setup(Setup {
             transport: Some(forced),
             private_network: Some(false),
-            other_edge: false,
             ..Setup::default()
         }));
         self.observed(Finding::Journal(Ok(())));

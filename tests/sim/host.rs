@@ -148,12 +148,8 @@ impl Host {
             let transport = if seat.world.quic { Transport::Quic } else { Transport::Http2 };
             let (unit, names, seen) = (seat.unit.clone(), vec![seat.name.clone()], seat.unit());
             self.tell(Event::Tunnel { unit, names });
-            let setup = Setup {
-                transport: Some(transport),
-                private_network: Some(false),
-                other_edge: false,
-                ..Setup::default()
-            };
+            let setup =
+                Setup { transport: Some(transport), private_network: Some(false), ..Setup::default() };
             self.observed(number, Finding::Setup(setup));
             self.observed(number, Finding::Journal(Ok(())));
             self.observed(number, seen);

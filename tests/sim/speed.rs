@@ -90,12 +90,8 @@ fn round_of(round: u32, tunnels: u32, answer: Answer) -> Vec<Event> {
         let observed = |finding| Event::Observed { unit: unit.clone(), finding };
         if round == 0 {
             events.push(Event::Tunnel { unit: unit.clone(), names: vec![hostname.clone()] });
-            let setup = Setup {
-                transport: Some(Transport::Http2),
-                private_network: Some(false),
-                other_edge: false,
-                ..Setup::default()
-            };
+            let setup =
+                Setup { transport: Some(Transport::Http2), private_network: Some(false), ..Setup::default() };
             events.push(observed(Finding::Setup(setup)));
             events.push(observed(Finding::Journal(Ok(()))));
         }

@@ -153,7 +153,6 @@ impl World {
             setup: Setup {
                 transport: Some(Transport::Http2),
                 private_network: Some(false),
-                other_edge: false,
                 ..Setup::default()
             },
             status: None,

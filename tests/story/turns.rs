@@ -319,7 +319,11 @@ impl World {
                 self.observed(Finding::Setup(self.setup));
             }
             ["edge", "of", "its", "own"] => {
-                self.setup.other_edge = true;
+                self.setup.own_edge = true;
+                self.observed(Finding::Setup(self.setup));
+            }
+            ["edge", "of", "another", "region"] => {
+                self.setup.other_region = true;
                 self.observed(Finding::Setup(self.setup));
             }
             ["policy", "start_stopped"] => {

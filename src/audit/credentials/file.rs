@@ -199,8 +199,8 @@ impl Look<'_> {
     fn content(&mut self, file: &FileSight, place: &Place) {
         match &file.content {
             Content::Unread | Content::Environment(_) => {}
-            Content::Token(TokenSight { tunnel: Some(_) }) => {}
-            Content::Token(TokenSight { tunnel: None }) => self.findings.add(
+            Content::Token(TokenSight { tunnel: Some(_), .. }) => {}
+            Content::Token(TokenSight { tunnel: None, .. }) => self.findings.add(
                 Severity::Error,
                 "no-token",
                 place.clone(),

@@ -33,7 +33,7 @@ fn token_file(access: Access, tunnel: &str) -> FileSight {
         role: Role::Token,
         path: "/etc/cloudflared/token".into(),
         access: Some(access),
-        content: Content::Token(TokenSight { tunnel: Some(tunnel.into()) }),
+        content: Content::Token(TokenSight { tunnel: Some(tunnel.into()), endpoint: None }),
         handed: false,
     }
 }

@@ -49,7 +49,7 @@ fn which_lines_run_a_tunnel() {
 #[test]
 fn credentials_in_clear() {
     let json = format!(r#"{{"AccountTag":"a","TunnelSecret":"c2VjcmV0","TunnelID":"{ID}"}}"#);
-    let sight = Some(TokenSight { tunnel: Some(ID.into()) });
+    let sight = Some(TokenSight { tunnel: Some(ID.into()), endpoint: None });
     let line = ["cloudflared", "tunnel", "run", "--credentials-contents", &json];
     assert_eq!(Launch::of::<_, &str>(&line, &[]).credentials_contents, sight);
     let variable = format!("TUNNEL_CRED_CONTENTS={json}");
@@ -95,10 +95,18 @@ fn only_the_tunnel_of_a_token_is_kept() {
         ("cloudflared tunnel run".to_owned(), format!("TUNNEL_TOKEN={token}")),
     ] {
         let found = Launch::of(&argv(&line), &[environment]);
-        assert_eq!(found.token, Some(TokenSight { tunnel: Some(ID.into()) }));
+        assert_eq!(found.token, Some(TokenSight { tunnel: Some(ID.into()), endpoint: None }));
         let shown = format!("{found:?}");
         assert!(!shown.contains(secret) && !shown.contains(&token) && !shown.contains("account"), "{shown}");
     }
+}
+
+/// cloudflared takes it for its `--region`.
+#[test]
+fn the_endpoint_of_a_token_is_kept() {
+    let token = token(&format!(r#"{{"a":"account","s":"c2VjcmV0","t":"{ID}","e":"fed"}}"#));
+    let found = Launch::of(&argv(&format!("cloudflared tunnel run --token {token}")), &[] as &[&str]);
+    assert_eq!(found.token.unwrap().endpoint.as_deref(), Some("fed"));
 }
 
 #[test]
