@@ -44,7 +44,9 @@ pub(super) fn follow_incident(
             true
         }
         (true, _, Some(cause)) => {
-            let resolved = cause == Cause::OperatorStopped && on_purpose;
+            // What is under way of ours is waited for.
+            let at_it = matches!(tunnel.phase, Phase::Acting { .. } | Phase::Verifying { .. });
+            let resolved = cause == Cause::OperatorStopped && on_purpose && !at_it;
             // A connection that is missing, or a name that leads elsewhere, is trouble however well the rest is served.
             let over = tunnel.proven(now) && matches!(tunnel.phase, Phase::Watching) && !cause.is_incident();
             if resolved || over {
@@ -76,12 +78,15 @@ fn open_incident(
     let began_wall = now.wall_of(since);
     let reopened = tunnel.history.incident.take().filter(|incident| {
         let lately = incident.closed.is_some_and(|(at, _)| now.since(at) < policy.healthy_after);
-        lately && incident.cured && tunnel.history.step != 0
+        // A wish that was granted was no trouble that could come back.
+        lately && incident.cured && tunnel.history.step != 0 && incident.cause != Cause::PlannedRestart
     });
     let relapse = reopened.is_some();
     let mut incident = reopened.unwrap_or_else(|| begin(&tunnel.unit, cause, since, began_wall));
     incident.closed = None;
     incident.cured = false;
+    // Whoever was called then has seen it end.
+    incident.escalated = false;
     incident.cause = cause;
     incident.began = since;
     incident.note(now.wall, if relapse { "relapsed" } else { "opened" }, tunnel.words(now));
@@ -138,7 +143,7 @@ fn close_incident(tunnel: &mut Tunnel, resolved: bool, now: Now, out: &mut Vec<C
 /// What can be done was done, or it is not ours to do.
 fn needs_a_person(tunnel: &Tunnel, cause: Cause, holds: &[Held], now: Now) -> bool {
     let exhausted = holds.iter().any(|held| matches!(held.hold, Hold::NotCured | Hold::BudgetSpent));
-    let edge = cause == Cause::EdgeIncident && EDGE_INCIDENT_ESCALATES <= now.since(tunnel.since);
+    let edge = cause == Cause::EdgeIncident && EDGE_INCIDENT_ESCALATES <= now.since(tunnel.cause_since);
     exhausted || edge
 }
 

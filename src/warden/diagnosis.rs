@@ -100,6 +100,8 @@ const RECORDS_LAG: Duration = Duration::from_secs(180);
 const MENDED_SETTLES: Duration = Duration::from_secs(180);
 /// Remote rules that are younger may still be on their way.
 const RULES_SETTLED: Duration = Duration::from_secs(120);
+/// A process whose set-up is no good ends within a second of its start.
+const SAYS_AT_ONCE: Duration = Duration::from_secs(10);
 const ATTEMPT_RECENT: Duration = Duration::from_secs(15);
 /// Upper bound of cloudflared's own silence; attempts that go on for longer lead nowhere.
 const SILENCE_AT_MOST: Duration = Duration::from_secs(420);
@@ -121,7 +123,8 @@ fn healthy(f: &Facts<'_>) -> bool {
     let unproven =
         !f.tally.any_conclusive() && f.looks.names.iter().any(|(_, _, s)| s.answer != Answer::Blind);
     // Where /ready cannot be read at all, what visitors get is the better witness.
-    let up_unread = f.connections.is_none() && f.track.silent == 0 && f.unit.is_some_and(|u| u.up());
+    let silent = f.ready.is_some_and(|sight| sight.ready == Ready::Silent);
+    let up_unread = f.connections.is_none() && !silent && f.unit.is_some_and(|u| u.up());
     (held && (served || unproven)) || (up_unread && served)
 }
 
@@ -129,14 +132,16 @@ fn partly(f: &Facts<'_>) -> bool {
     connected(f) && f.age(f.track.partly_since).is_some_and(|age| PARTLY_FOR < age)
 }
 
-/// A text about the set-up counts for the process that could not start, until a registration or a newer file.
+/// A text about the set-up counts for the process that could not start, until a registration or a newer file. The next one
+/// says as much at once, or means something else.
 fn setup_text(f: &Facts<'_>, told: Option<&(Duration, String)>) -> bool {
     let Some((at, _)) = told else { return false };
+    let begins = f.unit.is_some_and(|u| u.active == Active::Activating && u.main_pid != 0);
+    let of_this_life =
+        f.life().is_none_or(|life| life.began <= *at || (begins && f.now.since(life.began) < SAYS_AT_ONCE));
     let connected_since = f.accepted().is_some_and(|accepted| *at < accepted);
-    let file_newer =
-        f.files.and_then(|files| files.changed).is_some_and(|changed| f.now.wall_of(*at) < changed);
     let ended = f.unit.is_some_and(|u| !u.up()) && !ours_stops(f);
-    !connected_since && !file_newer && ended && f.connections.unwrap_or(0) == 0
+    of_this_life && !connected_since && !f.files_newer(*at) && ended && f.connections.unwrap_or(0) == 0
 }
 
 fn config_invalid(f: &Facts<'_>) -> bool {
@@ -144,7 +149,9 @@ fn config_invalid(f: &Facts<'_>) -> bool {
 }
 
 fn credentials_unusable(f: &Facts<'_>) -> bool {
-    let usage = f.unit.is_some_and(|u| !u.up() && u.result == "exit-code" && u.exit_status == Some(255));
+    let usage = f.unit.is_some_and(|u| {
+        !u.up() && u.result == "exit-code" && u.exit_status == Some(255) && !f.files_newer(u.since)
+    });
     setup_text(f, f.log.credentials_unusable.as_ref()) || usage
 }
 
@@ -162,7 +169,7 @@ fn host_offline(f: &Facts<'_>) -> bool {
 }
 
 fn clock_wrong(f: &Facts<'_>) -> bool {
-    let told = f.log.clock_wrong.as_ref().map(|(at, _)| *at);
+    let told = f.log.clock_wrong.as_ref().map(|(at, _)| *at).filter(|at| f.said_in_this_life(*at));
     let since = f.accepted().is_none_or(|accepted| told.is_some_and(|told| accepted < told));
     let seen = f.edge.is_some_and(|edge| edge.clock_suspect) && f.edge_dead();
     // It says so once an attempt. A dial of ours that came to work since then shows that the clock is right by now.
@@ -231,13 +238,15 @@ fn registration_refused(f: &Facts<'_>) -> bool {
         return false;
     }
     // Whoever runs on and has not tried again since is refused still, as far as anybody knows.
-    let lasts =
-        |at: Option<Duration>| refused_now(f, at, REFUSAL_RECENT) || (f.running() && f.log.attempt <= at);
+    let lasts = |at: Option<Duration>| {
+        refused_now(f, at, REFUSAL_RECENT)
+            || (f.running() && f.log.attempt <= at && at.is_some_and(|at| f.said_in_this_life(at)))
+    };
     let stands = |at| refused_now(f, at, REFUSAL_VALID) && lasts(at);
     let named = stands(f.log.refused.as_ref().map(|(at, _)| *at));
     // A graceful stop prints the same words.
-    let of_this_life = |at: Duration| f.life().is_none_or(|life| life.began <= at);
-    let stopping = match (f.log.graceful_stop.filter(|stop| of_this_life(*stop)), f.log.refused_unnamed) {
+    let stop = f.log.graceful_stop.filter(|stop| f.said_in_this_life(*stop));
+    let stopping = match (stop, f.log.refused_unnamed) {
         (Some(stop), Some(refused)) => refused.abs_diff(stop) < Duration::from_secs(35) && stop <= refused,
         (None, _) | (_, None) => false,
     };
@@ -301,7 +310,7 @@ fn misrouted(f: &Facts<'_>) -> bool {
         return true;
     }
     let never_through = f.life().is_some_and(|life| life.watched_whole && !life.through) && !f.quic_dead();
-    let rising = f.track.requests_rising() == Some(true);
+    let rising = f.track.requests_rising(f.now) == Some(true);
     others_since.is_some()
         && (never_through
             || rising
@@ -329,7 +338,7 @@ pub fn listed_lost(f: &Facts<'_>) -> bool {
 
 fn ingress_empty(f: &Facts<'_>) -> bool {
     let rules = f.tunnel.and_then(|(_, tunnel)| tunnel.remote_rules_since);
-    let told = f.log.no_ingress.is_some_and(|at| f.life().is_none_or(|life| life.began <= at));
+    let told = f.log.no_ingress.is_some_and(|at| f.said_in_this_life(at));
     let all_503 =
         || f.tally.any_conclusive() && f.looks.conclusive().all(|(_, _, sight)| sight.status == Some(503));
     connected(f) && told && f.age(rules).is_some_and(|age| RULES_SETTLED < age) && all_503()
@@ -348,7 +357,7 @@ fn phantom(f: &Facts<'_>) -> bool {
     // Whoever is served elsewhere would lose that: then it takes as long as where the past is not known.
     let known = f.life().is_some_and(|life| life.through) && !f.served_elsewhere();
     (known || bad_for_long(f) || listed_lost(f) || f.quic_dead())
-        && f.track.requests_rising() != Some(true)
+        && f.track.requests_rising(f.now) != Some(true)
         && !f.registered_within(PROPAGATION)
         && !f.within(f.track.astray, MENDED_SETTLES)
 }

@@ -205,6 +205,18 @@ impl<'a> Facts<'a> {
         self.track.life.as_ref()
     }
 
+    /// What was said then, this process said, if any is known.
+    pub fn said_in_this_life(&self, at: Duration) -> bool {
+        self.life().is_none_or(|life| life.began <= at)
+    }
+
+    /// A file that the next process would read was changed since `at`. A clock that was set since makes it no older.
+    pub fn files_newer(&self, at: Duration) -> bool {
+        let changed = self.files.and_then(|files| files.changed);
+        changed.is_some_and(|changed| self.now.wall_of(at) < changed)
+            || self.track.files_changed.is_some_and(|seen| at < seen)
+    }
+
     /// A prober elsewhere is served a name that gives 1033 here.
     pub fn served_elsewhere(&self) -> bool {
         self.looks.names.iter().any(|(name, _, sight)| {

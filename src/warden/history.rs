@@ -98,6 +98,8 @@ impl History {
         self.charges.retain(|charge| charge.age(now) < DAY);
         self.charges.push(Charge { paid: Paid::At(now.boot), remedy });
         self.step = (self.step + 1).min(policy.cooldown.len());
+        // What is healthy from here on has to prove itself.
+        self.healthy_since = None;
         self.in_flight = Some(InFlight { remedy, at: now.boot, before });
     }
 

@@ -74,7 +74,7 @@ pub(super) fn judge(tunnel: &mut Tunnel, around: &Around<'_>, now: Now, out: &mu
     dirty |= verdict.cause == Some(Cause::CredentialsRejected) && tunnel.latch(now);
     tunnel.holds = holds;
     dirty |= follow_health(tunnel, policy, carries, now);
-    let order = follow_phase(tunnel, wanted, host, now, out);
+    let order = follow_phase(tunnel, wanted, on_purpose, host, now, out);
     dirty |= follow_incident(tunnel, policy, order.is_some(), on_purpose, now, out);
     dirty |= annotate(tunnel, &announced, now);
     tell_holds(tunnel, wanted, now, out);
@@ -100,6 +100,7 @@ fn may_speak(tunnel: &Tunnel, policy: &Policy, verdict: Verdict, holds: &[Held],
         Phase::Verifying { give_up, .. } => give_up <= now.boot || tunnel.proven(now),
     };
     ends || verdict != tunnel.verdict
+        || new_cause(tunnel, verdict).is_some()
         || holds.iter().any(|held| !tunnel.held_told.contains(&held.hold))
         || may_move(tunnel, policy, verdict, holds, now)
 }
@@ -123,25 +124,37 @@ fn chosen(cause: Cause, facts: &Facts<'_>) -> Option<Remedy> {
 }
 
 fn set_verdict(tunnel: &mut Tunnel, verdict: Verdict, now: Now, out: &mut Vec<Command>) {
-    if tunnel.verdict == verdict {
+    let (new, another) = (tunnel.verdict != verdict, new_cause(tunnel, verdict));
+    if new {
+        if tunnel.verdict.cause != verdict.cause {
+            tunnel.cause_since = now.boot;
+        }
+        tunnel.verdict = verdict;
+        tunnel.since = now.boot;
+    }
+    if !new && another.is_none() {
         return;
     }
-    tunnel.verdict = verdict;
-    tunnel.since = now.boot;
     let text = tunnel.words(now).to_owned();
     let Some(incident) = tunnel.history.incident.as_mut().filter(|incident| incident.open()) else { return };
-    let Some(cause) = verdict.cause else {
-        incident.note(now.wall, "unknown", text);
-        return;
-    };
-    incident.note(now.wall, cause.name(), text.clone());
-    // A restart that we ordered is no news about the cause.
-    let at_it = matches!(tunnel.phase, Phase::Acting { .. } | Phase::Verifying { .. });
-    let our_doing = at_it && (cause == Cause::UnitRestarting || incident.cause == Cause::PlannedRestart);
-    if cause.is_incident() && cause != incident.cause && !our_doing {
+    if new {
+        let what = verdict.cause.map_or("unknown", Cause::name);
+        incident.note(now.wall, what, text.clone());
+    }
+    if let Some(cause) = another {
         incident.cause = cause;
         tell(tunnel, Happening::CauseChanged { cause }, text, out);
     }
+}
+
+/// The cause of the open incident by this verdict, if it is another than before.
+fn new_cause(tunnel: &Tunnel, verdict: Verdict) -> Option<Cause> {
+    let incident = tunnel.history.incident.as_ref().filter(|incident| incident.open())?;
+    let cause = verdict.cause.filter(|cause| cause.is_incident() && *cause != incident.cause)?;
+    // A restart that we ordered is no news about the cause.
+    let at_it = matches!(tunnel.phase, Phase::Acting { .. } | Phase::Verifying { .. });
+    let our_doing = at_it && (cause == Cause::UnitRestarting || incident.cause == Cause::PlannedRestart);
+    (!our_doing).then_some(cause)
 }
 
 /// Since when it is good, or in trouble. True if what must survive us has changed.
@@ -176,7 +189,8 @@ fn follow_health(tunnel: &mut Tunnel, policy: &Policy, carries: bool, now: Now) 
             }
         }
     }
-    if tunnel.proven(now) && tunnel.history.healthy_since.is_none() {
+    let at_rest = tunnel.history.in_flight.is_none();
+    if at_rest && tunnel.proven(now) && tunnel.history.healthy_since.is_none() {
         tunnel.history.healthy_since = tunnel.good_since;
     }
     tunnel.history.forget_after_health(now, policy)

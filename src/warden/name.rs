@@ -172,6 +172,12 @@ impl NameTrack {
         self.latest = Some((now.boot, sight));
     }
 
+    /// It was not served when it could last be looked at.
+    pub(super) fn broken_and_unseen(&self) -> bool {
+        let blind = self.latest.as_ref().is_some_and(|(_, sight)| sight.answer == Answer::Blind);
+        blind && self.last.is_some_and(|last| last.conclusive() && last != Answer::Served)
+    }
+
     /// It is served, and was known to be: one more such look says nothing new.
     pub(super) fn known_good(&self) -> bool {
         let served = self.latest.as_ref().is_some_and(|(_, sight)| sight.answer == Answer::Served);

@@ -25,6 +25,7 @@ const VERIFY_MORE: Duration = Duration::from_secs(60);
 pub(super) fn follow_phase(
     tunnel: &mut Tunnel,
     wanted: Option<(Remedy, Cause)>,
+    on_purpose: bool,
     host: &HostEvidence,
     now: Now,
     out: &mut Vec<Command>,
@@ -60,7 +61,9 @@ pub(super) fn follow_phase(
             }
             None
         }
-        Phase::Verifying { .. } if tunnel.verdict.cause == Some(Cause::OperatorStopped) => {
+        Phase::Verifying { .. }
+            if tunnel.overtaken() || (tunnel.verdict.cause == Some(Cause::OperatorStopped) && on_purpose) =>
+        {
             // Whatever it would have proven, that is nobody's failure.
             tunnel.phase = Phase::Watching;
             tunnel.history.in_flight = None;
@@ -102,12 +105,6 @@ pub(super) fn order_remedy(
     out: &mut Vec<Command>,
 ) {
     tunnel.history.charge(now, remedy, before, policy);
-    let files = tunnel.evidence.files.as_ref().and_then(|files| files.changed);
-    if let Some(latch) = &mut tunnel.history.latch {
-        // The new process tries these; only newer ones are worth another try.
-        latch.tried |= latch.files < files;
-        latch.files = latch.files.max(files);
-    }
     let text = format!("{} ordered. {}", remedy.name(), tunnel.words(now));
     if let Some(incident) = &mut tunnel.history.incident {
         incident.note(now.wall, "ordered", text.clone());
@@ -133,6 +130,10 @@ pub(super) fn remedy_done(tunnel: &mut Tunnel, outcome: Outcome, now: Now, out: 
             }
             // Health from before proves nothing about the new process.
             tunnel.good_since = None;
+            if remedy == Remedy::ResetAndStart {
+                // With the failure systemd has forgotten what was started before.
+                tunnel.track.starts.retain(|at| since <= *at);
+            }
             tunnel.phase =
                 Phase::Verifying { remedy, cause, since: now.boot, give_up: now.boot + VERIFY_FOR };
         }

@@ -29,6 +29,9 @@ pub(super) fn follow(
     }
     let reported = origin_reported(track, &evidence.log, now);
     let through = looks.tally.through(reported);
+    if looks.tally.any_conclusive() {
+        track.names_say(now);
+    }
     if through {
         track.came_through(now, evidence.log.registered);
     } else if looks.tally.any_conclusive() {
@@ -45,12 +48,17 @@ pub(super) fn follow(
     }
     let mut dirty = false;
     if let Some(life) = &mut track.life {
-        // A look from before it began shows what the last one served.
-        let own = |(_, track, sight): &(&str, &NameTrack, &NameSight)| {
-            sight.answer.through(reported) && track.seen_at.is_some_and(|at| life.began <= at)
+        // A look from before it was connected shows what the last one served, or another connector; and the last one's
+        // origin is not its own.
+        let reported = reported && evidence.log.origin_down.max(track.requests_failed) >= Some(life.began);
+        let own = |since: Duration| {
+            let of_this_life = |(_, track, sight): &(&str, &NameTrack, &NameSight)| {
+                sight.answer.through(reported) && track.seen_at.is_some_and(|at| since <= at)
+            };
+            looks.names.iter().any(of_this_life)
         };
-        let connected = connections.is_some_and(|n| 0 < n);
-        life.through = life.through || (connected && looks.names.iter().any(own));
+        let connected = track.connected_since.filter(|_| connections.is_some_and(|n| 0 < n));
+        life.through = life.through || connected.is_some_and(own);
         let (invocation, watched_whole, through) = (life.invocation, life.watched_whole, life.through);
         dirty |= history.remember(KnownLife { invocation, watched_whole, through });
     }

@@ -226,7 +226,7 @@ fn credentials_latched(case: &Case<'_>) -> Option<Held> {
     let changed = case.facts.files.and_then(|files| files.changed);
     let newer = match (changed, latch.files) {
         (Some(changed), Some(then)) => then < changed,
-        (Some(changed), None) => case.facts.now.wall_of(latch.at) < changed,
+        (Some(_), None) => case.facts.files_newer(latch.at),
         (None, _) => false,
     };
     let until =
@@ -311,7 +311,7 @@ fn live_connections(case: &Case<'_>) -> Option<Held> {
     }
     // A name is through while R = 0: another replica covers, or our reading of R is wrong.
     let covered = f.through && f.unit.is_some_and(|unit| unit.up());
-    let why = match f.track.requests_rising() {
+    let why = match f.track.requests_rising(f.now) {
         Some(false) => return None,
         Some(true) => "requests still reach this connector",
         None => "names are served, and its counters do not say by whom",
@@ -332,7 +332,9 @@ fn unit_limit_near(case: &Case<'_>) -> Option<Held> {
 }
 
 fn not_cured(case: &Case<'_>) -> Option<Held> {
-    if case.history.not_cured < NOT_CURED_AT_MOST {
+    // Rules that one restart did not bring are none that another one would.
+    let at_most = if case.cause == Cause::IngressEmpty { 1 } else { NOT_CURED_AT_MOST };
+    if case.history.not_cured < at_most {
         return None;
     }
     let until = case.history.last()?.aged(case.facts.now, case.facts.policy.half_open);

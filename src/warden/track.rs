@@ -36,6 +36,8 @@ pub struct Baseline {
     pub connector: Option<String>,
     pub counters: Counters,
     pub at: Duration,
+    /// When more requests than before were last counted.
+    rose: Option<Duration>,
 }
 
 /// What came by QUIC.
@@ -61,6 +63,8 @@ pub struct Track {
     /// `/ready` accepts and says nothing since, and how many times in a row.
     pub silent_since: Option<Duration>,
     pub silent: u32,
+    /// `/ready` was last asked and not blind.
+    ready_seen: Option<Duration>,
     /// Connected, but with fewer connections than usual, since.
     pub partly_since: Option<Duration>,
     /// R has been at least 1 since.
@@ -69,6 +73,8 @@ pub struct Track {
     pub accepted: Option<Duration>,
     /// No name has been through since; none while one is, or while no name answers.
     pub names_bad_since: Option<Duration>,
+    /// Some name last said something.
+    names_seen: Option<Duration>,
     /// DNS or a record last led visitors elsewhere at this time.
     pub astray: Option<Duration>,
     /// Some name has given 1033 since no name is through.
@@ -83,6 +89,8 @@ pub struct Track {
     pub refused_last: Option<Duration>,
     /// Requests last failed at an origin, by counter.
     pub requests_failed: Option<Duration>,
+    /// A file that the next process would read was last seen to have changed.
+    pub files_changed: Option<Duration>,
     /// When the unit was started, newest last; bounded.
     pub starts: Vec<Duration>,
 }
@@ -90,12 +98,16 @@ pub struct Track {
 /// Connections that a connector holds unless it is set to another number.
 pub const FULL: u8 = 4;
 const STARTS_KEPT: usize = 16;
+/// A life that was seen so soon after its beginning was seen from its beginning.
+const SEEN_WHOLE: Duration = Duration::from_secs(20);
 /// A registration younger than this: the edge may not have learnt of it everywhere.
 pub const PROPAGATION: Duration = Duration::from_secs(60);
 /// Refusals that are further apart are not the same trouble; cloudflared is silent for less.
 const REFUSALS_APART: Duration = Duration::from_secs(420);
-/// R that was not seen for longer than this may have been anything meanwhile.
+/// What was not seen for longer than this may have been anything meanwhile.
 const UNSEEN_ENDS: Duration = Duration::from_secs(60);
+/// Not all visitors lose a connector at the same moment; one that had no request for longer is not known to any.
+const ROSE_LATELY: Duration = Duration::from_secs(300);
 /// Names that came back by themselves are remembered for so long.
 pub const COMES_AND_GOES: Duration = Duration::from_secs(600);
 
@@ -129,10 +141,7 @@ impl Track {
             _ => Origin::Other,
         };
         let began = unit.started.unwrap_or(unit.since);
-        let (watched_whole, through) = known.unwrap_or_else(|| {
-            let fresh_start = now.since(began) < Duration::from_secs(20);
-            (origin != Origin::Before || fresh_start, false)
-        });
+        let (watched_whole, through) = known.unwrap_or_else(|| (now.since(began) < SEEN_WHOLE, false));
         self.life = Some(Life { invocation, origin, began, watched_whole, through, came_back: None });
         self.starts.push(began);
         if STARTS_KEPT < self.starts.len() {
@@ -150,6 +159,11 @@ impl Track {
 
     /// Takes in a look at `/ready`.
     pub(super) fn ready(&mut self, now: Now, sight: &ReadySight, expected: u8) {
+        if self.ready_seen.replace(now.boot).is_some_and(|at| UNSEEN_ENDS < now.since(at)) {
+            self.silent_since = None;
+            self.silent = 0;
+            self.partly_since = None;
+        }
         match sight.ready {
             Ready::Connections(0) => {
                 self.silent_since = None;
@@ -196,6 +210,14 @@ impl Track {
         {
             let lately = life.came_back.filter(|(at, _)| now.since(*at) < COMES_AND_GOES);
             life.came_back = Some((now.boot, lately.map_or(1, |(_, times)| times.saturating_add(1))));
+        }
+    }
+
+    /// Some name says something at this moment. What they did while none could be looked at for long, nobody knows.
+    pub(super) fn names_say(&mut self, now: Now) {
+        if self.names_seen.replace(now.boot).is_some_and(|at| UNSEEN_ENDS < now.since(at)) {
+            self.names_bad_since = None;
+            self.unrouted = false;
         }
     }
 
@@ -251,6 +273,11 @@ impl Track {
                 self.requests_failed = Some(now.boot);
             }
         }
+        if let Some(baseline) = &mut self.baseline
+            && self.counters.is_some_and(|before| before.total_requests < counters.total_requests)
+        {
+            baseline.rose = Some(now.boot);
+        }
         self.counters = Some(counters);
         self.received = counters.quic_received.map(|bytes| {
             let same = self.received.filter(|received| received.bytes == bytes);
@@ -264,15 +291,16 @@ impl Track {
         });
         if !stands {
             let connector = connector.map(str::to_owned);
-            self.baseline = Some(Baseline { connector, counters, at: now.boot });
+            self.baseline = Some(Baseline { connector, counters, at: now.boot, rose: None });
         }
     }
 
-    /// Requests reached the connector since the names began to fail or R became 0. `None` where the counters do not say.
-    pub fn requests_rising(&self) -> Option<bool> {
+    /// Requests have reached the connector lately, since the names began to fail or R became 0. `None` where the counters do
+    /// not say.
+    pub fn requests_rising(&self, now: Now) -> Option<bool> {
         let baseline = self.baseline.as_ref()?;
-        let counters = self.counters?;
-        Some(baseline.counters.total_requests < counters.total_requests)
+        self.counters?;
+        Some(baseline.rose.is_some_and(|at| now.since(at) < ROSE_LATELY))
     }
 }
 

@@ -19,7 +19,7 @@ use super::policy::Policy;
 use super::rails::{Held, Hold};
 use super::remedy::Remedy;
 use super::time::Now;
-use super::track::{EdgeTrack, FULL, Track};
+use super::track::{EdgeTrack, FULL, Origin, Track};
 use senses::SENSES;
 
 /// What is under way. Every phase but watching ends by itself.
@@ -70,6 +70,8 @@ pub struct Tunnel {
     pub verdict: Verdict,
     /// The verdict has stood since.
     pub since: Duration,
+    /// Its cause has, whatever it left of the tunnel's health.
+    pub(super) cause_since: Duration,
     /// The verdict in words, as it was when something was last said. Whoever asks later has it put into words anew.
     explanation: String,
     pub holds: Vec<Held>,
@@ -111,6 +113,7 @@ impl Tunnel {
             phase: Phase::Watching,
             verdict: Verdict::UNKNOWN,
             since: now.boot,
+            cause_since: now.boot,
             explanation: "Unknown, so nothing is done: nothing was looked at yet.".into(),
             holds: Vec::new(),
             trouble_since: None,
@@ -219,7 +222,13 @@ impl Tunnel {
             Finding::Elsewhere { hostname, seen } => {
                 self.evidence.elsewhere.entry(hostname).or_default().put(now, seen);
             }
-            Finding::Files(files) => self.evidence.files = Some(files),
+            Finding::Files(files) => {
+                let before = self.evidence.files.as_ref();
+                if before.is_some_and(|before| before.changed < files.changed) {
+                    self.track.files_changed = Some(now.boot);
+                }
+                self.evidence.files = Some(files);
+            }
             Finding::Setup(setup) => self.evidence.setup = setup,
             Finding::Tunnel(seen) => self.evidence.tunnel.put(now, seen),
         }
@@ -242,23 +251,45 @@ impl Tunnel {
     }
 
     fn fold_unit(&mut self, now: Now, unit: UnitSight) {
-        let before = self.evidence.unit.fresh(now, Duration::MAX);
+        let before = self.evidence.unit.standing(now, Duration::MAX).map(|(_, unit)| unit);
         let known = unit.invocation.and_then(|invocation| self.history.life(invocation));
-        let ordered = self.history.in_flight.is_some_and(|flight| flight.before != unit.invocation);
+        // The first life since the order is ours; whoever begins the next one is somebody else.
+        let ordered = self.history.in_flight.is_some_and(|flight| {
+            flight.before != unit.invocation && self.track.life.is_none_or(|life| life.began < flight.at)
+        });
         // A life that is remembered began before us.
         let ours = ordered && known.is_none();
         let remembered = known.map(|life| (life.watched_whole, life.through));
         let life = self.track.life.map(|life| life.invocation);
         self.track.unit(now, before, &unit, ours, remembered);
-        if life != self.track.life.map(|life| life.invocation) {
+        if let Some(new) = self.track.life.filter(|new| life != Some(new.invocation)) {
             // What the last process said of itself is not true of this one.
             self.evidence.ready.latest = None;
+            if life.is_some() {
+                self.try_files(now, new.began);
+            }
         }
         match unit.active {
             Active::Inactive | Active::Failed | Active::Activating => self.track.zero(now),
             Active::Active | Active::Deactivating | Active::Other => (),
         }
         self.evidence.unit.put(now, Ok(unit));
+    }
+
+    /// A process that began then has tried the files as they were: only newer ones are worth another try.
+    fn try_files(&mut self, now: Now, began: Duration) {
+        let files = self.evidence.files.as_ref().and_then(|files| files.changed);
+        let Some(latch) = &mut self.history.latch else { return };
+        if files.is_some_and(|changed| changed <= now.wall_of(began)) {
+            latch.tried |= latch.files < files;
+            latch.files = latch.files.max(files);
+        }
+    }
+
+    /// Somebody else has begun another process since the remedy under way was ordered.
+    pub(super) fn overtaken(&self) -> bool {
+        let (life, flight) = (self.track.life, self.history.in_flight);
+        life.zip(flight).is_some_and(|(life, flight)| life.origin == Origin::Other && flight.at < life.began)
     }
 
     /// The names that are to be watched; those that are gone are forgotten.
@@ -307,6 +338,9 @@ impl Tunnel {
         let Some(good) = self.good_since else { return false };
         let served =
             |name: &&NameTrack| name.latest.as_ref().is_some_and(|(_, sight)| sight.answer == Answer::Served);
+        if self.evidence.names.values().any(NameTrack::broken_and_unseen) {
+            return false;
+        }
         let streaks = self.evidence.names.values().filter(served).map(|name| name.streak);
         match streaks.min() {
             Some(least) => NEGATIVE_CACHE <= now.since(good) && PROOF_ROUNDS <= least,

@@ -67,8 +67,12 @@ fn a_life_was_watched_whole_if_we_came_before_it_or_just_after() {
     assert_eq!(whole(900, Some((true, true))), (true, true));
     let mut track = Track::default();
     track.unit(now(900), None, &unit(1, 7, 0), false, None);
-    track.unit(now(910), Some(&unit(1, 7, 0)), &unit(2, 8, 0), false, None);
+    let next = |id, started| UnitSight { started: Some(secs(started)), ..unit(id, 8, 0) };
+    track.unit(now(910), Some(&unit(1, 7, 0)), &next(2, 905), false, None);
     assert!(track.life.unwrap().watched_whole);
+    // systemd could not be asked for a while.
+    track.unit(now(999), Some(&next(2, 905)), &next(3, 930), false, None);
+    assert!(!track.life.unwrap().watched_whole);
 }
 
 #[test]
@@ -146,18 +150,22 @@ fn counters_are_compared_within_one_process_and_one_trouble() {
     };
     track.ready(now(1), &ready(Ready::Connections(4), counted(1, 0)), FULL);
     track.ready(now(2), &ready(Ready::Connections(4), counted(5, 0)), FULL);
-    assert_eq!(track.requests_rising(), Some(false), "visitors of a good time are no proof in a bad one");
+    assert_eq!(
+        track.requests_rising(now(2)),
+        Some(false),
+        "visitors of a good time are no proof in a bad one"
+    );
     track.names_bad_since = Some(secs(3));
     track.ready(now(4), &ready(Ready::Connections(4), counted(7, 0)), FULL);
-    assert_eq!(track.requests_rising(), Some(false), "the last good ones are none either");
+    assert_eq!(track.requests_rising(now(4)), Some(false), "the last good ones are none either");
     track.ready(now(5), &ready(Ready::Connections(4), counted(7, 0)), FULL);
-    assert_eq!(track.requests_rising(), Some(false));
+    assert_eq!(track.requests_rising(now(5)), Some(false));
     track.ready(now(6), &ready(Ready::Connections(4), counted(8, 0)), FULL);
-    assert_eq!((track.requests_rising(), track.requests_failed), (Some(true), None));
+    assert_eq!((track.requests_rising(now(6)), track.requests_failed), (Some(true), None));
     // Another process answers at that port; it has counted more.
     let other = ReadySight { connector: Some("b".into()), ..ready(Ready::Connections(4), counted(90, 9)) };
     track.ready(now(7), &other, FULL);
-    assert_eq!((track.requests_rising(), track.requests_failed), (Some(false), None));
+    assert_eq!((track.requests_rising(now(7)), track.requests_failed), (Some(false), None));
 }
 
 fn dialled(links: &[(Transport, Family, Reach)]) -> EdgeSight {
