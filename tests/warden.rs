@@ -75,7 +75,7 @@ fn line() -> impl Strategy<Value = Line> {
         Line::Registered(Some(Transport::Quic)),
         Line::Registered(None),
         Line::Attempt,
-        Line::DialFailed { transport: Some(Transport::Http2), to: None },
+        Line::DialFailed { transport: Some(Transport::Http2), to: None, untrusted: false },
         Line::Lost,
         Line::Refused { unauthorized: true, text: "Unauthorized".into() },
         Line::Refused { unauthorized: false, text: String::new() },

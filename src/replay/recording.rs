@@ -30,6 +30,8 @@ const LOOK_EVERY: f64 = 5.0;
 const ROW_EVERY: f64 = 1.0;
 const LONG_BEFORE: f64 = 3600.0;
 const STEP: f64 = 0.25;
+/// No journal is as old (2001); a time that seems to be is not told in microseconds.
+const MICROSECONDS_SINCE: Duration = Duration::from_secs(1_000_000_000);
 
 /// Judges the recording in `folder`.
 ///
@@ -39,15 +41,27 @@ pub fn recording(folder: &Path) -> Result<Transcript, ReplayError> {
     let rows = rows(&folder.join("observed.tsv"))?;
     let path = folder.join("journal.export");
     let bytes = std::fs::read(&path).map_err(|source| ReplayError::Read { path: path.clone(), source })?;
-    let entries = entries(&bytes);
-    if !entries.iter().any(|entry| time(entry).is_some()) {
-        let what = "no entry with a time in it; make it with `journalctl -o export`".into();
-        return Err(ReplayError::Unusable { path, what });
-    }
+    let (mut entries, torn) = entries(&bytes);
+    entries.sort_by_key(time);
+    let times: Vec<_> = entries.iter().filter_map(time).collect();
     let (Some(first), Some(last)) = (rows.first(), rows.last()) else {
         return Err(ReplayError::Unusable { path, what: "no rows".into() });
     };
+    let (Some(oldest), Some(newest)) = (times.first(), times.last()) else {
+        let what = "no entry with a time in it; make it with `journalctl -o export`".into();
+        return Err(ReplayError::Unusable { path, what });
+    };
+    if *oldest < MICROSECONDS_SINCE {
+        let what = "a __REALTIME_TIMESTAMP lies before 2001; it is told in microseconds since 1970".into();
+        return Err(ReplayError::Unusable { path, what });
+    }
+    if last.wall < *oldest {
+        let what = "every entry is newer than the last row of observed.tsv; both have to be of the same time";
+        return Err(ReplayError::Unusable { path, what: what.into() });
+    }
     let wall_offset = first.wall.as_secs_f64() - first.at;
+    // From where it is torn nobody knows what the journal said.
+    let mut readable_until = torn.then_some(newest.as_secs_f64() - wall_offset);
     let mut world = World::new(wall_offset, lives(&entries));
     world.tell(Event::Tunnel { unit: UNIT.into(), names: vec![NAME.into()] }, 0.0);
     let setup = Setup { private_network: Some(false), ..Setup::default() };
@@ -65,6 +79,9 @@ pub fn recording(folder: &Path) -> Result<Transcript, ReplayError> {
             if let Some(line) = line(world.now(when.max(0.0)), &entry) {
                 world.observed(Finding::Log(line), at);
             }
+        }
+        if readable_until.take_if(|until| *until < at).is_some() {
+            world.observed(Finding::Journal(Err(Blind::Garbled)), at);
         }
         let before = next;
         while rows.get(next).is_some_and(|row| row.at <= at) {
@@ -278,7 +295,9 @@ fn edge(row: &Row) -> Result<EdgeSight, Blind> {
             "ok" => Reach::Reachable,
             "refused" => Reach::Refused,
             "unreachable" => Reach::Unreachable,
-            _ => Reach::TimedOut,
+            "timeout" => Reach::TimedOut,
+            // Whatever that is to say, it says nothing of the way.
+            _ => return None,
         };
         Some(Link { region: "region1".into(), transport, family: Family::V4, reach })
     };
@@ -297,8 +316,9 @@ fn control(row: &Row) -> Result<Control, Blind> {
     match row.cell("control") {
         None => Err(Blind::NotFound),
         Some("ok") => Ok(Control::Answered),
+        Some("unreachable" | "timeout" | "refused" | "reset") => Ok(Control::Failing),
         Some("blind") => Err(Blind::Unreachable),
-        Some(_) => Ok(Control::Failing),
+        Some(_) => Err(Blind::Garbled),
     }
 }
 
@@ -324,7 +344,9 @@ fn ready(row: &Row) -> Result<ReadySight, Blind> {
 /// `STATUS`, `STATUS/CODE`, or why there is none.
 fn name_sight(public: &str) -> NameSight {
     let (status, code) = public.split_once('/').unwrap_or((public, ""));
-    let (status, code) = (status.parse::<u16>().ok(), code.parse().ok());
+    // Who had no answer at all may have written 0 or 000.
+    let status = status.parse::<u16>().ok().filter(|status| (100..=599).contains(status));
+    let code = code.parse().ok();
     let answer = match (status, code) {
         (Some(status), Some(code)) => said(of_code(code, status)),
         (Some(502..=504), None) => Answer::OriginError,

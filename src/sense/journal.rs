@@ -90,9 +90,11 @@ fn line(meaning: &Meaning) -> Line {
         Meaning::DialFailed { failure: DialFailure::Clock, .. } => {
             Line::ClockWrong("a certificate is not valid at the local time".into())
         }
-        Meaning::DialFailed { transport: of, ip, .. } => {
-            Line::DialFailed { transport: Some(transport(*of)), to: *ip }
-        }
+        Meaning::DialFailed { transport: of, ip, failure, .. } => Line::DialFailed {
+            transport: Some(transport(*of)),
+            to: *ip,
+            untrusted: *failure == DialFailure::Certificate,
+        },
         Meaning::FallbackToHttp2 => Line::FellBack,
         Meaning::Refused { unauthorized, text, .. } => {
             Line::Refused { unauthorized: *unauthorized, text: text.clone() }
@@ -107,6 +109,7 @@ fn line(meaning: &Meaning) -> Line {
         }
         Meaning::CredentialsError(text) => Line::CredentialsUnusable(text.clone()),
         Meaning::NoIngress => Line::NoIngress,
+        Meaning::ConfigUpdated { .. } => Line::IngressCame,
         Meaning::OriginError => Line::OriginDown,
         Meaning::GracefulShutdown => Line::GracefulStop,
         Meaning::Starting { .. }
@@ -119,7 +122,6 @@ fn line(meaning: &Meaning) -> Line {
         | Meaning::FallbackToQuic
         | Meaning::AddressesExhausted
         | Meaning::DnsFailed { .. }
-        | Meaning::ConfigUpdated { .. }
         | Meaning::ConfigRefused { .. }
         | Meaning::RequestEnded
         | Meaning::FatalShutdown { .. }

@@ -38,7 +38,7 @@ const RULES: [Rule; 30] = [
     rule(Cause::EdgeUnresponsive, |f| {
         !f.through && f.way_out() && f.edge.is_some_and(|edge| edge.unresponsive(f.families))
     }),
-    rule(Cause::EdgeBlocked, |f| !f.through && f.way_out() && f.edge_dead()),
+    rule(Cause::EdgeBlocked, |f| !f.through && (intercepted(f) || (f.way_out() && f.edge_dead()))),
     rule(Cause::QuicBlocked, |f| !f.through && quic_blocked(f)),
     rule(Cause::StaleTransport, |f| !f.through && (stale_transport(f) || stale_addresses(f).is_some())),
     rule(Cause::TransportBlocked, |f| !f.through && transport_blocked(f)),
@@ -98,10 +98,8 @@ const UNPROVEN_PHANTOM_FOR: Duration = Duration::from_secs(300);
 const RECORDS_LAG: Duration = Duration::from_secs(180);
 /// After a record was mended, the edge may follow the old one for so long.
 const MENDED_SETTLES: Duration = Duration::from_secs(180);
-/// Remote rules that are younger may still be on their way.
-const RULES_SETTLED: Duration = Duration::from_secs(120);
 /// A process whose set-up is no good ends within a second of its start.
-const SAYS_AT_ONCE: Duration = Duration::from_secs(10);
+const SAYS_AT_ONCE: Duration = Duration::from_secs(2);
 const ATTEMPT_RECENT: Duration = Duration::from_secs(15);
 /// Upper bound of cloudflared's own silence; attempts that go on for longer lead nowhere.
 const SILENCE_AT_MOST: Duration = Duration::from_secs(420);
@@ -136,16 +134,18 @@ fn partly(f: &Facts<'_>) -> bool {
 /// says as much at once, or means something else.
 fn setup_text(f: &Facts<'_>, told: Option<&(Duration, String)>) -> bool {
     let Some((at, _)) = told else { return false };
-    let begins = f.unit.is_some_and(|u| u.active == Active::Activating && u.main_pid != 0);
-    let of_this_life =
-        f.life().is_none_or(|life| life.began <= *at || (begins && f.now.since(life.began) < SAYS_AT_ONCE));
+    let newest = f.life().map(|life| life.began).max(f.log.heard.map(|heard| heard.since));
+    let young = f.within(newest, SAYS_AT_ONCE) && f.log.heard.and_then(|heard| heard.before) <= Some(*at);
+    let of_the_last = newest <= Some(*at) || young;
     let connected_since = f.accepted().is_some_and(|accepted| *at < accepted);
     let ended = f.unit.is_some_and(|u| !u.up()) && !ours_stops(f);
-    of_this_life && !connected_since && !f.files_newer(*at) && ended && f.connections.unwrap_or(0) == 0
+    of_the_last && !connected_since && !f.files_newer(*at) && ended && f.connections.unwrap_or(0) == 0
 }
 
 fn config_invalid(f: &Facts<'_>) -> bool {
-    setup_text(f, f.log.config_invalid.as_ref())
+    let told = f.log.config_invalid.as_ref();
+    let last = told.map(|(at, _)| *at) >= f.log.credentials_unusable.as_ref().map(|(at, _)| *at);
+    last && setup_text(f, told)
 }
 
 fn credentials_unusable(f: &Facts<'_>) -> bool {
@@ -175,6 +175,17 @@ fn clock_wrong(f: &Facts<'_>) -> bool {
     // It says so once an attempt. A dial of ours that came to work since then shows that the clock is right by now.
     let mended = f.dial_ok() && f.dial_ok_since() > told;
     (f.within(told, SILENCE_AT_MOST) && since && !mended && f.connections == Some(0)) || seen
+}
+
+/// Each attempt is shown another certificate than the edge's: something on the way breaks TLS open, and does so to the next
+/// process, too. Our own dials do not look at the certificate.
+pub(super) fn intercepted(f: &Facts<'_>) -> bool {
+    let Some(told) = f.log.untrusted else { return false };
+    f.connections == Some(0)
+        && f.within(Some(told), SILENCE_AT_MOST)
+        && f.said_in_this_life(told)
+        && f.log.attempt <= Some(told)
+        && f.accepted().is_none_or(|accepted| accepted < told)
 }
 
 /// The edge answers by this transport, and not by the other one.
@@ -337,11 +348,10 @@ pub fn listed_lost(f: &Facts<'_>) -> bool {
 }
 
 fn ingress_empty(f: &Facts<'_>) -> bool {
-    let rules = f.tunnel.and_then(|(_, tunnel)| tunnel.remote_rules_since);
     let told = f.log.no_ingress.is_some_and(|at| f.said_in_this_life(at));
     let all_503 =
         || f.tally.any_conclusive() && f.looks.conclusive().all(|(_, _, sight)| sight.status == Some(503));
-    connected(f) && told && f.age(rules).is_some_and(|age| RULES_SETTLED < age) && all_503()
+    connected(f) && told && all_503()
 }
 
 /// The same for so long that less else is needed to believe it.

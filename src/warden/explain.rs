@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::cause::Cause;
-use super::diagnosis::{Verdict, on_purpose, stale_addresses};
+use super::diagnosis::{Verdict, intercepted, on_purpose, stale_addresses};
 use super::evidence::{Active, Answer, Elsewhere, Families, Family, Load, Reach, Ready, Transport};
 use super::facts::{Doubt, Facts, Shaken};
 use super::route::Fault;
@@ -83,6 +83,9 @@ fn claim(cause: Cause, f: &Facts<'_>) -> String {
                 .into()
         }
         Cause::ClockWrong => "Certificates are refused because of the local time".into(),
+        Cause::EdgeBlocked if intercepted(f) => {
+            "Something on the way shows cloudflared another certificate than the edge's".into()
+        }
         Cause::EdgeBlocked => {
             format!("Port 7844 is shut on TCP and UDP{over} while the rest of the network works")
         }

@@ -15,8 +15,13 @@ pub enum Line {
     Registered(Option<Transport>),
     /// A connection attempt began.
     Attempt,
-    /// An attempt failed on the way.
-    DialFailed { transport: Option<Transport>, to: Option<IpAddr> },
+    /// An attempt failed on the way; `untrusted` if the certificate it was shown is not the edge's.
+    DialFailed {
+        transport: Option<Transport>,
+        to: Option<IpAddr>,
+        #[serde(default)]
+        untrusted: bool,
+    },
     /// A connection was lost.
     Lost,
     /// The edge refused a registration; `unauthorized` if it said so.
@@ -39,6 +44,8 @@ pub enum Line {
     OriginDown,
     /// No ingress rules.
     NoIngress,
+    /// Rules came from Cloudflare.
+    IngressCame,
     /// It is stopping because it was told to.
     GracefulStop,
     /// systemd: somebody asked to stop the unit.
@@ -58,6 +65,15 @@ pub struct LogLine {
     /// When it was written (time since boot).
     pub at: Duration,
     pub invocation: Option<Invocation>,
+}
+
+/// Whose lines the journal has.
+#[derive(Clone, Copy, Debug)]
+pub struct Heard {
+    pub of: Invocation,
+    pub since: Duration,
+    /// Since when the process before was heard of.
+    pub before: Option<Duration>,
 }
 
 /// What the journal taught, as times of the last occurrence (time since boot).
@@ -82,6 +98,8 @@ pub struct LogTrack {
     pub config_invalid: Option<(Duration, String)>,
     pub credentials_unusable: Option<(Duration, String)>,
     pub clock_wrong: Option<(Duration, String)>,
+    /// It was shown another certificate than the edge's.
+    pub untrusted: Option<Duration>,
     pub origin_down: Option<Duration>,
     pub no_ingress: Option<Duration>,
     pub graceful_stop: Option<Duration>,
@@ -89,6 +107,8 @@ pub struct LogTrack {
     pub start_job: Option<Duration>,
     pub ended_by_itself: Option<Duration>,
     pub gap: Option<Duration>,
+    /// The newest process that was heard of.
+    pub heard: Option<Heard>,
     /// A line reached us long after it was written.
     pub late: Option<Duration>,
 }
@@ -98,6 +118,11 @@ impl LogTrack {
 
     pub(super) fn put(&mut self, entry: LogLine) {
         let LogLine { line, at, invocation } = entry;
+        if let Some(of) = invocation
+            && self.heard.is_none_or(|heard| heard.of != of && heard.since <= at)
+        {
+            self.heard = Some(Heard { of, since: at, before: self.heard.map(|heard| heard.since) });
+        }
         match line {
             Line::Registered(transport) => {
                 self.registered = Some(at);
@@ -110,8 +135,11 @@ impl LogTrack {
                 }
             }
             Line::Attempt => self.attempt = Some(at),
-            Line::DialFailed { transport, to } => {
+            Line::DialFailed { transport, to, untrusted } => {
                 self.attempt = Some(at);
+                if untrusted {
+                    self.untrusted = Some(at);
+                }
                 if let Some(to) = to {
                     self.failed_dials.truncate(Self::DIALS_KEPT - 1);
                     self.failed_dials.insert(0, (at, to));
@@ -143,6 +171,7 @@ impl LogTrack {
             Line::ClockWrong(text) => self.clock_wrong = Some((at, text)),
             Line::OriginDown => self.origin_down = Some(at),
             Line::NoIngress => self.no_ingress = Some(at),
+            Line::IngressCame => self.no_ingress = None,
             Line::GracefulStop => self.graceful_stop = Some(at),
             Line::StopJob => self.stop_job = Some(at),
             Line::StartJob => {

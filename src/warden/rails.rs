@@ -64,6 +64,8 @@ const ANOTHERS_GRACE: Duration = Duration::from_secs(90);
 const NOT_CURED_AT_MOST: u32 = 2;
 /// While Cloudflare announces an incident, a remedy that it may make vain waits for so long.
 const INCIDENT_WAITS: Duration = Duration::from_secs(300);
+/// Remote rules that are younger may still be on their way.
+const RULES_SETTLED: Duration = Duration::from_secs(120);
 /// A failed unit is systemd's own word; only the journal's lag of up to half a second is waited for.
 const JOURNAL_LAG: Duration = Duration::from_secs(1);
 
@@ -150,7 +152,12 @@ fn evidence_of(case: &Case<'_>) -> (Option<Duration>, u32) {
     match case.cause {
         Cause::UnitFailed | Cause::StoppedFromOutside => (f.unit.map(|unit| unit.since), u32::MAX),
         Cause::ConnectorFrozen => (track.silent_since, track.silent),
-        Cause::IngressEmpty => (track.names_bad_since, streak.unwrap_or(0)),
+        // Without rules at Cloudflare none are missing here.
+        Cause::IngressEmpty => {
+            let rules = f.tunnel.and_then(|(_, tunnel)| tunnel.remote_rules_since);
+            let since = track.names_bad_since.zip(rules).map(|(bad, rules)| bad.max(rules + RULES_SETTLED));
+            (since, streak.unwrap_or(0))
+        }
         // As long as there was no way to the edge, that it knows nothing of the connector says nothing against it.
         Cause::ConnectorPhantom => (track.names_bad_since.max(f.dial_ok_since()), streak.unwrap_or(0)),
         Cause::Healthy
@@ -184,7 +191,9 @@ fn not_sustained(case: &Case<'_>) -> Option<Held> {
     let f = case.facts;
     let (since, rounds) = evidence_of(case);
     let Some(since) = since else {
-        return Some(Held::new(Hold::NotSustained));
+        let no_rules = "Cloudflare's records know of no rules that a restart would bring";
+        let why = if case.cause == Cause::IngressEmpty { no_rules } else { "" };
+        return Some(Held::because(Hold::NotSustained, why));
     };
     let needed = match case.cause == Cause::UnitFailed {
         true => JOURNAL_LAG,

@@ -309,8 +309,12 @@ impl World {
             ["log", "origin-down"] => self.log(Line::OriginDown),
             ["log", "dial", "failed", to] => {
                 let to = Some(to.parse().unwrap());
-                self.log(Line::DialFailed { transport: Some(Transport::Http2), to });
+                self.log(Line::DialFailed { transport: Some(Transport::Http2), to, untrusted: false });
             }
+            ["log", "dial", "untrusted"] => {
+                self.log(Line::DialFailed { transport: Some(Transport::Http2), to: None, untrusted: true });
+            }
+            ["log", "ingress", "came"] => self.log(Line::IngressCame),
             ["attempts", "go", "on"] => self.trying = true,
             ["log", "attempt"] => self.log(Line::Attempt),
             ["port", "of", "another", "life"] => self.port_of_this_life = false,

@@ -17,7 +17,7 @@ fn a_line_that_can_change_the_verdict_is_judged_at_once_and_a_frequent_one_waits
     for line in [Line::Registered(Some(Transport::Http2)), refused, Line::StopJob, Line::EndedByItself] {
         assert!(judged(line.clone()), "{line:?}");
     }
-    let failed = Line::DialFailed { transport: None, to: None };
+    let failed = Line::DialFailed { transport: None, to: None, untrusted: false };
     for line in [Line::Attempt, failed, Line::Lost, Line::OriginDown, Line::Other] {
         assert!(!judged(line.clone()), "{line:?}");
     }

@@ -13,7 +13,7 @@ impl World {
         let stale = self.known_addresses != self.addresses;
         if self.way() != Way::Open || stale || (starting && !self.dns) {
             let to = Some(edge_address(self.known_addresses));
-            self.said.push(Line::DialFailed { transport: Some(transport), to });
+            self.said.push(Line::DialFailed { transport: Some(transport), to, untrusted: false });
             return self.retry();
         }
         let door = match self.door {
