@@ -63,8 +63,8 @@ pub struct Track {
     /// `/ready` accepts and says nothing since, and how many times in a row.
     pub silent_since: Option<Duration>,
     pub silent: u32,
-    /// `/ready` was last asked and not blind.
-    ready_seen: Option<Duration>,
+    /// Nobody could look at `/ready` since.
+    ready_blind_since: Option<Duration>,
     /// Connected, but with fewer connections than usual, since.
     pub partly_since: Option<Duration>,
     /// R has been at least 1 since.
@@ -157,9 +157,14 @@ impl Track {
         self.refusals_since = None;
     }
 
+    /// `/ready` could not be looked at.
+    pub(super) fn ready_blind(&mut self, now: Now) {
+        self.ready_blind_since.get_or_insert(now.boot);
+    }
+
     /// Takes in a look at `/ready`.
     pub(super) fn ready(&mut self, now: Now, sight: &ReadySight, expected: u8) {
-        if self.ready_seen.replace(now.boot).is_some_and(|at| UNSEEN_ENDS < now.since(at)) {
+        if self.ready_blind_since.take().is_some_and(|at| UNSEEN_ENDS < now.since(at)) {
             self.silent_since = None;
             self.silent = 0;
             self.partly_since = None;

@@ -208,7 +208,10 @@ impl Tunnel {
                 self.evidence.ready.put(now, Ok(sight));
                 return !known;
             }
-            Finding::Ready(Err(blind)) => self.evidence.ready.put(now, Err(blind)),
+            Finding::Ready(Err(blind)) => {
+                self.track.ready_blind(now);
+                self.evidence.ready.put(now, Err(blind));
+            }
             Finding::Name { hostname, sight } => {
                 let peace = self.at_peace();
                 let name = self.evidence.names.entry(hostname).or_default();
