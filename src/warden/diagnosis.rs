@@ -38,7 +38,10 @@ const RULES: [Rule; 30] = [
     rule(Cause::EdgeUnresponsive, |f| {
         !f.through && f.way_out() && f.edge.is_some_and(|edge| edge.unresponsive(f.families))
     }),
-    rule(Cause::EdgeBlocked, |f| !f.through && (intercepted(f) || (f.way_out() && f.edge_dead()))),
+    rule(Cause::EdgeBlocked, |f| {
+        let elsewhere = || stale_transport(f) || stale_addresses(f).is_some();
+        !f.through && ((f.way_out() && f.edge_dead()) || (intercepted(f) && !elsewhere()))
+    }),
     rule(Cause::QuicBlocked, |f| !f.through && quic_blocked(f)),
     rule(Cause::StaleTransport, |f| !f.through && (stale_transport(f) || stale_addresses(f).is_some())),
     rule(Cause::TransportBlocked, |f| !f.through && transport_blocked(f)),
@@ -98,8 +101,8 @@ const UNPROVEN_PHANTOM_FOR: Duration = Duration::from_secs(300);
 const RECORDS_LAG: Duration = Duration::from_secs(180);
 /// After a record was mended, the edge may follow the old one for so long.
 const MENDED_SETTLES: Duration = Duration::from_secs(180);
-/// A process whose set-up is no good ends within a second of its start.
-const SAYS_AT_ONCE: Duration = Duration::from_secs(2);
+/// Within this time an attempt comes to something.
+const ATTEMPT_TAKES: Duration = Duration::from_secs(15);
 const ATTEMPT_RECENT: Duration = Duration::from_secs(15);
 /// Upper bound of cloudflared's own silence; attempts that go on for longer lead nowhere.
 const SILENCE_AT_MOST: Duration = Duration::from_secs(420);
@@ -134,9 +137,9 @@ fn partly(f: &Facts<'_>) -> bool {
 /// says as much at once, or means something else.
 fn setup_text(f: &Facts<'_>, told: Option<&(Duration, String)>) -> bool {
     let Some((at, _)) = told else { return false };
-    let newest = f.life().map(|life| life.began).max(f.log.heard.map(|heard| heard.since));
-    let young = f.within(newest, SAYS_AT_ONCE) && f.log.heard.and_then(|heard| heard.before) <= Some(*at);
-    let of_the_last = newest <= Some(*at) || young;
+    // One that began since and ended without a word ended of something else.
+    let starts = f.unit.is_some_and(|u| u.active == Active::Activating && !u.restarting());
+    let of_the_last = f.last_word(*at) && (starts || f.said_in_this_life(*at));
     let connected_since = f.accepted().is_some_and(|accepted| *at < accepted);
     let ended = f.unit.is_some_and(|u| !u.up()) && !ours_stops(f);
     of_the_last && !connected_since && !f.files_newer(*at) && ended && f.connections.unwrap_or(0) == 0
@@ -181,10 +184,12 @@ fn clock_wrong(f: &Facts<'_>) -> bool {
 /// process, too. Our own dials do not look at the certificate.
 pub(super) fn intercepted(f: &Facts<'_>) -> bool {
     let Some(told) = f.log.untrusted else { return false };
-    f.connections == Some(0)
+    let stands = f.log.attempt <= Some(told) || f.within(f.log.attempt, ATTEMPT_TAKES);
+    !connected(f)
         && f.within(Some(told), SILENCE_AT_MOST)
-        && f.said_in_this_life(told)
-        && f.log.attempt <= Some(told)
+        && f.last_word(told)
+        && (f.said_in_this_life(told) || !f.unit.is_some_and(|u| u.up()))
+        && stands
         && f.accepted().is_none_or(|accepted| accepted < told)
 }
 
@@ -212,7 +217,9 @@ fn transport_blocked(f: &Facts<'_>) -> bool {
 }
 
 fn stale_transport(f: &Facts<'_>) -> bool {
-    transport_blocked(f) && f.http2_by_chance() && f.running()
+    let quic = || f.edge.is_some_and(|edge| edge.reachable(Transport::Quic, f.families));
+    let blocked = transport_blocked(f) || (f.transport() == Transport::Http2 && intercepted(f) && quic());
+    blocked && f.http2_by_chance() && f.running()
 }
 
 /// Where cloudflared dials in vain, if the edge's names no longer give that and what they give answers us. It resolves
@@ -321,7 +328,7 @@ fn misrouted(f: &Facts<'_>) -> bool {
         return true;
     }
     let never_through = f.life().is_some_and(|life| life.watched_whole && !life.through) && !f.quic_dead();
-    let rising = f.track.requests_rising(f.now) == Some(true);
+    let rising = f.track.requests_rising() == Some(true);
     others_since.is_some()
         && (never_through
             || rising
@@ -367,7 +374,7 @@ fn phantom(f: &Facts<'_>) -> bool {
     // Whoever is served elsewhere would lose that: then it takes as long as where the past is not known.
     let known = f.life().is_some_and(|life| life.through) && !f.served_elsewhere();
     (known || bad_for_long(f) || listed_lost(f) || f.quic_dead())
-        && f.track.requests_rising(f.now) != Some(true)
+        && f.track.requests_rising() != Some(true)
         && !f.registered_within(PROPAGATION)
         && !f.within(f.track.astray, MENDED_SETTLES)
 }

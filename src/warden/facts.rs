@@ -210,11 +210,17 @@ impl<'a> Facts<'a> {
         self.life().is_none_or(|life| life.began <= at)
     }
 
-    /// A file that the next process would read was changed since `at`. A clock that was set since makes it no older.
+    /// A file that the next process would read was changed since `at`.
     pub fn files_newer(&self, at: Duration) -> bool {
-        let changed = self.files.and_then(|files| files.changed);
-        changed.is_some_and(|changed| self.now.wall_of(at) < changed)
-            || self.track.files_changed.is_some_and(|seen| at < seen)
+        self.track.files_changed.is_some_and(|changed| at < changed)
+    }
+
+    /// What was said then is the last word of a process: of the newest that was heard of, or of the one before as long as the
+    /// newest has hardly begun to speak.
+    pub fn last_word(&self, at: Duration) -> bool {
+        self.log.heard.is_none_or(|heard| {
+            heard.since <= at || (self.now.since(heard.since) < SAYS_AT_ONCE && heard.before <= Some(at))
+        })
     }
 
     /// A prober elsewhere is served a name that gives 1033 here.
@@ -369,6 +375,9 @@ impl<'a> Facts<'a> {
 
 /// Nine QUIC dials and the jitter between them take at most 235 s; a start that lasts longer is no fallback.
 pub const FALLBACK_OVER: Duration = Duration::from_secs(360);
+
+/// A process whose set-up is no good, or that is shown a wrong certificate, says so within a second or two of its first word.
+const SAYS_AT_ONCE: Duration = Duration::from_secs(2);
 
 /// What the last process said was set for it. Of the unit's command line, its environment and the files it names, not all is
 /// always ours to read.

@@ -107,7 +107,7 @@ pub struct LogTrack {
     pub start_job: Option<Duration>,
     pub ended_by_itself: Option<Duration>,
     pub gap: Option<Duration>,
-    /// The newest process that was heard of.
+    /// The newest process that was heard of, by its own lines.
     pub heard: Option<Heard>,
     /// A line reached us long after it was written.
     pub late: Option<Duration>,
@@ -118,7 +118,9 @@ impl LogTrack {
 
     pub(super) fn put(&mut self, entry: LogLine) {
         let LogLine { line, at, invocation } = entry;
+        let own = !matches!(line, Line::StartJob | Line::StopJob | Line::EndedByItself);
         if let Some(of) = invocation
+            && own
             && self.heard.is_none_or(|heard| heard.of != of && heard.since <= at)
         {
             self.heard = Some(Heard { of, since: at, before: self.heard.map(|heard| heard.since) });

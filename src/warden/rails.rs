@@ -320,7 +320,7 @@ fn live_connections(case: &Case<'_>) -> Option<Held> {
     }
     // A name is through while R = 0: another replica covers, or our reading of R is wrong.
     let covered = f.through && f.unit.is_some_and(|unit| unit.up());
-    let why = match f.track.requests_rising(f.now) {
+    let why = match f.track.requests_rising() {
         Some(false) => return None,
         Some(true) => "requests still reach this connector",
         None => "names are served, and its counters do not say by whom",
@@ -342,8 +342,10 @@ fn unit_limit_near(case: &Case<'_>) -> Option<Held> {
 
 fn not_cured(case: &Case<'_>) -> Option<Held> {
     // Rules that one restart did not bring are none that another one would.
-    let at_most = if case.cause == Cause::IngressEmpty { 1 } else { NOT_CURED_AT_MOST };
-    if case.history.not_cured < at_most {
+    let incident = case.history.incident.as_ref().filter(|incident| incident.open());
+    let tried = || incident.is_some_and(|incident| incident.steps.iter().any(|step| step.what == "ordered"));
+    let once = case.cause == Cause::IngressEmpty && tried();
+    if case.history.not_cured < NOT_CURED_AT_MOST && !once {
         return None;
     }
     let until = case.history.last()?.aged(case.facts.now, case.facts.policy.half_open);

@@ -36,7 +36,10 @@ pub struct Baseline {
     pub connector: Option<String>,
     pub counters: Counters,
     pub at: Duration,
-    /// When more requests than before were last counted.
+    /// When they were last counted.
+    counted: Duration,
+    /// When more than before were counted: in the first minute of the trouble, and later.
+    rose_early: Option<Duration>,
     rose: Option<Duration>,
 }
 
@@ -106,8 +109,10 @@ pub const PROPAGATION: Duration = Duration::from_secs(60);
 const REFUSALS_APART: Duration = Duration::from_secs(420);
 /// What was not seen for longer than this may have been anything meanwhile.
 const UNSEEN_ENDS: Duration = Duration::from_secs(60);
-/// Not all visitors lose a connector at the same moment; one that had no request for longer is not known to any.
-const ROSE_LATELY: Duration = Duration::from_secs(300);
+/// Not all visitors lose a connector at the same moment: requests of the first minute say little of what comes after, and
+/// later ones that the edge knows it, however seldom they come.
+const ROSE_EARLY: Duration = Duration::from_secs(300);
+const ROSE_LATE: Duration = Duration::from_secs(1800);
 /// Names that came back by themselves are remembered for so long.
 pub const COMES_AND_GOES: Duration = Duration::from_secs(600);
 
@@ -278,10 +283,13 @@ impl Track {
                 self.requests_failed = Some(now.boot);
             }
         }
-        if let Some(baseline) = &mut self.baseline
-            && self.counters.is_some_and(|before| before.total_requests < counters.total_requests)
-        {
-            baseline.rose = Some(now.boot);
+        let began = self.names_bad_since.or(self.zero_since);
+        if let Some(baseline) = &mut self.baseline {
+            baseline.counted = now.boot;
+            if self.counters.is_some_and(|before| before.total_requests < counters.total_requests) {
+                let early = began.is_none_or(|began| now.since(began) < PROPAGATION);
+                *(if early { &mut baseline.rose_early } else { &mut baseline.rose }) = Some(now.boot);
+            }
         }
         self.counters = Some(counters);
         self.received = counters.quic_received.map(|bytes| {
@@ -290,22 +298,23 @@ impl Track {
         });
         // The baseline is the first sample after the names began to fail, or R became 0: an earlier one would count the
         // last good requests as if they had come after.
-        let began = self.names_bad_since.or(self.zero_since);
         let stands = self.baseline.as_ref().is_some_and(|baseline| {
             baseline.connector.as_deref() == connector && began.is_some_and(|began| began < baseline.at)
         });
         if !stands {
             let connector = connector.map(str::to_owned);
-            self.baseline = Some(Baseline { connector, counters, at: now.boot, rose: None });
+            let (at, counted) = (now.boot, now.boot);
+            self.baseline = Some(Baseline { connector, counters, at, counted, rose_early: None, rose: None });
         }
     }
 
     /// Requests have reached the connector lately, since the names began to fail or R became 0. `None` where the counters do
     /// not say.
-    pub fn requests_rising(&self, now: Now) -> Option<bool> {
+    pub fn requests_rising(&self) -> Option<bool> {
         let baseline = self.baseline.as_ref()?;
-        self.counters?;
-        Some(baseline.rose.is_some_and(|at| now.since(at) < ROSE_LATELY))
+        let lately =
+            |at: Option<Duration>, span| at.is_some_and(|at| baseline.counted.saturating_sub(at) < span);
+        Some(lately(baseline.rose_early, ROSE_EARLY) || lately(baseline.rose, ROSE_LATE))
     }
 }
 

@@ -226,11 +226,13 @@ impl Tunnel {
                 self.evidence.elsewhere.entry(hostname).or_default().put(now, seen);
             }
             Finding::Files(files) => {
-                let before = self.evidence.files.as_ref();
-                if before.is_some_and(|before| before.changed < files.changed) {
-                    self.track.files_changed = Some(now.boot);
+                let before = self.evidence.files.as_ref().and_then(|before| before.changed);
+                if before != files.changed {
+                    self.track.files_changed =
+                        files.changed.map(|changed| now.boot_of(changed).min(now.boot));
                 }
                 self.evidence.files = Some(files);
+                self.try_files();
             }
             Finding::Setup(setup) => self.evidence.setup = setup,
             Finding::Tunnel(seen) => self.evidence.tunnel.put(now, seen),
@@ -256,21 +258,22 @@ impl Tunnel {
     fn fold_unit(&mut self, now: Now, unit: UnitSight) {
         let before = self.evidence.unit.standing(now, Duration::MAX).map(|(_, unit)| unit);
         let known = unit.invocation.and_then(|invocation| self.history.life(invocation));
-        // The first life since the order is ours; whoever begins the next one is somebody else.
+        // The first life since the order is ours, and what begins while our hands are at it; whoever begins the next one is
+        // somebody else.
+        let at_it = matches!(self.phase, Phase::Acting { .. });
         let ordered = self.history.in_flight.is_some_and(|flight| {
-            flight.before != unit.invocation && self.track.life.is_none_or(|life| life.began < flight.at)
+            let first = self.track.life.is_none_or(|life| life.began < flight.at);
+            flight.before != unit.invocation && (at_it || first)
         });
         // A life that is remembered began before us.
         let ours = ordered && known.is_none();
         let remembered = known.map(|life| (life.watched_whole, life.through));
         let life = self.track.life.map(|life| life.invocation);
         self.track.unit(now, before, &unit, ours, remembered);
-        if let Some(new) = self.track.life.filter(|new| life != Some(new.invocation)) {
+        if life != self.track.life.map(|life| life.invocation) {
             // What the last process said of itself is not true of this one.
             self.evidence.ready.latest = None;
-            if life.is_some() {
-                self.try_files(now, new.began);
-            }
+            self.try_files();
         }
         match unit.active {
             Active::Inactive | Active::Failed | Active::Activating => self.track.zero(now),
@@ -279,11 +282,11 @@ impl Tunnel {
         self.evidence.unit.put(now, Ok(unit));
     }
 
-    /// A process that began then has tried the files as they were: only newer ones are worth another try.
-    fn try_files(&mut self, now: Now, began: Duration) {
+    /// The present process has tried the files that were there when it began: only newer ones are worth another try.
+    fn try_files(&mut self) {
         let files = self.evidence.files.as_ref().and_then(|files| files.changed);
-        let Some(latch) = &mut self.history.latch else { return };
-        if files.is_some_and(|changed| changed <= now.wall_of(began)) {
+        let (Some(latch), Some(life)) = (&mut self.history.latch, self.track.life) else { return };
+        if self.track.files_changed.is_some_and(|changed| changed <= life.began) {
             latch.tried |= latch.files < files;
             latch.files = latch.files.max(files);
         }

@@ -97,6 +97,7 @@ impl World {
             let received = &mut self.counters.quic_received;
             *received = received.map(|bytes| bytes + u64::from(self.arriving));
             let counters = Some(Counters { total_requests: self.requests, ..self.counters });
+            let counters = counters.filter(|_| !self.counters_unread);
             let connector = self.unit.invocation.map(|life| life.to_string());
             let port_of_this_life = self.port_of_this_life;
             let sight = ReadySight { ready: self.ready, connector, port_of_this_life, counters };

@@ -60,6 +60,8 @@ pub(crate) struct World {
     ready_asked: bool,
     /// cloudflared's port cannot be looked at.
     ready_blind: bool,
+    /// Its counters cannot be read.
+    counters_unread: bool,
     /// systemd answers on the bus.
     unit_seen: bool,
     unit: UnitSight,
@@ -168,6 +170,7 @@ impl World {
             names_known: true,
             ready_asked: true,
             ready_blind: false,
+            counters_unread: false,
             unit_seen: true,
             looked: Duration::ZERO,
             looks_every: Duration::from_secs(5),

@@ -273,6 +273,15 @@ impl World {
             ["credentials", "newer"] => {
                 self.files = FilesSight { unusable: None, changed: Some(self.now().wall) };
             }
+            ["files", "changed", span, "ago"] => {
+                let changed = self.now().wall - seconds(span);
+                self.files = FilesSight { unusable: None, changed: Some(changed) };
+            }
+            ["files", "changed", "in", span] => {
+                let changed = self.now().wall + seconds(span);
+                self.files = FilesSight { unusable: None, changed: Some(changed) };
+            }
+            ["counters", "unread"] => self.counters_unread = true,
             ["log", "unauthorized"] => {
                 let text = "Unauthorized: Invalid tunnel secret".into();
                 self.log(Line::Refused { unauthorized: true, text });
