@@ -30,8 +30,8 @@ pub(crate) struct Found {
     pub files: Files,
     pub port: Where,
     pub setup: Setup,
-    /// As cloudflared's `--region`; empty: the world.
-    pub(crate) region: String,
+    /// As cloudflared's `--region`; empty: the world. `None` where nothing says how it is started.
+    pub(crate) region: Option<String>,
     /// What could not be read, for the operator.
     pub unread: Vec<String>,
 }
@@ -87,8 +87,9 @@ pub(super) fn region(settings: &Settings, found: &[Found]) -> String {
     if !configured.is_empty() {
         return configured.to_owned();
     }
-    let first = found.first().map(|found| found.region.as_str()).filter(|region| is_label(region));
-    let common = first.filter(|first| found.iter().all(|found| found.region == *first));
+    let mut regions = found.iter().filter_map(|found| found.region.as_deref());
+    let first = regions.next().filter(|region| is_label(region));
+    let common = first.filter(|first| regions.all(|region| region == *first));
     common.unwrap_or_default().to_owned()
 }
 
@@ -96,7 +97,7 @@ pub(super) fn region(settings: &Settings, found: &[Found]) -> String {
 pub(super) fn compare_regions(settings: &Settings, found: &mut [Found]) {
     let dialled = region(settings, found);
     for found in found {
-        found.setup.other_region = found.region != dialled;
+        found.setup.other_region = found.region.as_ref().is_some_and(|region| *region != dialled);
     }
 }
 
@@ -189,7 +190,7 @@ async fn one(
             connections: connections.map(at_least_one),
             families: families(bound.map(String::as_str), version.map(String::as_str)),
         },
-        region: region.unwrap_or_default(),
+        region: argv.map(|_| region.unwrap_or_default()),
         unread,
     })
 }
@@ -249,7 +250,7 @@ mod tests {
             files: Files { config: Some("/etc/cloudflared/config.yml".into()), credentials: None },
             port: Where::default(),
             setup: Setup::default(),
-            region: String::new(),
+            region: None,
             unread: Vec::new(),
         }
     }
@@ -293,12 +294,15 @@ mod tests {
             ("", vec![], "", vec![]),
         ] {
             let mut tunnels: Vec<_> =
-                regions.iter().map(|region| Found { region: (*region).into(), ..found() }).collect();
+                regions.iter().map(|region| Found { region: Some((*region).into()), ..found() }).collect();
             compare_regions(&settings(configured), &mut tunnels);
             assert_eq!(region(&settings(configured), &tunnels), dialled, "{regions:?}");
             let other: Vec<_> = tunnels.iter().map(|found| found.setup.other_region).collect();
             assert_eq!(other, elsewhere, "{regions:?}");
         }
+        // A unit that nobody can start has no say.
+        let us = Found { region: Some("us".into()), ..found() };
+        assert_eq!(region(&settings(""), &[found(), us]), "us");
     }
 
     #[test]

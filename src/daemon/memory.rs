@@ -251,7 +251,7 @@ impl Keeper {
                     steps: open.steps.iter().map(step_read).collect(),
                     // A relapse wants a cure of its own.
                     cured: told("relapsed") < told(Ending::Cured.name()),
-                    escalated: told("escalated").is_some(),
+                    escalated: told("relapsed") < told("escalated"),
                     closed: None,
                 })
             }),

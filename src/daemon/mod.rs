@@ -188,7 +188,7 @@ async fn live(grounds: Grounds, past: Past) -> anyhow::Result<Option<(Grounds, P
             tracing::warn!(
                 unit_name = %tunnel.unit,
                 "connects to region {:?} of the edge, and {:?} is dialled (edge.region), so that it is never restarted",
-                tunnel.region,
+                tunnel.region.as_deref().unwrap_or_default(),
                 discover::region(&settings, &found),
             );
         }

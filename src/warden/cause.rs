@@ -232,7 +232,7 @@ const ENTRIES: [Entry; 29] = [
         Cause::ConnectorPhantom,
         "ConnectorPhantom",
         "connector_phantom",
-        "Connections are held, every name gave 1033 twice, our dial works, names were through before, no request has arrived for 5 min.",
+        "Connections are held, every name gave 1033 twice, our dial works, names were through before, and requests do not arrive, or not any more.",
         "cloudflared believes in connections that the edge has lost; it is restarted within the rails.",
     ),
     entry(

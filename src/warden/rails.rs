@@ -250,7 +250,7 @@ fn start_would_fail(case: &Case<'_>) -> Option<Held> {
         return Some(Held::because(Hold::StartWouldFail, why.clone()));
     }
     if f.other_region {
-        return held("it connects to another region of the edge than the one that is dialled (edge.region)");
+        return None;
     }
     let Some(edge) = f.edge else {
         return held("no dial of ours to the edge has an answer yet");
@@ -373,6 +373,10 @@ fn budget_spent(case: &Case<'_>) -> Option<Held> {
 
 fn self_doubt(case: &Case<'_>) -> Option<Held> {
     let f = case.facts;
+    if f.other_region {
+        let why = "it connects to another region of the edge than the one that is dialled (edge.region)";
+        return Some(Held::because(Hold::SelfDoubt, why));
+    }
     let nothing_outside = !f.way_out() && (f.edge.is_none() || f.edge_dead());
     nothing_outside
         .then(|| Held::because(Hold::SelfDoubt, "neither the control name nor the edge answers us"))

@@ -34,7 +34,7 @@ fn a_charge_survives_our_restart_exactly_and_a_reboot_by_the_wall_clock() {
         began: now.boot,
         began_wall: now.wall,
         cause: Cause::ConnectorPhantom,
-        steps: ["opened", "escalated", "relapsed", "Cured"].map(step).into(),
+        steps: ["opened", "relapsed", "escalated", "Cured"].map(step).into(),
         cured: true,
         escalated: true,
         closed: None,
