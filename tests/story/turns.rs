@@ -186,8 +186,8 @@ impl World {
             ["api", "blind"] => self.observed(Finding::Tunnel(Err(Blind::Unreachable))),
             ["api", "deleted"] => self.api(TunnelSight { deleted: true, ..TunnelSight::default() }),
             ["api", "live", n] => self.api(TunnelSight { live: n.parse().ok(), ..TunnelSight::default() }),
-            ["api", "rules"] => {
-                let since = self.boot() - Duration::from_secs(300);
+            ["api", "rules", age @ ..] => {
+                let since = self.boot() - age.first().map_or(Duration::from_secs(300), |age| seconds(age));
                 self.api(TunnelSight { remote_rules_since: Some(since), ..TunnelSight::default() });
             }
             ["unit", "unseen"] => self.unit_seen = false,
