@@ -1,16 +1,19 @@
 //! Evidence → facts: the part of what was seen that is fresh. Age is checked here and nowhere else.
 
+mod life;
+
 use std::time::Duration;
 
 use super::announcement::Announcement;
 use super::evidence::{
     Active, Answer, Control, EdgeSight, Elsewhere, Evidence, Families, Family, HostEvidence, HostSight,
-    Invocation, LogTrack, Ready, ReadySight, Transport, TunnelSight, UnitSight,
+    LogTrack, Ready, ReadySight, Transport, TunnelSight, UnitSight,
 };
 use super::looks::{Looks, Tally};
 use super::policy::Policy;
 use super::time::Now;
 use super::track::{COMES_AND_GOES, EdgeTrack, Life, Origin, Track};
+use life::set_transport;
 
 /// Fresh facts about one tunnel and its host. Borrowed: made anew for each judgement.
 #[derive(Clone, Debug)]
@@ -205,24 +208,6 @@ impl<'a> Facts<'a> {
         self.track.life.as_ref()
     }
 
-    /// What was said then, this process said, if any is known.
-    pub fn said_in_this_life(&self, at: Duration) -> bool {
-        self.life().is_none_or(|life| life.began <= at)
-    }
-
-    /// A file that the next process would read was changed since `at`.
-    pub fn files_newer(&self, at: Duration) -> bool {
-        self.track.files_changed.is_some_and(|changed| at < changed)
-    }
-
-    /// What was said then is the last word of a process: of the newest that was heard of, or of the one before as long as the
-    /// newest has hardly begun to speak.
-    pub fn last_word(&self, at: Duration) -> bool {
-        self.log.heard.is_none_or(|heard| {
-            heard.since <= at || (self.now.since(heard.since) < SAYS_AT_ONCE && heard.before <= Some(at))
-        })
-    }
-
     /// A prober elsewhere is served a name that gives 1033 here.
     pub fn served_elsewhere(&self) -> bool {
         self.looks.names.iter().any(|(name, _, sight)| {
@@ -244,35 +229,6 @@ impl<'a> Facts<'a> {
     /// This host's own way out works: the control name answers, or any edge page reaches us.
     pub fn way_out(&self) -> bool {
         self.control == Some(Control::Answered) || self.tally.any_conclusive()
-    }
-
-    /// The transport that the connector uses, or will try first.
-    pub fn transport(&self) -> Transport {
-        self.transport_of_life().or(self.forced).unwrap_or(Transport::Quic)
-    }
-
-    /// The transport that this life's own journal names.
-    pub fn transport_of_life(&self) -> Option<Transport> {
-        let (transport, of) = self.log.transport?;
-        self.of_this_life(of).then_some(transport)
-    }
-
-    /// `of` names the present process.
-    fn of_this_life(&self, of: Option<Invocation>) -> bool {
-        of.is_some() && of == self.life().map(|life| life.invocation)
-    }
-
-    /// The next process would not begin with http2, though this one goes by it: nothing is set, and its own journal says
-    /// with what it began (with QUIC, which it gave up, or with http2, as it does where it cannot look up what Cloudflare
-    /// advises), or that it gave up QUIC.
-    pub fn http2_by_chance(&self) -> bool {
-        let told = self.of_this_life(self.log.initial) || self.of_this_life(self.log.fell_back);
-        self.forced != Some(Transport::Http2) && told
-    }
-
-    /// It had been connected by QUIC in this life.
-    pub fn quic_worked(&self) -> bool {
-        self.of_this_life(self.log.quic_worked)
     }
 
     /// The family by which the connector gets to the edge, or else begins.
@@ -375,16 +331,6 @@ impl<'a> Facts<'a> {
 
 /// Nine QUIC dials and the jitter between them take at most 235 s; a start that lasts longer is no fallback.
 pub const FALLBACK_OVER: Duration = Duration::from_secs(360);
-
-/// A process whose set-up is no good, or that is shown a wrong certificate, says so within a second or two of its first word.
-const SAYS_AT_ONCE: Duration = Duration::from_secs(2);
-
-/// What the last process said was set for it. Of the unit's command line, its environment and the files it names, not all is
-/// always ours to read.
-fn set_transport(track: &Track, log: &LogTrack) -> Option<Transport> {
-    let (transport, of) = log.set_transport?;
-    (of.is_some() && of == track.life.map(|life| life.invocation)).then_some(transport)
-}
 
 /// cloudflared itself says that an origin does not answer.
 pub(super) fn origin_reported(track: &Track, log: &LogTrack, now: Now) -> bool {

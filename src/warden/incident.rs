@@ -85,6 +85,11 @@ impl Incident {
         self.steps.push(Step { wall, what: what.to_owned(), detail: detail.into() });
     }
 
+    /// A remedy was ordered in it.
+    pub fn tried(&self) -> bool {
+        self.steps.iter().any(|step| step.what == "ordered")
+    }
+
     pub fn open(&self) -> bool {
         self.closed.is_none()
     }

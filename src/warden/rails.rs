@@ -342,8 +342,7 @@ fn unit_limit_near(case: &Case<'_>) -> Option<Held> {
 
 fn not_cured(case: &Case<'_>) -> Option<Held> {
     // Rules that one restart did not bring are none that another one would.
-    let incident = case.history.incident.as_ref().filter(|incident| incident.open());
-    let tried = || incident.is_some_and(|incident| incident.steps.iter().any(|step| step.what == "ordered"));
+    let tried = || case.history.incident.as_ref().is_some_and(|incident| incident.open() && incident.tried());
     let once = case.cause == Cause::IngressEmpty && tried();
     if case.history.not_cured < NOT_CURED_AT_MOST && !once {
         return None;
