@@ -29,7 +29,7 @@ pub fn entries(bytes: &[u8]) -> (Vec<Entry>, bool) {
             rest = after;
         }
     }
-    if !entry.is_empty() {
+    if !entry.is_empty() && !torn {
         entries.push(entry);
     }
     (entries, torn)
@@ -76,6 +76,7 @@ mod tests {
         bytes.extend(b"short");
         assert_eq!((entries(&bytes).0.len(), entries(&bytes).1), (1, true));
         assert_eq!(entries(b"MESSAGE\n\x01"), (Vec::new(), true));
-        assert!(entries(b"MESSAGE=cut o").1 && !entries(b"MESSAGE=whole\n").1);
+        assert_eq!(entries(b"MESSAGE=cut o"), (Vec::new(), true));
+        assert_eq!((entries(b"MESSAGE=whole\n").0.len(), entries(b"MESSAGE=whole\n").1), (1, false));
     }
 }

@@ -360,28 +360,4 @@ fn name_sight(public: &str) -> NameSight {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_journal_without_a_single_entry_is_no_recording() {
-        let folder = tempfile::tempdir().unwrap();
-        let rows = "seconds\ttime\n0\t2026-11-23T10:00:00Z\n";
-        std::fs::write(folder.path().join("observed.tsv"), rows).unwrap();
-        for journal in
-            ["", "{\"__REALTIME_TIMESTAMP\":\"1795428000000000\",\"MESSAGE\":\"x\"}\n", "MESSAGE=x\n\n"]
-        {
-            std::fs::write(folder.path().join("journal.export"), journal).unwrap();
-            let error = recording(folder.path()).unwrap_err().to_string();
-            assert!(
-                error.ends_with(
-                    "journal.export: no entry with a time in it; make it with `journalctl -o export`"
-                ),
-                "{error}"
-            );
-        }
-        let entry = "__REALTIME_TIMESTAMP=1795428000000000\nMESSAGE=x\n\n";
-        std::fs::write(folder.path().join("journal.export"), entry).unwrap();
-        assert!(recording(folder.path()).is_ok());
-    }
-}
+mod tests;
