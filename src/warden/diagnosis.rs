@@ -137,11 +137,12 @@ fn partly(f: &Facts<'_>) -> bool {
 /// says as much at once, or means something else.
 fn setup_text(f: &Facts<'_>, told: Option<&(Duration, String)>) -> bool {
     let Some((at, _)) = told else { return false };
-    // One that began since and ended without a word ended of something else.
     let starts = f.unit.is_some_and(|u| u.active == Active::Activating && !u.restarting());
-    let of_the_last = f.last_word(*at) && (starts || f.said_in_this_life(*at));
+    // One that began since and ended without a word ended of something else; systemd tells of the end before the journal does.
+    let of_the_last = f.last_word(*at) && (starts || f.hardly_so() || f.said_in_this_life(*at));
     let connected_since = f.accepted().is_some_and(|accepted| *at < accepted);
-    let ended = f.unit.is_some_and(|u| !u.up()) && !ours_stops(f);
+    // A simple unit is called running from its first moment on.
+    let ended = f.unit.is_some_and(|u| !u.up() || f.hardly_so()) && !ours_stops(f);
     of_the_last && !connected_since && !f.files_newer(*at) && ended && f.connections.unwrap_or(0) == 0
 }
 

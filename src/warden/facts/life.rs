@@ -28,6 +28,11 @@ impl Facts<'_> {
         })
     }
 
+    /// The unit came to its present state a moment ago: what its process has to say of that may be on its way.
+    pub fn hardly_so(&self) -> bool {
+        self.unit.is_some_and(|unit| self.now.since(unit.since) < SAYS_AT_ONCE)
+    }
+
     /// The transport that the connector uses, or will try first.
     pub fn transport(&self) -> Transport {
         self.transport_of_life().or(self.forced).unwrap_or(Transport::Quic)
