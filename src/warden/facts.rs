@@ -290,9 +290,16 @@ impl<'a> Facts<'a> {
         let base = self.policy.patience;
         match self.transport() {
             Transport::Quic => base * 3 / 2,
+            Transport::Http2 if self.sleeps_for_long() => base / 6,
             Transport::Http2 if self.dial_failed_lately() => base * 2 / 3,
             Transport::Http2 => base,
         }
+    }
+
+    /// It tried in vain for so long that it now waits for minutes between two attempts.
+    fn sleeps_for_long(&self) -> bool {
+        let (Some(zero), Some(dial)) = (self.track.zero_since, self.dial_ok_since()) else { return false };
+        self.dial_failed_lately() && zero + BACKED_OFF <= dial
     }
 
     /// How long nothing has come from the edge by QUIC, as far as cloudflared's counters are fresh.
@@ -328,6 +335,10 @@ impl<'a> Facts<'a> {
         came_back.is_some_and(|(at, times)| 2 <= times && self.now.since(at) < COMES_AND_GOES)
     }
 }
+
+/// By http2 each failure doubles the wait from 10 s on, to 320 s: after a minute of them the next one takes 80 s in the mean
+/// (cloudflared's supervisor, `retry`).
+const BACKED_OFF: Duration = Duration::from_secs(60);
 
 /// Nine QUIC dials and the jitter between them take at most 235 s; a start that lasts longer is no fallback.
 pub const FALLBACK_OVER: Duration = Duration::from_secs(360);

@@ -132,7 +132,7 @@ impl Run<'_> {
             let persons = ask.min(pause);
             let next = turn_at.min(self.world.next()).min(eyes).min(crash).min(jump).min(persons);
             let next = next.min(self.incident.until);
-            if !self.world.served() {
+            if self.world.down() {
                 self.course.down += next - now;
             }
             now = next;

@@ -18,18 +18,21 @@ enum Rival {
     Monit,
     ReadyLoop,
     HomeMade,
+    /// The same at three times our pace in calm.
+    HomeMadeEager,
     Tunnelwarden,
     Oracle,
 }
 
-const ALL: [(Rival, &str); 9] = [
+const ALL: [(Rival, &str); 10] = [
     (Rival::Nothing, "nothing (no Restart=)"),
     (Rival::SystemdAlone, "systemd alone"),
     (Rival::CronCurl, "cron, curl each minute"),
     (Rival::LivenessProbe, "liveness on /ready, 10 s"),
     (Rival::Monit, "monit, 2 cycles of 30 s"),
     (Rival::ReadyLoop, "24 x 5 s on /ready"),
-    (Rival::HomeMade, "2 fails, 120 s apart"),
+    (Rival::HomeMade, "2 fails, 120 s; each 15 s"),
+    (Rival::HomeMadeEager, "2 fails, 120 s; each 5 s"),
     (Rival::Tunnelwarden, "tunnelwarden"),
     (Rival::Oracle, "oracle"),
 ];
@@ -195,7 +198,9 @@ fn period(rival: Rival) -> f64 {
         Rival::CronCurl => 60.0,
         Rival::LivenessProbe => 10.0,
         Rival::Monit => 30.0,
-        Rival::ReadyLoop | Rival::HomeMade => 5.0,
+        // As often as we do in calm: the same load on whoever is asked.
+        Rival::HomeMade => 15.0,
+        Rival::ReadyLoop | Rival::HomeMadeEager => 5.0,
         Rival::Tunnelwarden | Rival::Oracle => 1.0,
     }
 }
@@ -211,7 +216,7 @@ fn watch(rival: Rival, mut world: World, incident: &Incident) -> (f64, u32, u32,
     while now < incident.until {
         let turn_at = turns.peek().map_or(NEVER, |(at, _)| *at);
         let next = turn_at.min(world.next()).min(tick).min(incident.until);
-        if !world.served() {
+        if world.down() {
             down += next - now;
         }
         now = next;
@@ -226,7 +231,7 @@ fn watch(rival: Rival, mut world: World, incident: &Incident) -> (f64, u32, u32,
             let curl_ok = matches!(world.answer().0, Answer::Served);
             let ready_ok = matches!(world.ready(), Ready::Connections(1..));
             let failed = match rival {
-                Rival::CronCurl | Rival::Monit | Rival::HomeMade => !curl_ok,
+                Rival::CronCurl | Rival::Monit | Rival::HomeMade | Rival::HomeMadeEager => !curl_ok,
                 Rival::LivenessProbe | Rival::ReadyLoop => !ready_ok,
                 Rival::Nothing | Rival::SystemdAlone | Rival::Tunnelwarden => false,
                 // Sees what a probe sees, and knows the cause.
@@ -245,7 +250,7 @@ fn watch(rival: Rival, mut world: World, incident: &Incident) -> (f64, u32, u32,
             let (needed, apart) = match rival {
                 Rival::Monit => (2, 0.0),
                 Rival::ReadyLoop => (24, 0.0),
-                Rival::HomeMade => (2, 120.0),
+                Rival::HomeMade | Rival::HomeMadeEager => (2, 120.0),
                 Rival::Oracle => (2, 30.0),
                 Rival::Nothing
                 | Rival::SystemdAlone

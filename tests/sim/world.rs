@@ -73,6 +73,8 @@ pub(crate) struct World {
     came_back: u32,
     registered_at: f64,
     pub(crate) operator_stopped: bool,
+    /// Somebody wants it to be down, whatever was done to it since.
+    pub(super) down_by_wish: bool,
     pub(crate) unit: UnitSight,
     pub(crate) frozen: bool,
     /// What cloudflared believes.
@@ -158,6 +160,7 @@ impl World {
             came_back: 0,
             registered_at: -NEVER,
             operator_stopped: false,
+            down_by_wish: false,
             unit,
             frozen: false,
             held: 4,
@@ -210,6 +213,11 @@ impl World {
     /// Visitors get their answer from the origin.
     pub(crate) fn served(&self) -> bool {
         ((self.routed && !self.frozen) || self.covered()) && self.origin && !self.misrouted && !self.edge_errs
+    }
+
+    /// Visitors get nothing, and nobody wanted that.
+    pub(crate) fn down(&self) -> bool {
+        !self.served() && !self.down_by_wish
     }
 
     /// This connector carries visitors.

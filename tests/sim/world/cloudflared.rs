@@ -52,7 +52,8 @@ impl World {
 
     /// The announced wait, and on http2 the supervisor's silent one.
     fn retry(&mut self) {
-        let announced = self.rng.between(0.0, 2f64.powi(self.tries.min(6) as i32).min(64.0));
+        // Its words say up to 1m4s, and it waits for half of that at most.
+        let announced = self.rng.between(0.0, 2f64.powi(self.tries.min(5) as i32));
         let silent = 10.0 * 2f64.powi(self.tries.min(5) as i32);
         let starting = self.unit.active == Active::Activating;
         let silent = if self.quic || starting { 0.0 } else { self.rng.between(0.0, silent) };

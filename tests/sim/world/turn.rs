@@ -94,13 +94,13 @@ impl World {
             Turn::Replica(there) => (self.replica, self.replica_takes) = (there, 0.0),
             Turn::ReplicaIll(part) => (self.replica, self.replica_takes) = (true, part),
             Turn::OperatorStop => {
-                self.operator_stopped = true;
+                (self.operator_stopped, self.down_by_wish) = (true, true);
                 self.said.push(Line::StopJob);
                 self.unit.job = Some(Job::Stop);
                 self.stop(After::Rest);
             }
             Turn::OperatorStart => {
-                self.operator_stopped = false;
+                (self.operator_stopped, self.down_by_wish) = (false, false);
                 self.start_order();
             }
             Turn::OperatorRestart => self.restart(false),
