@@ -29,7 +29,8 @@ trait Warden1 {
 /// The daemon answers in milliseconds; a person whom polkit asks takes longer.
 const LIMIT: Duration = Duration::from_secs(75);
 /// A reload that shapes the senses begins everything anew, the name on the bus too: a daemon that runs is waited for so long.
-const ANEW: Duration = Duration::from_secs(3);
+/// Disk, polkit and bus each have their own limit on the way.
+const ANEW: Duration = Duration::from_secs(12);
 const AGAIN: Duration = Duration::from_millis(100);
 /// What our own errors are called on the bus, before the kind.
 const OURS: &str = "org.tunnelwarden.Warden1.Error.";
@@ -127,8 +128,11 @@ fn is_of_nobody(name: &str) -> bool {
 /// systemd has the service up, so that its name is missing for a moment only.
 async fn runs() -> bool {
     let Ok(systemd) = Systemd::connect().await else { return false };
-    let (_, active, _) = systemd.brief(SERVICE).await.unwrap_or_default();
-    matches!(active.as_str(), "active" | "activating" | "reloading")
+    match systemd.brief(SERVICE).await {
+        Ok((_, active, _)) => matches!(active.as_str(), "active" | "activating" | "reloading"),
+        // It may not have come back to a bus that was restarted.
+        Err(_) => true,
+    }
 }
 
 /// The daemon's picture of the moment.

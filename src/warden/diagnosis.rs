@@ -102,6 +102,10 @@ const RECORDS_LAG: Duration = Duration::from_secs(180);
 /// After a record was mended, the edge may follow the old one for so long.
 const MENDED_SETTLES: Duration = Duration::from_secs(180);
 /// Within this time an attempt comes to something.
+/// It reads its set-up, and looks up names, before it complains.
+const BEGINS: Duration = Duration::from_secs(10);
+/// What a process says as it ends comes with its end, and is read a little later.
+const WORDS_LATE: Duration = Duration::from_secs(2);
 const ATTEMPT_TAKES: Duration = Duration::from_secs(15);
 const ATTEMPT_RECENT: Duration = Duration::from_secs(15);
 /// Upper bound of cloudflared's own silence; attempts that go on for longer lead nowhere.
@@ -137,12 +141,20 @@ fn partly(f: &Facts<'_>) -> bool {
 /// says as much at once, or means something else.
 fn setup_text(f: &Facts<'_>, told: Option<&(Duration, String)>) -> bool {
     let Some((at, _)) = told else { return false };
-    let starts = f.unit.is_some_and(|u| u.active == Active::Activating && !u.restarting());
+    let Some(unit) = f.unit else { return false };
+    // Of these words, or of earlier ones that it now says again.
+    let ended_of_it = f.log.ended_of.is_some_and(|ended| f.accepted() < Some(ended));
+    // A simple unit is called running from its first moment on, and ends of the same.
+    let begins = ended_of_it && f.life().is_some_and(|life| f.now.since(life.began) < BEGINS);
+    let starts = if unit.up() { begins } else { unit.active == Active::Activating && !unit.restarting() };
     // One that began since and ended without a word ended of something else; systemd tells of the end before the journal does.
-    let of_the_last = f.last_word(*at) && (starts || f.hardly_so() || f.said_in_this_life(*at));
+    let just_ended = ended_of_it
+        && unit.result == "exit-code"
+        && unit.sub != "auto-restart-queued"
+        && f.now.since(unit.since) < WORDS_LATE;
+    let of_the_last = f.last_word(*at) && (starts || just_ended || f.said_in_this_life(*at));
     let connected_since = f.accepted().is_some_and(|accepted| *at < accepted);
-    // A simple unit is called running from its first moment on.
-    let ended = f.unit.is_some_and(|u| !u.up() || f.hardly_so()) && !ours_stops(f);
+    let ended = (!unit.up() || starts) && !ours_stops(f);
     of_the_last && !connected_since && !f.files_newer(*at) && ended && f.connections.unwrap_or(0) == 0
 }
 
@@ -290,7 +302,7 @@ fn asleep(f: &Facts<'_>) -> bool {
         return false;
     }
     let waited = zero.min(dial);
-    let trying = f.within(f.log.attempt, ATTEMPT_RECENT);
+    let trying = f.within(f.log.attempt.max(f.log.registered), ATTEMPT_RECENT);
     f.patience() <= waited && (!trying || SILENCE_AT_MOST < waited)
 }
 

@@ -111,6 +111,10 @@ const ELSEWHERE_AGE: Duration = Duration::from_secs(60);
 /// A package manager at work is believed to be for so long where nobody can look.
 const HOST_STANDS: Duration = Duration::from_secs(300);
 
+/// systemd does not answer while it reads all its units anew. That it had nothing to tell of this one is likelier than not for so
+/// long: one look that got lost, at the pace of trouble.
+const UNIT_LATE: Duration = Duration::from_secs(8);
+
 /// Twice what QUIC itself waits for before it gives a connection up.
 const QUIC_SILENCE: Duration = Duration::from_secs(10);
 
@@ -128,7 +132,7 @@ impl<'a> Facts<'a> {
         track: &'a Track,
         edge_track: &'a EdgeTrack,
     ) -> Self {
-        let unit = evidence.unit.fresh(now, Duration::MAX);
+        let unit = unit(evidence, now);
         let ready = evidence.ready.fresh(now, policy.ready_age);
         let colos = || looks.names.iter().filter_map(|(_, _, sight)| sight.colo.as_deref());
         let announced = host.announced.fresh(now, ANNOUNCED_AGE).into_iter().flatten();
@@ -141,7 +145,7 @@ impl<'a> Facts<'a> {
             unit,
             ready,
             ready_at: ready.and(evidence.ready.seen_at),
-            connections: connections(now, unit, ready),
+            connections: connections(unit, ready, track),
             tally: looks.tally,
             origin_reported,
             through: looks.tally.through(origin_reported),
@@ -290,16 +294,19 @@ impl<'a> Facts<'a> {
         let base = self.policy.patience;
         match self.transport() {
             Transport::Quic => base * 3 / 2,
-            Transport::Http2 if self.sleeps_for_long() => base / 6,
+            Transport::Http2 if self.sleeps_for_long() => base / 3,
             Transport::Http2 if self.dial_failed_lately() => base * 2 / 3,
             Transport::Http2 => base,
         }
     }
 
-    /// It tried in vain for so long that it now waits for minutes between two attempts.
+    /// It was connected, and tried in vain for so long that it may wait for minutes before the next attempt. One that never was
+    /// tries each 32 s at most.
     fn sleeps_for_long(&self) -> bool {
         let (Some(zero), Some(dial)) = (self.track.zero_since, self.dial_ok_since()) else { return false };
-        self.dial_failed_lately() && zero + BACKED_OFF <= dial
+        let was_connected = self.life().is_some_and(|life| Some(life.began) <= self.accepted());
+        let opens = self.edge.is_some_and(|edge| edge.opens(Transport::Http2, self.families));
+        was_connected && opens && zero + BACKED_OFF <= dial
     }
 
     /// How long nothing has come from the edge by QUIC, as far as cloudflared's counters are fresh.
@@ -336,9 +343,9 @@ impl<'a> Facts<'a> {
     }
 }
 
-/// By http2 each failure doubles the wait from 10 s on, to 320 s: after a minute of them the next one takes 80 s in the mean
-/// (cloudflared's supervisor, `retry`).
-const BACKED_OFF: Duration = Duration::from_secs(60);
+/// By http2 each failure doubles what it may wait at most, from 10 s on to 320 s (cloudflared's supervisor, `retry`). After two
+/// minutes of them, half a minute is left in the mean where dials time out, and more where they are refused.
+const BACKED_OFF: Duration = Duration::from_secs(120);
 
 /// Nine QUIC dials and the jitter between them take at most 235 s; a start that lasts longer is no fallback.
 pub const FALLBACK_OVER: Duration = Duration::from_secs(360);
@@ -349,17 +356,29 @@ pub(super) fn origin_reported(track: &Track, log: &LogTrack, now: Now) -> bool {
     track.requests_failed.is_some_and(recent) || log.origin_down.is_some_and(recent)
 }
 
+/// The unit as systemd has it, where that is known.
+pub(super) fn unit(evidence: &Evidence, now: Now) -> Option<&UnitSight> {
+    evidence.unit.fresh(now, Duration::MAX).or_else(|| evidence.unit.late(now, UNIT_LATE))
+}
+
 /// The connections held, where known.
-pub(super) fn connections(now: Now, unit: Option<&UnitSight>, ready: Option<&ReadySight>) -> Option<u8> {
+pub(super) fn connections(
+    unit: Option<&UnitSight>,
+    ready: Option<&ReadySight>,
+    track: &Track,
+) -> Option<u8> {
     let unit = unit?;
     let told = ready.and_then(|sight| match sight.ready {
         Ready::Connections(n) => Some(n),
+        // A host that stalls for a moment is silent once.
+        Ready::Silent if track.silent == 1 => track.held,
         Ready::Refused | Ready::Silent => None,
     });
     match unit.active {
         Active::Inactive | Active::Failed => Some(0),
         // READY=1 follows the first registration, so that a starting unit holds none unless it says otherwise.
-        Active::Activating => told.or((now.since(unit.since) > Duration::from_secs(1)).then_some(0)),
+        Active::Activating if unit.main_pid == 0 => Some(0),
+        Active::Activating => told.or(Some(0)),
         Active::Active | Active::Deactivating | Active::Other => told,
     }
 }

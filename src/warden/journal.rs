@@ -67,6 +67,9 @@ pub struct LogLine {
     pub invocation: Option<Invocation>,
 }
 
+/// A process that complains of its set-up ends within so long.
+const AT_ONCE: Duration = Duration::from_secs(2);
+
 /// Whose lines the journal has.
 #[derive(Clone, Copy, Debug)]
 pub struct Heard {
@@ -106,6 +109,8 @@ pub struct LogTrack {
     pub stop_job: Option<Duration>,
     pub start_job: Option<Duration>,
     pub ended_by_itself: Option<Duration>,
+    /// The words about its set-up of which a process ended.
+    pub ended_of: Option<Duration>,
     pub gap: Option<Duration>,
     /// The newest process that was heard of, by its own lines.
     pub heard: Option<Heard>,
@@ -168,8 +173,14 @@ impl LogTrack {
                 self.fell_back = invocation;
                 self.transport = Some((Transport::Http2, invocation));
             }
-            Line::ConfigInvalid(text) => self.config_invalid = Some((at, text)),
-            Line::CredentialsUnusable(text) => self.credentials_unusable = Some((at, text)),
+            Line::ConfigInvalid(text) => {
+                self.config_invalid = Some((at, text));
+                self.ends_of_its_words();
+            }
+            Line::CredentialsUnusable(text) => {
+                self.credentials_unusable = Some((at, text));
+                self.ends_of_its_words();
+            }
             Line::ClockWrong(text) => self.clock_wrong = Some((at, text)),
             Line::OriginDown => self.origin_down = Some(at),
             Line::NoIngress => self.no_ingress = Some(at),
@@ -180,7 +191,20 @@ impl LogTrack {
                 self.start_job = Some(at);
                 self.failed_dials.clear();
             }
-            Line::EndedByItself => self.ended_by_itself = Some(at),
+            Line::EndedByItself => {
+                self.ended_by_itself = Some(at);
+                self.ends_of_its_words();
+            }
+        }
+    }
+
+    /// systemd tells of an end before or after the last words of who ended.
+    fn ends_of_its_words(&mut self) {
+        let at = |told: &Option<(Duration, String)>| told.as_ref().map(|(at, _)| *at);
+        let told = at(&self.config_invalid).max(at(&self.credentials_unusable));
+        let ended = self.ended_by_itself.zip(told).is_some_and(|(ended, told)| ended.abs_diff(told) < AT_ONCE);
+        if ended {
+            self.ended_of = told;
         }
     }
 }

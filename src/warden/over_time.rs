@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::evidence::{Answer, Evidence, NameSight, NameTrack};
-use super::facts::{connections, origin_reported};
+use super::facts::{connections, origin_reported, unit};
 use super::history::{History, KnownLife, Latch};
 use super::looks::Looks;
 use super::policy::Policy;
@@ -19,9 +19,8 @@ pub(super) fn follow(
     policy: &Policy,
     now: Now,
 ) -> bool {
-    let (unit, ready) =
-        (evidence.unit.fresh(now, Duration::MAX), evidence.ready.fresh(now, policy.ready_age));
-    let connections = connections(now, unit, ready);
+    let (unit, ready) = (unit(evidence, now), evidence.ready.fresh(now, policy.ready_age));
+    let connections = connections(unit, ready, track);
     let unrouted = looks.tally.any(Answer::TunnelError);
     // Only that explains a 1033 which may linger when a record is mended.
     if unrouted && connections != Some(0) && looks.led_astray() {

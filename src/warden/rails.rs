@@ -160,6 +160,8 @@ fn evidence_of(case: &Case<'_>) -> (Option<Duration>, u32) {
         }
         // As long as there was no way to the edge, that it knows nothing of the connector says nothing against it.
         Cause::ConnectorPhantom => (track.names_bad_since.max(f.dial_ok_since()), streak.unwrap_or(0)),
+        // And a way that opens for a moment is none yet.
+        Cause::ConnectorAsleep => (track.zero_since.max(f.dial_ok_since()), track.zero_looks),
         Cause::Healthy
         | Cause::UnitMissing
         | Cause::UnitBroken
@@ -178,7 +180,6 @@ fn evidence_of(case: &Case<'_>) -> (Option<Duration>, u32) {
         | Cause::RegistrationRefused
         | Cause::UnitRestarting
         | Cause::StaleTransport
-        | Cause::ConnectorAsleep
         | Cause::Reconnecting
         | Cause::Misrouted
         | Cause::OriginDown

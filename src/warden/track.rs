@@ -72,6 +72,8 @@ pub struct Track {
     pub partly_since: Option<Duration>,
     /// R has been at least 1 since.
     pub connected_since: Option<Duration>,
+    /// R, where `/ready` last said it in this life.
+    pub held: Option<u8>,
     /// When R last came to be at least 1, in whatever life.
     pub accepted: Option<Duration>,
     /// No name has been through since; none while one is, or while no name answers.
@@ -153,6 +155,7 @@ impl Track {
             self.starts.remove(0);
         }
         self.connected_since = None;
+        self.held = None;
         self.partly_since = None;
         self.silent_since = None;
         self.silent = 0;
@@ -173,6 +176,11 @@ impl Track {
             self.silent_since = None;
             self.silent = 0;
             self.partly_since = None;
+        }
+        match sight.ready {
+            Ready::Connections(n) => self.held = Some(n),
+            Ready::Refused => self.held = None,
+            Ready::Silent => (),
         }
         match sight.ready {
             Ready::Connections(0) => {

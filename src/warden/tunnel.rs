@@ -354,7 +354,8 @@ impl Tunnel {
         }
     }
 
-    /// What a remedy rests on was looked at since then, whatever came of it: a look that got lost confirms nothing.
+    /// What a remedy rests on was looked at since then, whatever came of it: a look that got lost confirms nothing. The unit was
+    /// seen, too.
     pub(super) fn seen_anew(&self, host: &HostEvidence, since: Duration) -> bool {
         let unit = self.evidence.unit.latest.as_ref();
         let up = unit.is_some_and(|(_, seen)| seen.as_ref().is_ok_and(UnitSight::up));
@@ -362,7 +363,7 @@ impl Tunnel {
         let ready = self.evidence.ready.latest.as_ref().filter(|_| up);
         let name = self.evidence.names.values().filter_map(|name| Some(name.latest.as_ref()?.0)).max();
         let edge = host.edge.latest.as_ref();
-        let looks = [unit.map(|(at, _)| *at), ready.map(|(at, _)| *at), name, edge.map(|(at, _)| *at)];
+        let looks = [unit.and(self.evidence.unit.seen_at), ready.map(|(at, _)| *at), name, edge.map(|(at, _)| *at)];
         looks.into_iter().flatten().all(|at| since <= at)
     }
 

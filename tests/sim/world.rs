@@ -98,6 +98,8 @@ pub(crate) struct World {
     sleeping: bool,
     tries: u32,
     attempt_at: f64,
+    /// A dial is under way to which nobody answers.
+    dialling: bool,
     notice_at: f64,
     edge_notice_at: f64,
     end_at: f64,
@@ -181,6 +183,7 @@ impl World {
             sleeping: false,
             tries: 0,
             attempt_at: NEVER,
+            dialling: false,
             notice_at: NEVER,
             edge_notice_at: NEVER,
             end_at: NEVER,

@@ -79,7 +79,7 @@ impl World {
             ["observer", word] => self.elsewhere.fill(Some(elsewhere(word))),
             ["name", word] => self.names[0] = answer(word),
             ["ready", word @ ("blind" | "seen")] => self.ready_blind = *word == "blind",
-            ["ready", "unasked"] => self.ready_asked = false,
+            ["ready", word @ ("asked" | "unasked")] => self.ready_asked = *word == "asked",
             ["ready", "silent"] => self.ready = Ready::Silent,
             ["ready", "refused"] => self.ready = Ready::Refused,
             ["ready", n] => self.ready = Ready::Connections(n.parse().unwrap()),
@@ -198,6 +198,7 @@ impl World {
             ["unit", "masked"] => self.unit.load = Load::Masked,
             ["unit", "goes", "without", "a", "word"] => self.down(Active::Inactive, "dead", "success"),
             ["unit", "frozen"] => self.unit.frozen = true,
+            ["unit", "queued"] => self.down(Active::Activating, "auto-restart-queued", "exit-code"),
             ["unit", "restarting"] => self.down(Active::Activating, "auto-restart", "exit-code"),
             ["unit", "stops"] => {
                 (self.unit.active, self.unit.sub) = (Active::Deactivating, "stop-sigterm".into());

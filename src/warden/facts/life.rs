@@ -6,8 +6,9 @@ use super::super::evidence::{Invocation, LogTrack, Transport};
 use super::super::track::Track;
 use super::Facts;
 
-/// A process whose set-up is no good, or that is shown a wrong certificate, says so within a second or two of its first word.
-const SAYS_AT_ONCE: Duration = Duration::from_secs(2);
+/// A process whose set-up is no good, or that is shown a wrong certificate, says so within a second or two of its first word;
+/// of a host that is slow it takes longer to hear of it.
+const SAYS_AT_ONCE: Duration = Duration::from_secs(5);
 
 impl Facts<'_> {
     /// What was said then, this process said, if any is known.
@@ -26,11 +27,6 @@ impl Facts<'_> {
         self.log.heard.is_none_or(|heard| {
             heard.since <= at || (self.now.since(heard.since) < SAYS_AT_ONCE && heard.before <= Some(at))
         })
-    }
-
-    /// The unit came to its present state a moment ago: what its process has to say of that may be on its way.
-    pub fn hardly_so(&self) -> bool {
-        self.unit.is_some_and(|unit| self.now.since(unit.since) < SAYS_AT_ONCE)
     }
 
     /// The transport that the connector uses, or will try first.

@@ -4,12 +4,23 @@ use tunnelwarden::warden::evidence::{Active, Line, Transport};
 
 use super::{Door, NEVER, Way, World, edge_address};
 
+/// How long a dial waits for an answer, in seconds.
+const QUIC_DIAL: f64 = 5.0;
+const TCP_DIAL: f64 = 15.0;
+
 impl World {
     pub(super) fn attempt(&mut self) {
         self.sleeping = false;
-        self.said.push(Line::Attempt);
         let transport = if self.quic { Transport::Quic } else { Transport::Http2 };
         let starting = self.unit.active == Active::Activating;
+        if !std::mem::take(&mut self.dialling) {
+            self.said.push(Line::Attempt);
+            if matches!(self.way(), Way::Lost | Way::Mute) {
+                self.dialling = true;
+                self.attempt_at = self.now + if self.quic { QUIC_DIAL } else { TCP_DIAL };
+                return;
+            }
+        }
         let stale = self.known_addresses != self.addresses;
         if self.way() != Way::Open || stale || (starting && !self.dns) {
             let to = Some(edge_address(self.known_addresses));

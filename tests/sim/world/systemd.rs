@@ -43,6 +43,7 @@ impl World {
         self.start_limit_at = if self.endless { NEVER } else { self.now + START_LIMIT };
         let dns = if self.dns { 0.3 } else { 10.0 };
         self.attempt_at = self.now + dns;
+        self.dialling = false;
     }
 
     pub(super) fn ended(&mut self, result: &str) {
