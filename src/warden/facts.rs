@@ -362,11 +362,7 @@ pub(super) fn unit(evidence: &Evidence, now: Now) -> Option<&UnitSight> {
 }
 
 /// The connections held, where known.
-pub(super) fn connections(
-    unit: Option<&UnitSight>,
-    ready: Option<&ReadySight>,
-    track: &Track,
-) -> Option<u8> {
+pub(super) fn connections(unit: Option<&UnitSight>, ready: Option<&ReadySight>, track: &Track) -> Option<u8> {
     let unit = unit?;
     let told = ready.and_then(|sight| match sight.ready {
         Ready::Connections(n) => Some(n),

@@ -202,7 +202,8 @@ impl LogTrack {
     fn ends_of_its_words(&mut self) {
         let at = |told: &Option<(Duration, String)>| told.as_ref().map(|(at, _)| *at);
         let told = at(&self.config_invalid).max(at(&self.credentials_unusable));
-        let ended = self.ended_by_itself.zip(told).is_some_and(|(ended, told)| ended.abs_diff(told) < AT_ONCE);
+        let ended =
+            self.ended_by_itself.zip(told).is_some_and(|(ended, told)| ended.abs_diff(told) < AT_ONCE);
         if ended {
             self.ended_of = told;
         }

@@ -363,7 +363,8 @@ impl Tunnel {
         let ready = self.evidence.ready.latest.as_ref().filter(|_| up);
         let name = self.evidence.names.values().filter_map(|name| Some(name.latest.as_ref()?.0)).max();
         let edge = host.edge.latest.as_ref();
-        let looks = [unit.and(self.evidence.unit.seen_at), ready.map(|(at, _)| *at), name, edge.map(|(at, _)| *at)];
+        let looks =
+            [unit.and(self.evidence.unit.seen_at), ready.map(|(at, _)| *at), name, edge.map(|(at, _)| *at)];
         looks.into_iter().flatten().all(|at| since <= at)
     }
 

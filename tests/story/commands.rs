@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tunnelwarden::warden::event::{Command, Event};
-use tunnelwarden::warden::evidence::{Active, Answer, Invocation, Job, Line, Ready, Transport};
+use tunnelwarden::warden::evidence::{Active, Answer, Blind, Invocation, Job, Line, Ready, Transport};
 use tunnelwarden::warden::note::Happening;
 use tunnelwarden::warden::remedy::{Failure, Outcome};
 
@@ -21,7 +21,10 @@ impl World {
                     let tcp = self.tcp;
                     self.tcp = self.look_finds_tcp.take().unwrap_or(tcp);
                     if self.looks_see {
+                        let blind = self.unit_blind;
+                        self.unit_blind = if self.last_looks_blind { Some(Blind::TimedOut) } else { blind };
                         self.look();
+                        self.unit_blind = blind;
                     }
                     self.tcp = tcp;
                     self.tell(Event::Looked { unit });

@@ -18,7 +18,7 @@ impl World {
         self.requests +=
             u64::from(self.rising || self.failing || self.names[..self.watched].contains(&Answer::Served));
         self.counters.request_errors += u64::from(self.failing);
-        let unit = if self.unit_seen { Ok(self.unit.clone()) } else { Err(Blind::Unreachable) };
+        let unit = self.unit_blind.map_or_else(|| Ok(self.unit.clone()), Err);
         self.observed(Finding::Unit(unit));
         self.observed(Finding::Files(self.files.clone()));
         let link = |transport, family, reach| Link { region: "region1".into(), transport, family, reach };

@@ -62,8 +62,10 @@ pub(crate) struct World {
     ready_blind: bool,
     /// Its counters cannot be read.
     counters_unread: bool,
-    /// systemd answers on the bus.
-    unit_seen: bool,
+    /// What keeps us from asking systemd.
+    unit_blind: Option<Blind>,
+    /// And from asking it in a last look.
+    last_looks_blind: bool,
     unit: UnitSight,
     ready: Ready,
     /// The port was named by this life, or matched to it.
@@ -171,7 +173,8 @@ impl World {
             ready_asked: true,
             ready_blind: false,
             counters_unread: false,
-            unit_seen: true,
+            unit_blind: None,
+            last_looks_blind: false,
             looked: Duration::ZERO,
             looks_every: Duration::from_secs(5),
             unit,

@@ -190,8 +190,10 @@ impl World {
                 let since = self.boot() - age.first().map_or(Duration::from_secs(300), |age| seconds(age));
                 self.api(TunnelSight { remote_rules_since: Some(since), ..TunnelSight::default() });
             }
-            ["unit", "unseen"] => self.unit_seen = false,
-            ["unit", "seen"] => self.unit_seen = true,
+            ["unit", "unseen"] => self.unit_blind = Some(Blind::Unreachable),
+            ["unit", "slow"] => self.unit_blind = Some(Blind::TimedOut),
+            ["unit", "seen"] => self.unit_blind = None,
+            ["last", "looks", "find", "systemd", "slow"] => self.last_looks_blind = true,
             ["unit", "missing"] => self.unit.load = Load::NotFound,
             ["unit", "broken"] => self.unit.load = Load::Broken,
             ["unit", "disabled"] => self.unit.disabled = true,
