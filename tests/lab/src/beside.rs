@@ -187,7 +187,9 @@ pub(crate) fn update_waits(stage: &Stage<'_>) -> Result<()> {
     // As a package does it: beside it, with the time of its making, then in its place.
     let path = "/usr/local/bin/cloudflared";
     lab.sh(&format!("cp {path} {path}.new; touch -d 2020-01-01 {path}.new; mv {path}.new {path}"))?;
-    wait("status says it", seconds(90), || Ok(lab.sh("tunnelwarden status")?.contains(note)))?;
+    wait("status says it", seconds(90), || {
+        Ok(String::from_utf8_lossy(&lab.try_sh("tunnelwarden status")?.stdout).contains(note))
+    })?;
     for command in ["explain", "diagnose", "audit unit"] {
         let said = lab.try_sh(&format!("tunnelwarden {command}"))?;
         let said = String::from_utf8_lossy(&said.stdout).split_whitespace().collect::<Vec<_>>().join(" ");
@@ -195,7 +197,8 @@ pub(crate) fn update_waits(stage: &Stage<'_>) -> Result<()> {
     }
     sleep(seconds(20));
     ensure!(invocation(&lab)? == before, "cloudflared was restarted for an update");
-    ensure!(cause(&lab)? == "Healthy" && lab.events(OPENED)?.is_empty(), "{}", lab.explain()?);
+    wait_cause(&lab, "Healthy", 20)?;
+    ensure!(lab.events(OPENED)?.is_empty(), "{}", lab.explain()?);
     ensure!(lab.events(ORDERED)?.is_empty());
     lab.sh("systemctl restart cloudflared")?;
     wait("it is said no more", seconds(90), || {

@@ -253,16 +253,18 @@ fn end(mut child: Child) {
     let _ = child.wait();
 }
 
-/// Looks until `done`, at most for `limit`. What comes late is looked for less often: each look costs the other labs' processor.
+/// Looks until `done`, at most for `limit`; a look that fails is taken for one that came too early. What comes late is looked for less often: each look costs the other labs' processor.
 pub fn wait(what: &str, limit: Duration, mut done: impl FnMut() -> Result<bool>) -> Result<()> {
     let until = Instant::now() + limit;
     let mut pause = Duration::from_millis(100);
     loop {
-        if done()? {
+        let seen = done();
+        if matches!(seen, Ok(true)) {
             return Ok(());
         }
         if until <= Instant::now() {
-            bail!("{what}: not within {} s", limit.as_secs());
+            let late = format!("{what}: not within {} s", limit.as_secs());
+            return seen.context(late.clone()).and_then(|_| bail!(late));
         }
         sleep(pause);
         pause = (pause * 2).min(Duration::from_secs(1));

@@ -118,7 +118,11 @@ pub(crate) fn orders(stage: &Stage<'_>) -> Result<()> {
     // A member of the group needs no password.
     lab.sh("useradd --system --groups tunnelwarden-admin helper")?;
     let before = invocation(&lab)?;
-    lab.sh("busctl monitor --json=short org.tunnelwarden.Warden1 > /run/heard 2>&1 & sleep 1")?;
+    lab.sh("busctl monitor --json=short org.tunnelwarden.Warden1 > /run/heard 2>&1 &")?;
+    wait("somebody listens", seconds(20), || {
+        lab.sh("tunnelwarden status > /dev/null; grep -q Status /run/heard")?;
+        Ok(true)
+    })?;
     let said = lab.sh(
         "setpriv --reuid=helper --regid=helper --init-groups tunnelwarden restart --reason 'new binary'",
     )?;
@@ -127,22 +131,27 @@ pub(crate) fn orders(stage: &Stage<'_>) -> Result<()> {
     wait("the incident is closed", seconds(150), || Ok(!lab.events(CLOSED)?.is_empty()))?;
     let closed = lab.events(CLOSED)?;
     ensure!(closed[0]["TUNNELWARDEN_OUTCOME"] == "Resolved", "{}", closed[0]["MESSAGE"]);
-    let list = lab.sh("tunnelwarden incidents")?;
-    ensure!(list.contains("PlannedRestart") && list.contains("Resolved"), "{list}");
+    // Its record is on disk a moment after it is told.
+    let mut list = String::new();
+    wait("it is in the log", seconds(20), || {
+        list = lab.sh("tunnelwarden incidents")?;
+        Ok(list.contains("PlannedRestart") && list.contains("Resolved"))
+    })?;
     let story = lab.sh("tunnelwarden incidents cloudflared-")?;
     ensure!(story.contains("new binary") && story.contains("requested"), "{story}");
     let wide = story.lines().chain(list.lines()).find(|line| 80 < line.chars().count());
     ensure!(wide.is_none(), "wider than 80 columns: {}", wide.unwrap_or(""));
-    let heard = lab.sh("cat /run/heard")?;
     for signal in ["IncidentOpened", "RemedyOrdered", "IncidentClosed", "PropertiesChanged"] {
-        ensure!(heard.contains(&format!("\"{signal}\"")), "the bus did not hear {signal}");
+        wait(&format!("{signal} is heard on the bus"), seconds(20), || {
+            Ok(lab.sh("cat /run/heard")?.contains(&format!("\"{signal}\"")))
+        })?;
     }
     // The budget binds people too.
     let held = lab.sh("tunnelwarden restart --reason again 2>&1; echo exit $?")?;
     ensure!(held.contains("Cooldown until ") && held.contains("exit 69"), "{held}");
     // A pause holds, is remembered over a restart of ours, and ends.
     lab.sh("tunnelwarden pause --for 2h --reason maintenance")?;
-    ensure!(lab.events(PAUSED)?.len() == 1, "not said in the journal");
+    wait("it is said in the journal", seconds(20), || Ok(lab.events(PAUSED)?.len() == 1))?;
     // It freezes before the new one has looked: its port was named long ago, to the one before.
     lab.sh("systemctl stop tunnelwarden; kill -STOP $(systemctl show -P MainPID cloudflared); systemctl start tunnelwarden")?;
     let status = lab.sh("tunnelwarden status || true")?;
@@ -153,7 +162,7 @@ pub(crate) fn orders(stage: &Stage<'_>) -> Result<()> {
     let wide = status.lines().find(|line| 80 < line.chars().count());
     ensure!(wide.is_none(), "wider than 80 columns: {}", wide.unwrap_or(""));
     lab.sh("tunnelwarden resume")?;
-    ensure!(lab.events(RESUMED)?.len() == 1, "not said in the journal");
+    wait("it is said in the journal", seconds(20), || Ok(lab.events(RESUMED)?.len() == 1))?;
     ensure!(!lab.explain()?.contains("Held by Paused"), "still held");
     // The bus goes away and comes back; a flood does no harm.
     lab.sh("systemctl restart dbus")?;

@@ -31,7 +31,7 @@ enum Verb {
     Run {
         #[command(flatten)]
         given: Given,
-        #[arg(long, default_value_t = 16)]
+        #[arg(long, default_value_t = 12)]
         jobs: usize,
         /// Where evidence of failures is kept.
         #[arg(long, default_value = "target/lab-failures")]

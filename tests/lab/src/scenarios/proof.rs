@@ -38,10 +38,14 @@ pub(crate) fn wait_healthy(lab: &Lab, limit: u64) -> Result<()> {
 /// The same, and the process is old enough to be judged.
 pub fn settle(lab: &Lab) -> Result<()> {
     wait_healthy(lab, 60)?;
-    // A registration needs 60 s before its absence at the edge means anything.
-    wait("a process of 65 s", seconds(90), || {
+    // A registration needs 60 s before its absence at the edge means anything; each of the four.
+    wait("registrations of 65 s", seconds(180), || {
         let age = lab.sh("ps -o etimes= -p $(systemctl show -P MainPID cloudflared)")?;
-        Ok(65 <= age.trim().parse::<u64>().unwrap_or(0))
+        let young = lab.sh(
+            "journalctl -q -u cloudflared --since=-65s -g 'Registered tunnel connection' -n 1 -o cat || true",
+        )?;
+        let held = tunnel(lab)?["connector"]["connections"].as_u64();
+        Ok(65 <= age.trim().parse::<u64>().unwrap_or(0) && young.trim().is_empty() && held == Some(4))
     })
 }
 

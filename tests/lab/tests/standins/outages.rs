@@ -9,7 +9,7 @@ use crate::support::{Far, Near, eventually, origin};
 #[tokio::test]
 async fn dropped_connections_come_back_after_the_supervisors_wait() {
     let far = Far::start(&[]).await;
-    let near = Near::start_connected(&far, "http2", origin(), &[("STANDIN_SUPERVISOR_WAIT", "0.5")]).await;
+    let near = Near::start_connected(&far, "http2", origin(), &[("STANDIN_SUPERVISOR_WAIT", "3")]).await;
     far.order("drop").await;
     assert_eq!(far.visit("/", "*/*").await, (530, "error code: 1033".into()));
     eventually("it serves again", || far.shows(200)).await;

@@ -34,7 +34,7 @@ async fn serves_and_stops(protocol: &str) {
     near.signal(libc::SIGTERM);
     let begin = Instant::now();
     assert_eq!(near.end().await, (Some(0), None));
-    assert!(begin.elapsed() < Duration::from_secs(2));
+    assert!(begin.elapsed() < Duration::from_secs(6));
     let log = near.log();
     assert_eq!(log.matches(" INF Registered tunnel connection connIndex=").count(), 4, "{log}");
     assert_eq!(log.matches(" INF Unregistered tunnel connection connIndex=").count(), 4, "{log}");

@@ -119,7 +119,7 @@ impl Near {
     /// A connector of `far` with an origin at `origin`.
     pub fn start(far: &Far, protocol: &str, origin: SocketAddr, environment: &[(&str, &str)]) -> Self {
         let config = format!(
-            "tunnel: {TUNNEL}\ncredentials-file: {}\ngrace-period: 3s\ningress:\n  - hostname: {HOST}\n    service: http://{origin}\n  - service: http_status:404\n",
+            "tunnel: {TUNNEL}\ncredentials-file: {}\ngrace-period: 10s\ningress:\n  - hostname: {HOST}\n    service: http://{origin}\n  - service: http_status:404\n",
             far.path("credentials.json").display()
         );
         let credentials = format!(r#"{{"AccountTag":"a","TunnelSecret":"{SECRET}","TunnelID":"{TUNNEL}"}}"#);
