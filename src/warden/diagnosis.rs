@@ -101,11 +101,11 @@ const UNPROVEN_PHANTOM_FOR: Duration = Duration::from_secs(300);
 const RECORDS_LAG: Duration = Duration::from_secs(180);
 /// After a record was mended, the edge may follow the old one for so long.
 const MENDED_SETTLES: Duration = Duration::from_secs(180);
-/// Within this time an attempt comes to something.
 /// It reads its set-up, and looks up names, before it complains.
 const BEGINS: Duration = Duration::from_secs(10);
 /// What a process says as it ends comes with its end, and is read a little later.
 const WORDS_LATE: Duration = Duration::from_secs(2);
+/// Within this time an attempt comes to something.
 const ATTEMPT_TAKES: Duration = Duration::from_secs(15);
 const ATTEMPT_RECENT: Duration = Duration::from_secs(15);
 /// Upper bound of cloudflared's own silence; attempts that go on for longer lead nowhere.
@@ -142,8 +142,11 @@ fn partly(f: &Facts<'_>) -> bool {
 fn setup_text(f: &Facts<'_>, told: Option<&(Duration, String)>) -> bool {
     let Some((at, _)) = told else { return false };
     let Some(unit) = f.unit else { return false };
-    // Of these words, or of earlier ones that it now says again.
-    let ended_of_it = f.log.ended_of.is_some_and(|ended| f.accepted() < Some(ended));
+    // Of these words, or of earlier ones that it now says again. Those of an end that just came are on their way.
+    let ended_of_it = f.log.ended_of.is_some_and(|told| {
+        let last = f.log.ended_by_itself.is_some_and(|ended| told.abs_diff(ended) < WORDS_LATE);
+        f.accepted() < Some(told) && (last || f.within(f.log.ended_by_itself, WORDS_LATE))
+    });
     // A simple unit is called running from its first moment on, and ends of the same.
     let begins = ended_of_it && f.life().is_some_and(|life| f.now.since(life.began) < BEGINS);
     let starts = if unit.up() { begins } else { unit.active == Active::Activating && !unit.restarting() };

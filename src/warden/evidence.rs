@@ -155,13 +155,13 @@ pub struct Slot<T> {
     pub seen_at: Option<Duration>,
     /// What it saw then, where a blind look came after.
     overtaken: Option<T>,
-    /// Since when no look could see.
-    blind_since: Option<Duration>,
+    /// Since when looks have taken too long, and were not blind for another reason.
+    late_since: Option<Duration>,
 }
 
 impl<T> Default for Slot<T> {
     fn default() -> Self {
-        Self { latest: None, seen_at: None, overtaken: None, blind_since: None }
+        Self { latest: None, seen_at: None, overtaken: None, late_since: None }
     }
 }
 
@@ -171,12 +171,13 @@ impl<T> Slot<T> {
         if seen.is_ok() {
             self.seen_at = Some(now.boot);
             self.overtaken = None;
-            self.blind_since = None;
-        } else {
-            self.blind_since.get_or_insert(now.boot);
-            if let Some((_, Ok(sight))) = self.latest.take() {
-                self.overtaken = Some(sight);
-            }
+            self.late_since = None;
+        } else if let Some((_, Ok(sight))) = self.latest.take() {
+            self.overtaken = Some(sight);
+            self.late_since = Some(now.boot);
+        }
+        if seen.as_ref().is_err_and(|blind| *blind != Blind::TimedOut) {
+            self.late_since = None;
         }
         self.latest = Some((now.boot, seen));
     }
@@ -203,9 +204,7 @@ impl<T> Slot<T> {
 
     /// What it saw last, where looks have only taken too long since, and that for less than `span`.
     pub fn late(&self, now: Now, span: Duration) -> Option<&T> {
-        let late = matches!(self.latest, Some((_, Err(Blind::TimedOut))));
-        let lately = self.blind_since.is_some_and(|since| now.since(since) < span);
-        self.overtaken.as_ref().filter(|_| late && lately)
+        self.overtaken.as_ref().filter(|_| self.late_since.is_some_and(|since| now.since(since) < span))
     }
 
     /// The latest answer, if it is a sight and not older than `max_age`.

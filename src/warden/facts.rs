@@ -144,7 +144,10 @@ impl<'a> Facts<'a> {
             now,
             unit,
             ready,
-            ready_at: ready.and(evidence.ready.seen_at),
+            ready_at: ready.and_then(|ready| match (ready.ready, track.held) {
+                (Ready::Silent, Some((at, _))) if track.silent == 1 => Some(at),
+                (Ready::Connections(_) | Ready::Refused | Ready::Silent, _) => evidence.ready.seen_at,
+            }),
             connections: connections(unit, ready, track),
             tally: looks.tally,
             origin_reported,
@@ -165,7 +168,7 @@ impl<'a> Facts<'a> {
             journal_readable: evidence.journal.blind().is_none(),
             files: evidence.files.as_ref(),
             private_network: evidence.setup.private_network,
-            forced: evidence.setup.transport.or_else(|| set_transport(track, &evidence.log)),
+            forced: evidence.setup.transport.or_else(|| set_transport(track, &evidence.log, now)),
             own_edge: evidence.setup.own_edge,
             other_region: evidence.setup.other_region,
             families: evidence.setup.families,
@@ -294,6 +297,7 @@ impl<'a> Facts<'a> {
         let base = self.policy.patience;
         match self.transport() {
             Transport::Quic => base * 3 / 2,
+            Transport::Http2 if self.would_fall_back_first() => base.max(FALLBACK_TAKES),
             Transport::Http2 if self.sleeps_for_long() => base / 3,
             Transport::Http2 if self.dial_failed_lately() => base * 2 / 3,
             Transport::Http2 => base,
@@ -306,7 +310,14 @@ impl<'a> Facts<'a> {
         let (Some(zero), Some(dial)) = (self.track.zero_since, self.dial_ok_since()) else { return false };
         let was_connected = self.life().is_some_and(|life| Some(life.began) <= self.accepted());
         let opens = self.edge.is_some_and(|edge| edge.opens(Transport::Http2, self.families));
-        was_connected && opens && zero + BACKED_OFF <= dial
+        // A plain restart waits for the old process longer than that one would wait.
+        self.policy.swift && was_connected && opens && zero + BACKED_OFF <= dial
+    }
+
+    /// The next process would begin with QUIC, in vain, for minutes.
+    fn would_fall_back_first(&self) -> bool {
+        let shut = self.edge.is_some_and(|edge| edge.dead(Transport::Quic, self.families));
+        self.forced != Some(Transport::Http2) && shut
     }
 
     /// How long nothing has come from the edge by QUIC, as far as cloudflared's counters are fresh.
@@ -347,6 +358,9 @@ impl<'a> Facts<'a> {
 /// minutes of them, half a minute is left in the mean where dials time out, and more where they are refused.
 const BACKED_OFF: Duration = Duration::from_secs(120);
 
+/// So long a process takes at most that begins with QUIC where UDP is shut (failure-timings: 141 s; by the sums 111 to 235 s).
+const FALLBACK_TAKES: Duration = Duration::from_secs(240);
+
 /// Nine QUIC dials and the jitter between them take at most 235 s; a start that lasts longer is no fallback.
 pub const FALLBACK_OVER: Duration = Duration::from_secs(360);
 
@@ -367,7 +381,7 @@ pub(super) fn connections(unit: Option<&UnitSight>, ready: Option<&ReadySight>, 
     let told = ready.and_then(|sight| match sight.ready {
         Ready::Connections(n) => Some(n),
         // A host that stalls for a moment is silent once.
-        Ready::Silent if track.silent == 1 => track.held,
+        Ready::Silent if track.silent == 1 => track.held.map(|(_, n)| n),
         Ready::Refused | Ready::Silent => None,
     });
     match unit.active {

@@ -389,7 +389,10 @@ fn cloudflare_incident(case: &Case<'_>) -> Option<Held> {
     if !matches!(case.cause, Cause::ConnectorPhantom | Cause::ConnectorAsleep) {
         return None;
     }
-    let until = evidence_of(case).0? + INCIDENT_WAITS;
+    // A way that breaks now and then begins no new wait.
+    let asleep = case.cause == Cause::ConnectorAsleep;
+    let since = if asleep { case.facts.track.zero_since } else { evidence_of(case).0 };
+    let until = since? + INCIDENT_WAITS;
     let held = Held { hold: Hold::CloudflareIncident, until: Some(until), detail: announced.words().into() };
     (case.facts.now.boot < until).then_some(held)
 }

@@ -72,8 +72,8 @@ pub struct Track {
     pub partly_since: Option<Duration>,
     /// R has been at least 1 since.
     pub connected_since: Option<Duration>,
-    /// R, where `/ready` last said it in this life.
-    pub held: Option<u8>,
+    /// R and when `/ready` said it in this life, as long as it can be asked.
+    pub held: Option<(Duration, u8)>,
     /// When R last came to be at least 1, in whatever life.
     pub accepted: Option<Duration>,
     /// No name has been through since; none while one is, or while no name answers.
@@ -176,9 +176,10 @@ impl Track {
             self.silent_since = None;
             self.silent = 0;
             self.partly_since = None;
+            self.held = None;
         }
         match sight.ready {
-            Ready::Connections(n) => self.held = Some(n),
+            Ready::Connections(n) => self.held = Some((now.boot, n)),
             Ready::Refused => self.held = None,
             Ready::Silent => (),
         }

@@ -350,7 +350,8 @@ impl Tunnel {
         let streaks = self.evidence.names.values().filter(served).map(|name| name.streak);
         match streaks.min() {
             Some(least) => NEGATIVE_CACHE <= now.since(good) && PROOF_ROUNDS <= least,
-            None => PROOF_WITHOUT_NAMES <= now.since(good),
+            // What it held before it fell silent proves nothing.
+            None => self.connections().is_some() && PROOF_WITHOUT_NAMES <= now.since(good),
         }
     }
 

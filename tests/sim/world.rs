@@ -100,6 +100,9 @@ pub(crate) struct World {
     attempt_at: f64,
     /// A dial is under way to which nobody answers.
     dialling: bool,
+    dial_began: f64,
+    /// The last packet of this dial went out before the way was open.
+    dial_lost: bool,
     notice_at: f64,
     edge_notice_at: f64,
     end_at: f64,
@@ -184,6 +187,8 @@ impl World {
             tries: 0,
             attempt_at: NEVER,
             dialling: false,
+            dial_began: 0.0,
+            dial_lost: false,
             notice_at: NEVER,
             edge_notice_at: NEVER,
             end_at: NEVER,

@@ -42,6 +42,7 @@ impl World {
             ["says", wanted @ ..] if explanation.contains(&wanted.join(" ")) => return Ok(()),
             ["acts"] if self.acts.is_empty() => return Ok(()),
             ["acts", wanted @ ..] if self.acts == *wanted => return Ok(()),
+            ["still", "open"] if self.opened == 1 && self.closed.is_empty() => return Ok(()),
             ["closed", wanted] if self.closed.last() == Some(wanted) => return Ok(()),
             ["closed", wanted, "as", cause]
                 if self.closed.last() == Some(wanted) && self.closed_as == Some(*cause) =>

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::super::evidence::{Invocation, LogTrack, Transport};
+use super::super::time::Now;
 use super::super::track::Track;
 use super::Facts;
 
@@ -61,7 +62,12 @@ impl Facts<'_> {
 
 /// What the last process said was set for it. Of the unit's command line, its environment and the files it names, not all is
 /// always ours to read.
-pub(super) fn set_transport(track: &Track, log: &LogTrack) -> Option<Transport> {
+pub(super) fn set_transport(track: &Track, log: &LogTrack, now: Now) -> Option<Transport> {
     let (transport, of) = log.set_transport?;
-    (of.is_some() && of == track.life.map(|life| life.invocation)).then_some(transport)
+    let life = track.life?;
+    let own = of == Some(life.invocation);
+    // It says so at once. Until then it is as the last one that spoke.
+    let of_the_last = log.heard.is_some_and(|heard| Some(heard.of) == of && heard.since < life.began);
+    let of_the_last = of_the_last && now.since(life.began) < SAYS_AT_ONCE;
+    (of.is_some() && (own || of_the_last)).then_some(transport)
 }

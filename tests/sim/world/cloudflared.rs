@@ -15,14 +15,16 @@ impl World {
         let starting = self.unit.active == Active::Activating;
         if !std::mem::take(&mut self.dialling) {
             self.said.push(Line::Attempt);
-            if matches!(self.way(), Way::Lost | Way::Mute) {
-                self.dialling = true;
+            self.dial_lost = false;
+            // Without a way out at all it fails at once.
+            if self.link && matches!(self.way(), Way::Lost | Way::Mute) {
+                (self.dialling, self.dial_began) = (true, self.now);
                 self.attempt_at = self.now + if self.quic { QUIC_DIAL } else { TCP_DIAL };
                 return;
             }
         }
         let stale = self.known_addresses != self.addresses;
-        if self.way() != Way::Open || stale || (starting && !self.dns) {
+        if self.way() != Way::Open || self.dial_lost || stale || (starting && !self.dns) {
             let to = Some(edge_address(self.known_addresses));
             self.said.push(Line::DialFailed { transport: Some(transport), to, untrusted: false });
             return self.retry();
@@ -58,6 +60,18 @@ impl World {
                 self.said.push(Line::Refused { unauthorized: false, text: "server busy".into() });
                 self.retry();
             }
+        }
+    }
+
+    /// A dial that is under way by TCP gets through with its next packet, if there is one.
+    pub(super) fn way_opens(&mut self) {
+        if !self.dialling || self.quic {
+            return;
+        }
+        let packets = [1.0, 3.0, 7.0].map(|after| self.dial_began + after);
+        match packets.into_iter().find(|at| self.now <= *at) {
+            Some(at) => self.attempt_at = at,
+            None => self.dial_lost = true,
         }
     }
 

@@ -126,6 +126,9 @@ impl World {
     }
 
     fn path_changed(&mut self, ours: bool, way: Way) {
+        if ours && way == Way::Open {
+            self.way_opens();
+        }
         if !ours || self.held == 0 {
             return;
         }
