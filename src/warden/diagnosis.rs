@@ -145,16 +145,13 @@ fn setup_text(f: &Facts<'_>, told: Option<&(Duration, String)>) -> bool {
     // Of these words, or of earlier ones that it now says again. Those of an end that just came are on their way.
     let ended_of_it = f.log.ended_of.is_some_and(|told| {
         let last = f.log.ended_by_itself.is_some_and(|ended| told.abs_diff(ended) < WORDS_LATE);
-        f.accepted() < Some(told) && (last || f.within(f.log.ended_by_itself, WORDS_LATE))
+        last || f.within(f.log.ended_by_itself, WORDS_LATE)
     });
     // A simple unit is called running from its first moment on, and ends of the same.
     let begins = ended_of_it && f.life().is_some_and(|life| f.now.since(life.began) < BEGINS);
     let starts = if unit.up() { begins } else { unit.active == Active::Activating && !unit.restarting() };
     // One that began since and ended without a word ended of something else; systemd tells of the end before the journal does.
-    let just_ended = ended_of_it
-        && unit.result == "exit-code"
-        && unit.sub != "auto-restart-queued"
-        && f.now.since(unit.since) < WORDS_LATE;
+    let just_ended = ended_of_it && unit.result == "exit-code" && f.now.since(unit.since) < WORDS_LATE;
     let of_the_last = f.last_word(*at) && (starts || just_ended || f.said_in_this_life(*at));
     let connected_since = f.accepted().is_some_and(|accepted| *at < accepted);
     let ended = (!unit.up() || starts) && !ours_stops(f);

@@ -129,10 +129,6 @@ impl World {
             }
             ["host", "upgrading"] => self.host.upgrading = true,
             ["host", "not", "seen"] => self.host_unseen = true,
-            ["window", "configured"] => {
-                let policy = Policy { windows: true, ..self.policy() };
-                self.tell(Event::Policy(Box::new(policy)));
-            }
             ["host", "unsynchronised"] => self.host.unsynchronised = true,
             ["host", "shutting", "down"] => self.host.shutting_down = true,
             ["window", "shut", "for", span] => {
@@ -342,20 +338,17 @@ impl World {
                 self.setup.other_region = true;
                 self.observed(Finding::Setup(self.setup));
             }
-            ["policy", "start_stopped"] => {
-                let policy = Policy { start_stopped: true, ..self.policy() };
-                self.tell(Event::Policy(Box::new(policy)));
-            }
-            ["policy", "rounds", n] => {
-                let policy = Policy { rounds: n.parse().unwrap(), ..self.policy() };
-                self.tell(Event::Policy(Box::new(policy)));
-            }
-            ["policy", "start_grace", span] => {
-                let policy = Policy { start_grace: seconds(span), ..self.policy() };
-                self.tell(Event::Policy(Box::new(policy)));
-            }
-            ["policy", "per_day", n] => {
-                let policy = Policy { per_day: n.parse().unwrap(), ..self.policy() };
+            ["policy", words @ ..] => {
+                let mut policy = self.policy();
+                match words {
+                    ["start_stopped"] => policy.start_stopped = true,
+                    ["windows"] => policy.windows = true,
+                    ["no", "swift"] => policy.swift = false,
+                    ["start_grace", span] => policy.start_grace = seconds(span),
+                    ["per_day", n] => policy.per_day = n.parse().unwrap(),
+                    ["rounds", n] => policy.rounds = n.parse().unwrap(),
+                    other => panic!("no policy {other:?}"),
+                }
                 self.tell(Event::Policy(Box::new(policy)));
             }
             ["mode", "observe"] => {

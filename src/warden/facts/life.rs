@@ -67,7 +67,7 @@ pub(super) fn set_transport(track: &Track, log: &LogTrack, now: Now) -> Option<T
     let life = track.life?;
     let own = of == Some(life.invocation);
     // It says so at once. Until then it is as the last one that spoke.
-    let of_the_last = log.heard.is_some_and(|heard| Some(heard.of) == of && heard.since < life.began);
-    let of_the_last = of_the_last && now.since(life.began) < SAYS_AT_ONCE;
+    let of_the_last =
+        log.heard.is_some_and(|heard| Some(heard.of) == of) && now.since(life.began) < SAYS_AT_ONCE;
     (of.is_some() && (own || of_the_last)).then_some(transport)
 }
