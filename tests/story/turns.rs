@@ -345,6 +345,7 @@ impl World {
                     ["windows"] => policy.windows = true,
                     ["no", "swift"] => policy.swift = false,
                     ["start_grace", span] => policy.start_grace = seconds(span),
+                    ["patience", span] => policy.patience = seconds(span),
                     ["per_day", n] => policy.per_day = n.parse().unwrap(),
                     ["rounds", n] => policy.rounds = n.parse().unwrap(),
                     other => panic!("no policy {other:?}"),
