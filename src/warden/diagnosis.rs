@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::cause::Cause;
 use super::evidence::{Active, Answer, Control, Load, NameSight, NameTrack, Reach, Ready, Transport};
-use super::facts::Facts;
+use super::facts::{Facts, SILENCE_AT_MOST};
 use super::track::PROPAGATION;
 pub use super::verdict::{Health, Verdict};
 pub(super) use unit::on_purpose;
@@ -108,8 +108,6 @@ const WORDS_LATE: Duration = Duration::from_secs(2);
 /// Within this time an attempt comes to something.
 const ATTEMPT_TAKES: Duration = Duration::from_secs(15);
 const ATTEMPT_RECENT: Duration = Duration::from_secs(15);
-/// Upper bound of cloudflared's own silence; attempts that go on for longer lead nowhere.
-const SILENCE_AT_MOST: Duration = Duration::from_secs(420);
 
 fn healthy(f: &Facts<'_>) -> bool {
     let held = match f.connections {
@@ -143,8 +141,8 @@ fn setup_text(f: &Facts<'_>, told: Option<&(Duration, String)>) -> bool {
     let Some((at, _)) = told else { return false };
     let Some(unit) = f.unit else { return false };
     // Of these words, or of earlier ones that it now says again. Those of an end that just came are on their way.
-    let ended_of_it = f.log.ended_of.is_some_and(|told| {
-        let last = f.log.ended_by_itself.is_some_and(|ended| told.abs_diff(ended) < WORDS_LATE);
+    let ended_of_it = f.log.ended_of.is_some_and(|words| {
+        let last = f.log.ended_by_itself.is_some_and(|ended| words.abs_diff(ended) < WORDS_LATE);
         last || f.within(f.log.ended_by_itself, WORDS_LATE)
     });
     // A simple unit is called running from its first moment on, and ends of the same.

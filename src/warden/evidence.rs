@@ -168,16 +168,17 @@ impl<T> Default for Slot<T> {
 impl<T> Slot<T> {
     /// Takes the answer of a look that ended at `now`.
     pub fn put(&mut self, now: Now, seen: Seen<T>) {
-        if seen.is_ok() {
-            self.seen_at = Some(now.boot);
-            self.overtaken = None;
-            self.late_since = None;
-        } else if let Some((_, Ok(sight))) = self.latest.take() {
-            self.overtaken = Some(sight);
-            self.late_since = Some(now.boot);
-        }
-        if seen.as_ref().is_err_and(|blind| *blind != Blind::TimedOut) {
-            self.late_since = None;
+        let before = self.latest.take().and_then(|(_, seen)| seen.ok());
+        match &seen {
+            Ok(_) => {
+                self.seen_at = Some(now.boot);
+                (self.overtaken, self.late_since) = (None, None);
+            }
+            Err(blind) => {
+                let late = before.as_ref().map(|_| now.boot).or(self.late_since);
+                self.late_since = late.filter(|_| *blind == Blind::TimedOut);
+                self.overtaken = before.or(self.overtaken.take());
+            }
         }
         self.latest = Some((now.boot, seen));
     }

@@ -1,6 +1,7 @@
 //! Evidence → facts: the part of what was seen that is fresh. Age is checked here and nowhere else.
 
 mod life;
+mod patience;
 
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use super::policy::Policy;
 use super::time::Now;
 use super::track::{COMES_AND_GOES, EdgeTrack, Life, Origin, Track};
 use life::set_transport;
+pub use patience::SILENCE_AT_MOST;
 
 /// Fresh facts about one tunnel and its host. Borrowed: made anew for each judgement.
 #[derive(Clone, Debug)]
@@ -21,7 +23,7 @@ pub struct Facts<'a> {
     pub now: Now,
     pub unit: Option<&'a UnitSight>,
     pub ready: Option<&'a ReadySight>,
-    /// When that was read.
+    /// When the connections were read.
     pub ready_at: Option<Duration>,
     /// Connections held, where known. A unit that is not up holds none.
     pub connections: Option<u8>,
@@ -240,8 +242,7 @@ impl<'a> Facts<'a> {
 
     /// The family by which the connector gets to the edge, or else begins.
     pub fn family(&self) -> Family {
-        let seen = self.edge.map(|edge| edge.family(self.transport(), self.families));
-        seen.or(self.families.only()).unwrap_or_default()
+        self.begins_by(self.transport())
     }
 
     /// Our own dial in the connector's transport and family gets through to at least one region.
@@ -292,32 +293,10 @@ impl<'a> Facts<'a> {
             && self.now.since(unit.since) > FALLBACK_OVER
     }
 
-    /// The time this connector gets to reconnect by itself.
-    pub fn patience(&self) -> Duration {
-        let base = self.policy.patience;
-        match self.transport() {
-            Transport::Quic => base * 3 / 2,
-            Transport::Http2 if self.would_fall_back_first() => base.max(FALLBACK_TAKES),
-            Transport::Http2 if self.sleeps_for_long() => base / 3,
-            Transport::Http2 if self.dial_failed_lately() => base * 2 / 3,
-            Transport::Http2 => base,
-        }
-    }
-
-    /// It was connected, and tried in vain for so long that it may wait for minutes before the next attempt. One that never was
-    /// tries each 32 s at most.
-    fn sleeps_for_long(&self) -> bool {
-        let (Some(zero), Some(dial)) = (self.track.zero_since, self.dial_ok_since()) else { return false };
-        let was_connected = self.life().is_some_and(|life| Some(life.began) <= self.accepted());
-        let opens = self.edge.is_some_and(|edge| edge.opens(Transport::Http2, self.families));
-        // A plain restart waits for the old process longer than that one would wait.
-        self.policy.swift && was_connected && opens && zero + BACKED_OFF <= dial
-    }
-
-    /// The next process would begin with QUIC, in vain, for minutes.
-    fn would_fall_back_first(&self) -> bool {
-        let shut = self.edge.is_some_and(|edge| edge.dead(Transport::Quic, self.families));
-        self.forced != Some(Transport::Http2) && shut
+    /// The family by which a connector of this transport gets to the edge, or else begins.
+    fn begins_by(&self, transport: Transport) -> Family {
+        let seen = self.edge.map(|edge| edge.family(transport, self.families));
+        seen.or(self.families.only()).unwrap_or_default()
     }
 
     /// How long nothing has come from the edge by QUIC, as far as cloudflared's counters are fresh.
@@ -342,7 +321,9 @@ impl<'a> Facts<'a> {
     pub fn registered_within(&self, span: Duration) -> bool {
         // Connections that were there when we came are as old as the journal says, where it says anything of this life.
         let before_us = self.life().filter(|life| life.origin == Origin::Before);
-        let told = before_us.is_some_and(|life| self.log.registered.is_some_and(|at| life.began <= at));
+        // Who saw it without any knows when it was connected.
+        let told = self.track.zero_seen.is_none()
+            && before_us.is_some_and(|life| self.log.registered.is_some_and(|at| life.began <= at));
         self.within(self.log.registered, span) || (!told && self.within(self.track.connected_since, span))
     }
 
@@ -353,13 +334,6 @@ impl<'a> Facts<'a> {
         came_back.is_some_and(|(at, times)| 2 <= times && self.now.since(at) < COMES_AND_GOES)
     }
 }
-
-/// By http2 each failure doubles what it may wait at most, from 10 s on to 320 s (cloudflared's supervisor, `retry`). After two
-/// minutes of them, half a minute is left in the mean where dials time out, and more where they are refused.
-const BACKED_OFF: Duration = Duration::from_secs(120);
-
-/// So long a process takes at most that begins with QUIC where UDP is shut (failure-timings: 141 s; by the sums 111 to 235 s).
-const FALLBACK_TAKES: Duration = Duration::from_secs(240);
 
 /// Nine QUIC dials and the jitter between them take at most 235 s; a start that lasts longer is no fallback.
 pub const FALLBACK_OVER: Duration = Duration::from_secs(360);

@@ -161,7 +161,9 @@ fn evidence_of(case: &Case<'_>) -> (Option<Duration>, u32) {
         // As long as there was no way to the edge, that it knows nothing of the connector says nothing against it.
         Cause::ConnectorPhantom => (track.names_bad_since.max(f.dial_ok_since()), streak.unwrap_or(0)),
         // And a way that opens for a moment is none yet.
-        Cause::ConnectorAsleep => (track.zero_since.max(f.dial_ok_since()), track.zero_looks),
+        Cause::ConnectorAsleep => {
+            (track.zero_since.max(f.dial_ok_since()).max(f.next_way_since()), track.zero_looks)
+        }
         Cause::Healthy
         | Cause::UnitMissing
         | Cause::UnitBroken
@@ -390,8 +392,9 @@ fn cloudflare_incident(case: &Case<'_>) -> Option<Held> {
         return None;
     }
     // A way that breaks now and then begins no new wait.
+    let track = case.facts.track;
     let asleep = case.cause == Cause::ConnectorAsleep;
-    let since = if asleep { case.facts.track.zero_since } else { evidence_of(case).0 };
+    let since = if asleep { track.zero_since } else { track.names_bad_since };
     let until = since? + INCIDENT_WAITS;
     let held = Held { hold: Hold::CloudflareIncident, until: Some(until), detail: announced.words().into() };
     (case.facts.now.boot < until).then_some(held)

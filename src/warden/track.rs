@@ -1,8 +1,12 @@
 //! What can only be known by watching over time: how long a state has held, and whose life a process is.
 
+mod edge;
+
 use std::time::Duration;
 
-use super::evidence::{Counters, Family, Invocation, Reach, Ready, ReadySight, Transport, UnitSight};
+pub use edge::EdgeTrack;
+
+use super::evidence::{Counters, Invocation, Ready, ReadySight, UnitSight};
 use super::time::Now;
 
 /// Who started this life of the unit.
@@ -60,7 +64,7 @@ pub struct Track {
     /// R has been 0 since.
     pub zero_since: Option<Duration>,
     /// R was last known to be 0.
-    zero_seen: Option<Duration>,
+    pub zero_seen: Option<Duration>,
     /// Looks at `/ready` (or at the unit) that found R = 0 in a row.
     pub zero_looks: u32,
     /// `/ready` accepts and says nothing since, and how many times in a row.
@@ -242,6 +246,7 @@ impl Track {
 
     /// What lasts is counted from now: the time before was not lived through.
     pub(super) fn begin_anew(&mut self, now: Now) {
+        self.held = None;
         let starts = [
             &mut self.zero_since,
             &mut self.silent_since,
@@ -324,67 +329,6 @@ impl Track {
         let lately =
             |at: Option<Duration>, span| at.is_some_and(|at| baseline.counted.saturating_sub(at) < span);
         Some(lately(baseline.rose_early, ROSE_EARLY) || lately(baseline.rose, ROSE_LATE))
-    }
-}
-
-/// Durations of the host's own reach to the edge.
-#[derive(Clone, Debug, Default)]
-pub struct EdgeTrack {
-    ways: [Way; WAYS.len()],
-}
-
-/// One transport by one family.
-#[derive(Clone, Copy, Debug, Default)]
-struct Way {
-    ok_since: Option<Duration>,
-    failed: Option<Duration>,
-}
-
-const WAYS: [(Transport, Family); 4] = [
-    (Transport::Quic, Family::V4),
-    (Transport::Quic, Family::V6),
-    (Transport::Http2, Family::V4),
-    (Transport::Http2, Family::V6),
-];
-
-impl EdgeTrack {
-    pub(super) fn put(&mut self, now: Now, sight: &super::evidence::EdgeSight) {
-        for ((transport, family), way) in WAYS.into_iter().zip(&mut self.ways) {
-            let dialled = || sight.links.iter().filter(|link| link.transport == transport);
-            let mut reached =
-                dialled().filter(|link| link.family == family).map(|link| link.reach).peekable();
-            let tried = reached.peek().is_some();
-            if reached.any(|reach| reach == Reach::Reachable) {
-                way.ok_since.get_or_insert(now.boot);
-            } else if tried {
-                *way = Way { ok_since: None, failed: Some(now.boot) };
-            } else if dialled().next().is_some() {
-                // Only the other family was dialled: what this one has done since is not known.
-                way.ok_since = None;
-            }
-        }
-    }
-
-    /// Times of answers are counted from now.
-    pub(super) fn begin_anew(&mut self, now: Now) {
-        for since in self.ways.iter_mut().filter_map(|way| way.ok_since.as_mut()) {
-            *since = now.boot;
-        }
-    }
-
-    fn way(&self, transport: Transport, family: Family) -> Way {
-        let mut ways = WAYS.into_iter().zip(self.ways);
-        ways.find(|(way, _)| *way == (transport, family)).map(|(_, way)| way).unwrap_or_default()
-    }
-
-    /// Since when this transport answers by this family.
-    pub fn ok_since(&self, transport: Transport, family: Family) -> Option<Duration> {
-        self.way(transport, family).ok_since
-    }
-
-    /// When a dial by this transport and this family last failed.
-    pub fn failed(&self, transport: Transport, family: Family) -> Option<Duration> {
-        self.way(transport, family).failed
     }
 }
 

@@ -7,8 +7,8 @@ use super::super::time::Now;
 use super::super::track::Track;
 use super::Facts;
 
-/// A process whose set-up is no good, or that is shown a wrong certificate, says so within a second or two of its first word;
-/// of a host that is slow it takes longer to hear of it.
+/// A process whose set-up is no good, that is shown a wrong certificate, or that is set to a transport says so within a second or
+/// two of its first word; of a host that is slow it takes longer to hear of it.
 const SAYS_AT_ONCE: Duration = Duration::from_secs(5);
 
 impl Facts<'_> {

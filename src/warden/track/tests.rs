@@ -1,6 +1,6 @@
 //! What is known by watching: whose life a process is, silence, counts.
 
-use super::super::evidence::{Active, EdgeSight, Link};
+use super::super::evidence::{Active, EdgeSight, Family, Link, Reach, Transport};
 use super::*;
 
 fn secs(at: u64) -> Duration {
