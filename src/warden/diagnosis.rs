@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::cause::Cause;
 use super::evidence::{Active, Answer, Control, Load, NameSight, NameTrack, Reach, Ready, Transport};
 use super::facts::{Facts, SILENCE_AT_MOST};
+use super::journal::WORDS_LATE;
 use super::track::PROPAGATION;
 pub use super::verdict::{Health, Verdict};
 pub(super) use unit::on_purpose;
@@ -103,8 +104,6 @@ const RECORDS_LAG: Duration = Duration::from_secs(180);
 const MENDED_SETTLES: Duration = Duration::from_secs(180);
 /// It reads its set-up, and looks up names, before it complains.
 const BEGINS: Duration = Duration::from_secs(10);
-/// What a process says as it ends comes with its end, and is read a little later.
-const WORDS_LATE: Duration = Duration::from_secs(2);
 /// Within this time an attempt comes to something.
 const ATTEMPT_TAKES: Duration = Duration::from_secs(15);
 const ATTEMPT_RECENT: Duration = Duration::from_secs(15);

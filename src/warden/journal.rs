@@ -67,8 +67,8 @@ pub struct LogLine {
     pub invocation: Option<Invocation>,
 }
 
-/// A process that complains of its set-up ends within so long.
-const AT_ONCE: Duration = Duration::from_secs(2);
+/// What a process says as it ends, and systemd's word of that end, are written in any order, and read so close together.
+pub(super) const WORDS_LATE: Duration = Duration::from_secs(2);
 
 /// Whose lines the journal has.
 #[derive(Clone, Copy, Debug)]
@@ -203,7 +203,7 @@ impl LogTrack {
         let at = |told: &Option<(Duration, String)>| told.as_ref().map(|(at, _)| *at);
         let told = at(&self.config_invalid).max(at(&self.credentials_unusable));
         let ended =
-            self.ended_by_itself.zip(told).is_some_and(|(ended, told)| ended.abs_diff(told) < AT_ONCE);
+            self.ended_by_itself.zip(told).is_some_and(|(ended, told)| ended.abs_diff(told) < WORDS_LATE);
         if ended {
             self.ended_of = told;
         }

@@ -183,12 +183,8 @@ impl Track {
             self.held = None;
         }
         match sight.ready {
-            Ready::Connections(n) => self.held = Some((now.boot, n)),
-            Ready::Refused => self.held = None,
-            Ready::Silent => (),
-        }
-        match sight.ready {
             Ready::Connections(0) => {
+                self.held = Some((now.boot, 0));
                 self.silent_since = None;
                 self.silent = 0;
                 self.connected_since = None;
@@ -196,6 +192,7 @@ impl Track {
                 self.zero(now);
             }
             Ready::Connections(n) => {
+                self.held = Some((now.boot, n));
                 self.silent_since = None;
                 self.silent = 0;
                 self.zero_since = None;
@@ -212,6 +209,7 @@ impl Track {
                 self.silent = self.silent.saturating_add(1);
             }
             Ready::Refused => {
+                self.held = None;
                 self.silent_since = None;
                 self.silent = 0;
             }

@@ -67,8 +67,10 @@ impl EdgeTrack {
 
     /// Times of answers are counted from now.
     pub(in super::super) fn begin_anew(&mut self, now: Now) {
-        for since in self.ways.iter_mut().filter_map(|way| way.ok_since.as_mut()) {
-            *since = now.boot;
+        for way in &mut self.ways {
+            for since in [&mut way.ok_since, &mut way.shut_since].into_iter().flatten() {
+                *since = now.boot;
+            }
         }
     }
 
