@@ -161,9 +161,7 @@ fn evidence_of(case: &Case<'_>) -> (Option<Duration>, u32) {
         // As long as there was no way to the edge, that it knows nothing of the connector says nothing against it.
         Cause::ConnectorPhantom => (track.names_bad_since.max(f.dial_ok_since()), streak.unwrap_or(0)),
         // And a way that opens for a moment is none yet.
-        Cause::ConnectorAsleep => {
-            (track.zero_since.max(f.dial_ok_since()).max(f.next_way_since()), track.zero_looks)
-        }
+        Cause::ConnectorAsleep => (track.zero_since.max(f.dial_ok_since()), track.zero_looks),
         Cause::Healthy
         | Cause::UnitMissing
         | Cause::UnitBroken

@@ -39,10 +39,4 @@ impl Facts<'_> {
         let shut = self.edge_track.shut(Transport::Quic, self.begins_by(Transport::Quic));
         self.forced != Some(Transport::Http2) && shut
     }
-
-    /// Since when the way answers by which the next process begins.
-    pub fn next_way_since(&self) -> Option<Duration> {
-        let first = self.forced.unwrap_or(Transport::Quic);
-        self.edge_track.ok_since(first, self.begins_by(first))
-    }
 }
