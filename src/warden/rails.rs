@@ -1,15 +1,18 @@
 //! Guard rails: each may object to a remedy, with a name and the time at which it may lift.
 
+mod budget;
+
 use std::time::Duration;
 
 use super::cause::Cause;
 use super::evidence::{Active, Job, Reach, Transport};
 use super::facts::{FALLBACK_OVER, Facts};
-use super::history::{Charge, DAY, HOUR, History, full_until};
+use super::history::{Charge, History};
 pub use super::hold::{Held, Hold};
 use super::operator::Pause;
 use super::remedy::Remedy;
 use super::track::Origin;
+use budget::{budget_spent, cooldown, not_cured, unit_limit_near};
 
 /// Everything a rail may look at.
 #[derive(Clone, Copy)]
@@ -61,7 +64,6 @@ pub fn objections(case: &Case<'_>) -> Vec<Held> {
 }
 
 const ANOTHERS_GRACE: Duration = Duration::from_secs(90);
-const NOT_CURED_AT_MOST: u32 = 2;
 /// While Cloudflare announces an incident, a remedy that it may make vain waits for so long.
 const INCIDENT_WAITS: Duration = Duration::from_secs(300);
 /// Remote rules that are younger may still be on their way.
@@ -327,48 +329,6 @@ fn live_connections(case: &Case<'_>) -> Option<Held> {
         None => "names are served, and its counters do not say by whom",
     };
     covered.then(|| Held::because(Hold::LiveConnections, why))
-}
-
-fn unit_limit_near(case: &Case<'_>) -> Option<Held> {
-    let f = case.facts;
-    // A reset forgets the unit's own count.
-    if case.remedy == Remedy::ResetAndStart {
-        return None;
-    }
-    let (burst, interval) = f.unit?.start_rate?;
-    let ages = f.track.starts.iter().map(|at| f.now.since(*at));
-    let until = full_until(ages, f.now, interval, burst.saturating_sub(1).max(1))?;
-    Some(Held::until(Hold::UnitLimitNear, until))
-}
-
-fn not_cured(case: &Case<'_>) -> Option<Held> {
-    // Rules that one restart did not bring are none that another one would.
-    let tried = || case.history.incident.as_ref().is_some_and(|incident| incident.open() && incident.tried());
-    let once = case.cause == Cause::IngressEmpty && tried();
-    if case.history.not_cured < NOT_CURED_AT_MOST && !once {
-        return None;
-    }
-    let until = case.history.last()?.aged(case.facts.now, case.facts.policy.half_open);
-    (case.facts.now.boot < until).then(|| Held::until(Hold::NotCured, until))
-}
-
-fn cooldown(case: &Case<'_>) -> Option<Held> {
-    let until = case.history.cooldown_until(case.facts.now, case.facts.policy)?;
-    Some(Held::until(Hold::Cooldown, until))
-}
-
-fn budget_spent(case: &Case<'_>) -> Option<Held> {
-    let (now, policy) = (case.facts.now, case.facts.policy);
-    let hour = case.history.full_until(now, HOUR, policy.per_hour);
-    // Full for the day: one half-open try each `half_open`, never halted for ever.
-    let day = case.history.full_until(now, DAY, policy.per_day).and_then(|full| {
-        let open = case.history.last().map(|last| last.aged(now, policy.half_open))?;
-        (now.boot < open).then_some(open.min(full))
-    });
-    let host =
-        full_until(case.host_charges.iter().map(|charge| charge.age(now)), now, HOUR, policy.per_hour_host);
-    let until = [hour, day, host].into_iter().flatten().max()?;
-    Some(Held::until(Hold::BudgetSpent, until))
 }
 
 fn self_doubt(case: &Case<'_>) -> Option<Held> {
