@@ -100,6 +100,7 @@ pub(crate) struct World {
     attempt_at: f64,
     /// A dial is under way to which nobody answers.
     dialling: bool,
+    /// When that was, in seconds.
     dial_began: f64,
     /// The last packet of this dial went out before the way was open.
     dial_lost: bool,

@@ -253,7 +253,8 @@ fn end(mut child: Child) {
     let _ = child.wait();
 }
 
-/// Looks until `done`, at most for `limit`; a look that fails is taken for one that came too early. What comes late is looked for less often: each look costs the other labs' processor.
+/// Looks until `done`, at most for `limit`; a look that fails is taken for one that came too early. What comes late is looked for
+/// less often: each look costs the other labs' processor.
 pub fn wait(what: &str, limit: Duration, mut done: impl FnMut() -> Result<bool>) -> Result<()> {
     let until = Instant::now() + limit;
     let mut pause = Duration::from_millis(100);
@@ -264,7 +265,10 @@ pub fn wait(what: &str, limit: Duration, mut done: impl FnMut() -> Result<bool>)
         }
         if until <= Instant::now() {
             let late = format!("{what}: not within {} s", limit.as_secs());
-            return seen.context(late.clone()).and_then(|_| bail!(late));
+            match seen {
+                Ok(_) => bail!(late),
+                Err(error) => return Err(error.context(late)),
+            }
         }
         sleep(pause);
         pause = (pause * 2).min(Duration::from_secs(1));

@@ -110,7 +110,7 @@ fn asleep_after(stage: &Stage<'_>, outage: u64) -> Result<()> {
     lab.edge("accept")?;
     let began = Instant::now();
     wait("visitors are served", seconds(75), || Ok(lab.visit("app.example.com")?.0 == 200))?;
-    ensure!(lab.events(ORDERED)?.is_empty() || seconds(5) < began.elapsed(), "it was given no time");
+    ensure!(lab.events(ORDERED)?.is_empty() || seconds(10) < began.elapsed(), "it was given no time");
     wait("the incident is closed", seconds(90), || Ok(!lab.events(CLOSED)?.is_empty()))?;
     one_cure_or_alone(&lab, true, "SwiftRestart", "ConnectorAsleep")
 }

@@ -32,6 +32,8 @@ pub(crate) fn set_up_changes(stage: &Stage<'_>) -> Result<()> {
         lab.sh(&format!("systemctl daemon-reload; sleep {pause}; systemctl restart tunnelwarden"))?;
         wait("it watches again", seconds(20), || Ok(lab.status().is_ok()))?;
     }
+    let killed = lab.sh("journalctl -q -o cat -u tunnelwarden -g 'stop-sigterm. timed out' || true")?;
+    ensure!(killed.is_empty(), "it did not stop when it was told to: {killed}");
     let handed = "/run/credentials/cloudflared.service/credentials.json";
     drop_in(
         &lab,

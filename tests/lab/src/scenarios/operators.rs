@@ -28,10 +28,10 @@ pub(super) fn bad_config(stage: &Stage<'_>) -> Result<()> {
     let lab = stage.boot(&Wishes { config_tail, ..Wishes::default() })?;
     wait_cause(&lab, "ConfigInvalid", 60)?;
     // systemd tries it again and again; what is wrong is the same at each moment of it.
-    for _ in 0..150 {
+    for _ in 0..200 {
         let said = lab.explain()?;
         ensure!(said.contains("last ingress rule"), "{said}");
-        sleep(Duration::from_millis(100));
+        sleep(Duration::from_millis(150));
     }
     no_remedy(&lab)?;
     let steps = tunnel(&lab)?["incident"]["steps"].clone();

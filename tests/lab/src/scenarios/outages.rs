@@ -107,7 +107,7 @@ pub(super) fn udp_blocked(stage: &Stage<'_>) -> Result<()> {
     lab.install()?;
     wait_cause(&lab, "QuicBlocked", 60)?;
     // systemd starts it again and again; what is wrong is the same at each moment of it.
-    for _ in 0..200 {
+    for _ in 0..225 {
         let said = lab.explain()?;
         ensure!(said.contains("TUNNEL_TRANSPORT_PROTOCOL=http2"), "{said}");
         sleep(Duration::from_millis(200));
